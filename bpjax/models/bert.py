@@ -1,0 +1,161 @@
+"""BERT (Devlin et al. 2019) with post-layer-norm, per-layer sizes, optional masks and task heads."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from bpjax.models.attention import drop
+from bpjax.models.config import BertConfig
+from bpjax.models.layers import FeedForward, LayerNorm, Linear, SelfAttention
+from bpjax.pruning import structure
+
+
+class Outputs(NamedTuple):
+    """What a forward pass returns.
+
+    Attributes:
+      hidden: the last layer's states, `[batch, length, hidden]`.
+      logits: `[batch, num_labels]`; for a span head `[batch, length, 2]`, start and end; None
+        without a head.
+      hidden_states: when asked for, the embeddings' output and then each layer's.
+    """
+
+    hidden: Float[Array, "batch length hidden"]
+    logits: Float[Array, "batch *labels"] | None
+    hidden_states: tuple[Float[Array, "batch length hidden"], ...] | None = None
+
+
+class Bert(nn.Module):
+    """A BERT encoder and its task head.
+
+    Variables: `params`, and optionally `masks`, a tree of `BlockMask` at the kernels' paths.
+    Dropout needs an rng named `dropout` when `deterministic` is False.
+    """
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        deterministic: bool = True,
+        hidden_states: bool = False,
+    ) -> Outputs:
+        """Runs the encoder and the head.
+
+        Args:
+          input_ids: token ids.
+          attention_mask: 1 for real tokens, 0 for padding.
+          token_type_ids: 0 for the first segment, 1 for the second.
+          deterministic: no dropout.
+          hidden_states: also return the states after the embeddings and after each layer.
+        """
+        config = self.config
+        batch, length = input_ids.shape
+
+        x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
+        states = [x]
+        for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
+            x = Layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
+            states.append(x)
+
+        def by_row(x):
+            return x.reshape(batch, length, -1)
+
+        x = by_row(x)
+        return Outputs(
+            hidden=x,
+            logits=self._head(x, deterministic),
+            hidden_states=tuple(map(by_row, states)) if hidden_states else None,
+        )
+
+
+    def _head(self, x, deterministic):
+        config = self.config
+        if config.head == "span":
+            states = x
+        else:
+            pooled = jnp.tanh(Linear(config.hidden_size, config.dtype, name="pooler")(x[:, 0]))
+            rng = None if deterministic else self.make_rng("dropout")
+            states = drop(pooled, config.hidden_dropout, rng)
+        if config.head == "none":
+            return None
+        logits = Linear(config.num_labels, config.dtype, name="head")(states)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+class Embeddings(nn.Module):
+    """Word, position and token type embeddings, summed and normalised."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Embeds tokens, flattened to `[batch · length, hidden]`."""
+        config = self.config
+        initializer = nn.initializers.normal(0.02)
+
+        def table(size, name):
+            return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
+
+        x = table(config.vocab_size, "word")(input_ids)
+        x = x + table(config.max_positions, "position")(jnp.arange(input_ids.shape[1]))
+        x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
+        x = LayerNorm(config.norm_eps, config.dtype, name="norm")(x)
+        rng = None if deterministic else self.make_rng("dropout")
+        return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
+
+
+class Layer(nn.Module):
+    """One transformer layer with the sizes it has left."""
+
+    config: BertConfig
+    heads: int
+    size: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "tokens hidden"],
+        mask: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Attention, then feed-forward."""
+        x = SelfAttention(self.config, self.heads, name="attention")(x, mask, deterministic)
+        return FeedForward(self.config, self.size, name="ffn")(x, deterministic)
+
+
+def init(config: BertConfig, rng: Key[Array, ""]) -> dict:
+    """Fresh parameters: normal(0.02) kernels and embeddings, zero biases, unit norms."""
+    ids = jnp.zeros((1, 2), jnp.int32)
+    return jax.jit(Bert(config).init)(rng, ids, ids, ids)["params"]
+
+
+def activation(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The exact GELU of the feed-forward layers, x·Φ(x): not its tanh approximation."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def describe(config: BertConfig) -> structure.Structure:
+    """Where a BERT of this config keeps its heads and feed-forward dimensions."""
+    layers = []
+    for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
+        name = f"layer_{i}"
+        attention = structure.Attention(
+            *((name, "attention", part) for part in ("query", "key", "value", "output")),
+            heads=heads,
+            head_dim=config.head_dim,
+        )
+        ffn = structure.FeedForward((name, "ffn", "in"), (name, "ffn", "out"), size=size)
+        layers.append(structure.Layer(name, attention, ffn))
+    return structure.Structure(tuple(layers), config.hidden_size)

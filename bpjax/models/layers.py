@@ -1,0 +1,140 @@
+"""The layers of a BERT, on activations kept as [tokens, hidden], with masks optional."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from bpjax.models.attention import attend, drop
+from bpjax.models.config import BertConfig
+
+_INITIALIZER = nn.initializers.normal(0.02)
+
+
+class LinearWeights(nn.Module):
+    """Holds the kernel and bias of a linear layer and hands them out, masked if there is a mask.
+
+    The mask is a `BlockMask` in the variable collection `masks`, beside `params`, under the name
+    `kernel`. Weights are handed out, not applied, so that several layers can be one product.
+    """
+
+    features: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+        """Kernel `[inputs, features]` and bias `[features]` in the compute type."""
+        kernel = self.param("kernel", _INITIALIZER, (inputs, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.has_variable("masks", "kernel"):
+            mask = self.get_variable("masks", "kernel")
+            kernel = mask.apply(kernel)
+            bias = jnp.where(mask.fed_outputs(self.features), bias, 0)
+        return kernel.astype(self.dtype), bias.astype(self.dtype)
+
+
+class Linear(nn.Module):
+    """`x @ kernel + bias`."""
+
+    features: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Applies the layer to the last axis."""
+        weights = LinearWeights(self.features, self.dtype)
+        nn.share_scope(self, weights)
+        kernel, bias = weights(x.shape[-1])
+        return x.astype(self.dtype) @ kernel + bias
+
+
+class Bias(nn.Module):
+    """What is left of a sublayer's output layer when all that fed it was removed."""
+
+    features: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self) -> Float[Array, " out"]:
+        """The bias `[features]`."""
+        return self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis, computed in at least float32."""
+
+    eps: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch hidden"]) -> Float[Array, "*batch hidden"]:
+        """Normalises, scales and shifts."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.mean(centred**2, -1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(self.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, its residual and its norm; `heads` may be 0."""
+
+    config: BertConfig
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "tokens hidden"],
+        mask: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Mixes each token with the unmasked tokens of its row."""
+        config = self.config
+        if self.heads:
+            size = self.heads * config.head_dim
+            weights = [
+                LinearWeights(size, config.dtype, name=name)(config.hidden_size)
+                for name in ("query", "key", "value")
+            ]
+            # One product for the three: a wide matrix keeps the machine busier than three.
+            kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*weights, strict=True))
+            mixed = attend(
+                *jnp.split((x @ kernel + bias).reshape(*mask.shape, -1, config.head_dim), 3, axis=2),
+                mask,
+                dropout=config.attention_dropout,
+                rng=None if deterministic else self.make_rng("dropout"),
+            )
+            out = Linear(config.hidden_size, config.dtype, name="output")(mixed.reshape(-1, size))
+        else:
+            out = Bias(config.hidden_size, config.dtype, name="output")()
+        return _add_and_norm(self, x, out, deterministic)
+
+
+class FeedForward(nn.Module):
+    """The feed-forward sublayer, its residual and its norm; `size` may be 0."""
+
+    config: BertConfig
+    size: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "tokens hidden"], deterministic: bool
+    ) -> Float[Array, "tokens hidden"]:
+        """Transforms each token by itself."""
+        config = self.config
+        if self.size:
+            inner = Linear(self.size, config.dtype, name="in")(x)
+            inner = jax.nn.gelu(inner, approximate=False)
+            out = Linear(config.hidden_size, config.dtype, name="out")(inner)
+        else:
+            out = Bias(config.hidden_size, config.dtype, name="out")()
+        return _add_and_norm(self, x, out, deterministic)
+
+
+def _add_and_norm(module, x, out, deterministic):
+    config = module.config
+    rng = None if deterministic else module.make_rng("dropout")
+    out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
+    return LayerNorm(config.norm_eps, config.dtype, name="norm")(x + out)

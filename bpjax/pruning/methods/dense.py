@@ -1,0 +1,18 @@
+"""No pruning, as a method: the stages that train a dense model run through the same step."""
+
+import jax.numpy as jnp
+
+from bpjax.pruning.methods.base import Method, MethodState, keep_state
+from bpjax.pruning.patterns import Pattern
+
+NO_PATTERN = Pattern("none", ())
+
+
+def dense() -> Method:
+    """No scores, no masks, no penalty."""
+    return Method(
+        init=lambda rng, params: MethodState({}, ()),
+        masks=lambda state, params, knobs, rng: {},
+        penalty=lambda state, params, knobs: jnp.zeros(()),
+        update=keep_state,
+    )

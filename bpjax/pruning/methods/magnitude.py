@@ -1,0 +1,35 @@
+"""Magnitude pruning: a block's score is the mean absolute weight in it (Han et al. 2015)."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.pruning import masks
+from bpjax.pruning.methods.base import Method, MethodState, keep_state
+from bpjax.pruning.patterns import Pattern, mean_over_blocks
+
+
+def magnitude(pattern: Pattern) -> Method:
+    """Keeps the blocks with the largest mean |W| of each score array, by `knobs.density`.
+
+    Blocks that several kernels share are scored over all of their weights. Nothing is learned
+    but the weights, and masked weights get no gradient, so a block that died stays small.
+
+    Args:
+      pattern: which kernels are scored, in what blocks.
+    """
+
+    def init(rng, params):
+        del rng, params
+        return MethodState({}, ())
+
+    def mask_values(state, params, knobs, rng):
+        del state, rng
+        # A binarizer counts as the identity backward; a magnitude must not pull on its own weights.
+        scores = jax.lax.stop_gradient(mean_over_blocks(pattern, params, jnp.abs))
+        return {name: masks.top_k(score, knobs.density) for name, score in scores.items()}
+
+    def penalty(state, params, knobs):
+        del state, params, knobs
+        return jnp.zeros(())
+
+    return Method(init, mask_values, penalty, keep_state)

@@ -1,0 +1,73 @@
+"""How the threshold, the penalty and the target density move over a run, as traced scalars."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Knobs(NamedTuple):
+    """What a schedule turns.
+
+    Attributes:
+      threshold: τ of the threshold binarizers.
+      penalty: λ_s, the weight of the penalty at this step.
+      density: kept fraction in [0, 1] that top-k binarizers aim at.
+    """
+
+    threshold: Float[Array, ""]
+    penalty: Float[Array, ""]
+    density: Float[Array, ""]
+
+
+Schedule = Callable[[Int[Array, ""] | int], Knobs]
+
+
+def cubic(
+    *,
+    steps: int,
+    warmup_steps: int,
+    initial_warmup: float = 0.0,
+    final_warmup: float = 0.0,
+    threshold: tuple[float, float] = (0.0, 0.1),
+    density: tuple[float, float] = (1.0, 1.0),
+    penalty: float = 0.0,
+) -> Schedule:
+    """The cubic schedule of Sanh et al. 2020 and Lagunas et al. 2021 (appendix).
+
+    With m = 1 − (s − iw·W) / (T − (iw + fw)·W) between the two holds, a knob is
+    `final + (initial − final)·m³`; the penalty follows the threshold, λ_s = λ·τ_s/τ_f.
+
+    Args:
+      steps: T, training steps in all.
+      warmup_steps: W, the optimizer's warm-up.
+      initial_warmup: iw; knobs stay at their initial values while `s <= iw * W`.
+      final_warmup: fw; knobs stay at their final values once `s > T - fw * W`.
+      threshold: τ first and last.
+      density: target density first and last.
+      penalty: λ, at the end of the schedule.
+
+    Raises:
+      ValueError: the holds leave no steps for the schedule to move in.
+    """
+    start, stop = initial_warmup * warmup_steps, steps - final_warmup * warmup_steps
+    if stop <= start:
+        raise ValueError(
+            f"schedule of {steps} steps: held until step {start:g} and again from step {stop:g}; "
+            "expected the first before the second: take more epochs, a shorter warm-up, or smaller "
+            "initial_warmup and final_warmup"
+        )
+
+    def knobs(step: Int[Array, ""] | int) -> Knobs:
+        remaining = 1 - (jnp.asarray(step, jnp.float32) - start) / (stop - start)
+        cube = jnp.clip(remaining, 0.0, 1.0) ** 3
+
+        def between(ends: tuple[float, float]) -> Float[Array, ""]:
+            return ends[1] + (ends[0] - ends[1]) * cube
+
+        tau = between(threshold)
+        ratio = tau / threshold[1] if threshold[1] else jnp.ones(())
+        return Knobs(tau, penalty * ratio, between(density))
+
+    return knobs

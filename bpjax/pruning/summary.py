@@ -1,0 +1,82 @@
+"""What a mask leaves: density by matrix, head and layer."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from bpjax.pruning.blocks import block_sizes
+from bpjax.pruning.patterns import Pattern, Scores
+from bpjax.pruning.structure import Layer, Structure, at
+
+
+class LayerSummary(NamedTuple):
+    """Densities (kept fractions of weights) in one layer.
+
+    Attributes:
+      name: the layer's.
+      matrices: density by the last part of the kernel's path ("query", "in", …).
+      heads: density of each head, over its part of Q, K, V and the output kernel.
+      density: over all kernels of the layer; 1.0 where it has none.
+    """
+
+    name: str
+    matrices: dict[str, float]
+    heads: tuple[float, ...]
+    density: float
+
+
+def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
+    """Kept fraction of the scored weights; ragged blocks count by the weights they have.
+
+    Can be jitted. It is the density of the masks, not of the shrunken model, which also stores the
+    zeros inside surviving heads.
+    """
+    kept, total = jnp.zeros(()), 0
+    for group in pattern.groups:
+        for target in group.targets:
+            sizes = block_sizes(target.kernel_shape, target.block)
+            alive = values[group.name].reshape(target.grid) != 0
+            kept += jnp.sum(jnp.where(alive, sizes.astype(np.float32), 0))
+            total += sizes.sum()
+    return kept / max(total, 1)
+
+
+def summarize(params: dict, structure: Structure) -> list[LayerSummary]:
+    """Density of each matrix, head and layer: the fraction of weights that are not zero.
+
+    Args:
+      params: parameters after masking (`patterns.apply_masks`), or a shrunken model's.
+      structure: where the model keeps its heads and feed-forward dimensions.
+    """
+    return [_summarize_layer(params, layer) for layer in structure.layers]
+
+
+def _summarize_layer(params: dict, layer: Layer) -> LayerSummary:
+    attention, ffn = layer.attention, layer.ffn
+    heads: tuple[float, ...] = ()
+    alive: dict[str, np.ndarray] = {}
+    if attention.heads:
+        projections = (attention.query, attention.key, attention.value)
+        alive |= {path[-1]: _alive(params, path) for path in (*projections, attention.output)}
+        by_head = [
+            (alive[path[-1]] if path in projections else alive[path[-1]].T)
+            .reshape(-1, attention.heads, attention.head_dim)
+            .mean((0, 2))
+            for path in (*projections, attention.output)
+        ]
+        heads = tuple(float(x) for x in np.mean(by_head, axis=0))
+    if ffn.size:
+        alive |= {path[-1]: _alive(params, path) for path in (ffn.inner, ffn.outer)}
+    weights = sum(x.size for x in alive.values())
+    return LayerSummary(
+        name=layer.name,
+        matrices={name: float(x.mean()) for name, x in alive.items()},
+        heads=heads,
+        density=float(sum(x.sum() for x in alive.values()) / weights) if weights else 1.0,
+    )
+
+
+def _alive(params: dict, path) -> np.ndarray:
+    return np.asarray(at(params, path)["kernel"]) != 0

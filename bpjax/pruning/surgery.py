@@ -1,0 +1,162 @@
+"""Surgery: from masked parameters to smaller ones that compute the same.
+
+It knows no method and no pattern. It reads the parameters as the masked model uses them
+(`patterns.apply_masks`), finds the heads and feed-forward dimensions that contribute nothing or a
+constant, folds the constants into the bias behind them and removes them. A sublayer with nothing
+left keeps that bias only.
+
+Unlike the reference (Lagunas et al. 2021, code), what is removed is exact: a head goes when its
+value kernel or its rows of the output kernel are zero, never because its query or key is (such a
+head still averages its values), and the bias that a removed value or dimension carried stays.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from bpjax.pruning.structure import Attention, FeedForward, Structure, at, put
+
+Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+class Shrunken(NamedTuple):
+    """A smaller model.
+
+    Attributes:
+      params: the smaller parameter tree.
+      heads: heads left, by layer.
+      intermediate: feed-forward dimensions left, by layer.
+      kept_heads: their indices in the model before, by layer.
+      kept_dimensions: likewise.
+    """
+
+    params: dict
+    heads: tuple[int, ...]
+    intermediate: tuple[int, ...]
+    kept_heads: tuple[np.ndarray, ...]
+    kept_dimensions: tuple[np.ndarray, ...]
+
+
+def shrink(
+    params: dict,
+    structure: Structure,
+    activation: Activation,
+    *,
+    round_to: int = 1,
+    rank_by: dict | None = None,
+) -> Shrunken:
+    """Removes what died.
+
+    Args:
+      params: parameters after masking; not changed.
+      structure: where the model keeps its heads and feed-forward dimensions.
+      activation: of the feed-forward layers, for the constants that removed dimensions leave.
+      round_to: keep each layer's feed-forward size at a multiple of this, for hardware, by keeping
+        the best of the dimensions that could go (0 stays 0). Still exact.
+      rank_by: parameters before masking, to rank those dimensions by the norms of their weights;
+        without it the masked norms decide.
+
+    Raises:
+      ValueError: `round_to` below 1.
+    """
+    if round_to < 1:
+        raise ValueError(f"round_to {round_to}: expected a whole number of at least 1")
+    heads, dimensions = [], []
+    for layer in structure.layers:
+        params, kept = _shrink_attention(params, layer.attention)
+        heads.append(kept)
+        params, kept = _shrink_ffn(params, layer.ffn, activation, round_to, rank_by or params)
+        dimensions.append(kept)
+    return Shrunken(
+        params=jax.tree.map(np.asarray, params),
+        heads=tuple(map(len, heads)),
+        intermediate=tuple(map(len, dimensions)),
+        kept_heads=tuple(heads),
+        kept_dimensions=tuple(dimensions),
+    )
+
+
+def _shrink_attention(params: dict, attention: Attention) -> tuple[dict, np.ndarray]:
+    if not attention.heads:
+        return params, np.arange(0)
+    value, output = _weights(params, attention.value), _weights(params, attention.output)
+    by_head = (attention.heads, attention.head_dim)
+    constant = ~value["kernel"].reshape(-1, *by_head).any((0, 2))
+    ignored = ~output["kernel"].reshape(*by_head, -1).any((1, 2))
+    kept = np.flatnonzero(~(constant | ignored))
+
+    # Attention weights sum to 1, so a head without values adds its value bias, whatever it sees.
+    leftover = np.where(np.repeat(constant, attention.head_dim), value["bias"], 0)
+    output["bias"] = output["bias"] + leftover @ output["kernel"]
+
+    entries = np.arange(attention.heads * attention.head_dim).reshape(by_head)[kept].ravel()
+    return (
+        _select(
+            params,
+            inputs=(attention.query, attention.key, attention.value),
+            output=attention.output,
+            output_bias=output["bias"],
+            entries=entries,
+        ),
+        kept,
+    )
+
+
+def _shrink_ffn(
+    params: dict, ffn: FeedForward, activation: Activation, round_to: int, rank_by: dict
+) -> tuple[dict, np.ndarray]:
+    if not ffn.size:
+        return params, np.arange(0)
+    inner, outer = _weights(params, ffn.inner), _weights(params, ffn.outer)
+    constant = ~inner["kernel"].any(0)
+    keep = ~(constant | ~outer["kernel"].any(1))
+    keep = _round_up(keep, round_to, _norms(rank_by, ffn))
+
+    # A dimension that sees nothing is its bias through the activation, for every token.
+    removed = constant & ~keep
+    leftover = np.where(removed, np.asarray(activation(inner["bias"])), 0)
+    bias = outer["bias"] + leftover @ outer["kernel"]
+
+    kept = np.flatnonzero(keep)
+    params = _select(
+        params, inputs=(ffn.inner,), output=ffn.outer, output_bias=bias, entries=kept
+    )
+    return params, kept
+
+
+def _weights(params: dict, path) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in at(params, path).items()}
+
+
+def _norms(params: dict, ffn: FeedForward) -> np.ndarray:
+    inner, outer = _weights(params, ffn.inner)["kernel"], _weights(params, ffn.outer)["kernel"]
+    return np.linalg.norm(inner, axis=0) * np.linalg.norm(outer, axis=1)
+
+
+def _round_up(keep: Bool[np.ndarray, " n"], multiple: int, rank: Float[np.ndarray, " n"]):
+    """Keeps more of what could go, best first, until the count is a multiple (or all are kept)."""
+    wanted = min(-(-int(keep.sum()) // multiple) * multiple, len(keep))
+    spare = np.flatnonzero(~keep)
+    best = spare[np.argsort(-rank[spare], kind="stable")][: wanted - int(keep.sum())]
+    keep = keep.copy()
+    keep[best] = True
+    return keep
+
+
+def _select(params: dict, *, inputs, output, output_bias, entries: np.ndarray) -> dict:
+    """Keeps some of the channels between a sublayer's input kernels and its output kernel."""
+    if not len(entries):
+        sublayer = {name: sub for name, sub in at(params, output[:-1]).items()}
+        for path in inputs:
+            del sublayer[path[-1]]
+        sublayer[output[-1]] = {"bias": output_bias}
+        return put(params, output[:-1], sublayer)
+    for path in inputs:
+        weights = _weights(params, path)
+        smaller = {"kernel": weights["kernel"][:, entries], "bias": weights["bias"][entries]}
+        params = put(params, path, smaller)
+    kernel = _weights(params, output)["kernel"][entries]
+    return put(params, output, {"kernel": kernel, "bias": output_bias})

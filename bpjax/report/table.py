@@ -1,0 +1,97 @@
+"""A report as text: what a run prints at its end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Number: TypeAlias = int | float  # JSON tells 1 from 1.0, and so does a type checker at run time
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """The table at the end of a run: dense against pruned, then what is left by layer.
+
+    Args:
+      report: as in report.json, see `bpjax.report.write.KEYS`.
+    """
+    dense, pruned = report["dense"], report["pruned"]
+    rows: list[tuple[str, ...]] = [("", "dense", "pruned", "")]
+    for name, value in dense["metrics"].items():
+        change = _signed(pruned["metrics"][name], value)
+        rows.append((f"{name} [%]", _number(value), _number(pruned["metrics"][name]), change))
+    for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
+        rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))
+    sizes = dense["bytes_on_disk"], pruned["bytes_on_disk"]
+    rows.append(("on disk [MB]", *(_number(size / 1e6) for size in sizes), _share(*sizes[::-1])))
+    for shape, milliseconds in dense["latency_ms"].items():
+        gain = _times(report["speedup"].get(shape))
+        theory = _times(report["theoretical_speedup"].get(shape))
+        times = _number(milliseconds), _number(pruned["latency_ms"].get(shape))
+        rows.append((f"latency {shape} [ms]", *times, f"{gain} faster, {theory} in theory"))
+
+    names = ("task", "model", "pattern", "method", "seed")
+    found = report["equivalence"]
+    parts = [
+        " · ".join(f"{name} {report[name]}" for name in names),
+        align(rows, left=(0, 3)),
+        format_layers(report["heads_kept"], report["ffn_kept"]),
+        f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
+        f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most.",
+    ]
+    return "\n\n".join(parts)
+
+
+def format_layers(
+    heads_kept: Sequence[int],
+    ffn_kept: Sequence[int],
+    density: Sequence[Number] | None = None,
+) -> str:
+    """A table by layer, with a last row for all of them.
+
+    Args:
+      heads_kept: attention heads left in each layer.
+      ffn_kept: feed-forward dimensions left in each layer.
+      density: fraction of the original linear parameters left in each layer, when it is known.
+        The layers are taken to have been of one size.
+    """
+    columns: list[list[str]] = [
+        ["layer", *map(str, range(len(heads_kept))), "all"],
+        ["heads", *(f"{n:,}" for n in (*heads_kept, sum(heads_kept)))],
+        ["FFN dimensions", *(f"{n:,}" for n in (*ffn_kept, sum(ffn_kept)))],
+    ]
+    if density is not None:
+        mean = sum(density) / len(density)
+        columns.append(["density", *(f"{share:.1%}" for share in (*density, mean))])
+    return align(list(zip(*columns, strict=True)))
+
+
+def align(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
+    """Lines up columns, the first row being their titles, under which a rule is drawn.
+
+    Args:
+      rows: cells, as many in each row.
+      left: columns set flush left; the others are numbers, set flush right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        pairs = zip(cells, widths, strict=True)
+        padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(pairs)]
+        return "  ".join(padded).rstrip()
+
+    rule = ["─" * width for width in widths]
+    return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
+
+
+def _number(value: Number | None) -> str:
+    return "–" if value is None else f"{value:,.2f}"
+
+
+def _signed(value: Number | None, reference: Number | None) -> str:
+    return "" if value is None or reference is None else f"{value - reference:+.2f}"
+
+
+def _times(value: Number | None) -> str:
+    return "–" if value is None else f"{value:.2f}×"
+
+
+def _share(part: Number, whole: Number) -> str:
+    return f"{part / whole:.1%}"

@@ -1,0 +1,117 @@
+"""report.json: the one file that tables, plots and sweeps are drawn from."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bpjax.errors import UserError
+
+FILE = "report.json"
+
+MODEL_KEYS = ("metrics", "linear_params", "total_params", "bytes_on_disk", "latency_ms")
+"""What is told of each model, `dense` and `pruned`. Latency is by "BATCHxLENGTH"."""
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "task": (),
+    "model": (),
+    "pattern": (),
+    "method": (),
+    "seed": (),
+    "command": (),
+    "config": (),
+    "environment": (),
+    "seconds": (),  # by stage
+    "dense": MODEL_KEYS,
+    "pruned": MODEL_KEYS,
+    "density": (),  # linear parameters kept, a fraction
+    "heads_kept": (),  # by layer
+    "ffn_kept": (),  # by layer
+    "speedup": (),  # measured, by "BATCHxLENGTH"
+    "theoretical_speedup": (),  # by "BATCHxLENGTH"
+    "equivalence": ("max_abs_diff", "examples"),
+}
+"""Keys that every report has, and the keys inside them. A report may have more."""
+
+
+def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes `folder`/report.json: either the whole of it or, on a failure, nothing.
+
+    Numpy scalars and arrays become numbers and lists; a number that is not finite becomes null,
+    because JSON has none.
+
+    Args:
+      report: holds at least `KEYS`.
+      folder: exists.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      ValueError: keys are missing; the message lists them.
+      TypeError: a value has no form in JSON.
+    """
+    missing = find_missing(report)
+    if missing:
+        raise ValueError(f"report without {', '.join(missing)}: expected all of report.write.KEYS")
+    text = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False)
+    path = pathlib.Path(folder) / FILE
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads `folder`/report.json.
+
+    Raises:
+      UserError: there is none, or it is not a whole report.
+    """
+    path = pathlib.Path(folder) / FILE
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected the report of a finished run ({error}); run `bpjax run` to its end"
+        ) from error
+    missing = find_missing(report)
+    if missing:
+        raise UserError(
+            f"{path}: expected the report of a finished run, found none of {', '.join(missing)}; "
+            "run `bpjax run` to its end"
+        )
+    return report
+
+
+def find_missing(report: Any) -> list[str]:
+    """Keys of `KEYS` that `report` lacks, inner ones as "dense.metrics"."""
+    if not isinstance(report, Mapping):
+        return list(KEYS)
+    missing = []
+    for key, inner in KEYS.items():
+        if key not in report:
+            missing.append(key)
+            continue
+        missing += [f"{key}.{name}" for name in inner if name not in report[key]]
+    return missing
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case float() if not math.isfinite(value):
+            return None
+        case os.PathLike():
+            return os.fspath(value)
+        case _:
+            return value

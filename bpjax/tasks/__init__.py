@@ -1,0 +1,53 @@
+"""The tasks by name."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from bpjax.errors import UserError
+from bpjax.tasks.base import Features, Task
+from bpjax.tasks.embedded import Embedded
+from bpjax.tasks.glue import GLUE, Glue
+from bpjax.tasks.squad import Squad
+
+__all__ = ["TASKS", "Features", "Task", "get_task", "task_options"]
+
+TASKS: dict[str, Callable[..., Task]] = {
+    **{name: functools.partial(Glue, name) for name in GLUE},
+    "squad": Squad,
+    "embedded": Embedded,
+}
+
+
+def task_options(name: str) -> dict[str, Any]:
+    """The options of a task with their defaults, such as max_length, data_dir or holdout.
+
+    Raises:
+      UserError: unknown task.
+    """
+    if name not in TASKS:
+        raise UserError(f"task {name!r}: expected one of {', '.join(TASKS)}; choose one of them")
+    make = TASKS[name]
+    kind: Any = make.func if isinstance(make, functools.partial) else make
+    return {field.name: field.default for field in dataclasses.fields(kind) if field.name != "name"}
+
+
+def get_task(name: str, **options: Any) -> Task:
+    """Makes a task.
+
+    Args:
+      name: a key of `TASKS`.
+      **options: some of `task_options(name)`.
+
+    Raises:
+      UserError: unknown task or option, or a value out of range.
+    """
+    known = task_options(name)
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"option {option!r} of task {name}: expected one of {', '.join(known)}; rename or "
+                "remove it"
+            )
+    return TASKS[name](**options)

@@ -1,0 +1,132 @@
+"""What a task is: features for the model, a loss, and a metric.
+
+A task knows its data and nothing of models or pruning, so that one task serves teacher, masked
+student and shrunken model.
+"""
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+from transformers import PreTrainedTokenizerBase
+
+from bpjax.errors import UserError
+
+# The rows held out are the same whatever the seed of a run.
+HOLDOUT_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Tokenised rows of one split.
+
+    Attributes:
+      rows: one dict a model input: `input_ids` and `token_type_ids`, both int32 [n], and the
+        task's labels as 0-d arrays. Ragged: n differs by row and nothing is padded.
+      examples: one entry a row, whatever the task's metric needs.
+    """
+
+    rows: list[dict[str, np.ndarray]]
+    examples: list[Any]
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.examples):
+            raise ValueError(f"{len(self.rows)} rows but {len(self.examples)} examples")
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " rows"]:
+        """Tokens of each row, special tokens included."""
+        return np.array([len(row["input_ids"]) for row in self.rows], np.int32)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Data, loss and metric of one task."""
+
+    @property
+    def name(self) -> str:
+        """The name in the registry."""
+
+    @property
+    def head(self) -> str:
+        """The model head: "span", "classification" or "regression"."""
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of that head."""
+
+    @property
+    def metric(self) -> str:
+        """The key of `evaluate` that decides; a percentage, higher is better."""
+
+    def train(self, tokenizer: PreTrainedTokenizerBase) -> Features:
+        """Features of the training split (less the held-out rows)."""
+
+    def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> Features:
+        """Features of the development split, or of the held-out rows when `holdout` > 0."""
+
+    def loss(self, logits: Float[Array, "batch ..."], batch: dict[str, Any]) -> Float[Array, ""]:
+        """Mean loss of the rows of a batch, weighted by `batch["weight"]` (0 for padding rows)."""
+
+    def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
+        """Metrics in percent; `logits[i]` belongs to `features.rows[i]`."""
+
+
+def weighted_mean(values: Float[Array, " batch"], weight: Num[Array, " batch"]) -> Float[Array, ""]:
+    """Mean of `values` by `weight`; 0 for a batch that is all padding."""
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1)
+
+
+def hold_out(groups: Sequence[Hashable], holdout: int) -> tuple[list[int], list[int]]:
+    """Takes the last `holdout` rows of a seeded permutation out of the training rows.
+
+    Rows of one group (questions about one passage) are kept on one side: the permutation orders the
+    groups, and the rows of a group that the cut falls into are used on neither side but for those
+    already taken.
+
+    Args:
+      groups: the group of each training row; all different when rows are independent.
+      holdout: number of rows to hold out; 0 holds out nothing.
+
+    Returns:
+      Indices of the rows to train on and of the rows held out, each in its original order.
+
+    Raises:
+      UserError: `holdout` is negative or leaves nothing to train on.
+    """
+    if holdout == 0:
+        return list(range(len(groups))), []
+    if not 0 <= holdout < len(groups):
+        raise UserError(
+            f"holdout {holdout}: expected 0 to {len(groups) - 1} of the {len(groups)} training "
+            "rows; choose a number in that range"
+        )
+    names = list(dict.fromkeys(groups))
+    places = np.random.default_rng(HOLDOUT_SEED).permutation(len(names))
+    rank = dict(zip(names, places.tolist(), strict=True))
+    order = sorted(range(len(groups)), key=lambda row: rank[groups[row]])
+    held = sorted(order[-holdout:])
+    held_groups = {groups[row] for row in held}
+    kept = [row for row in range(len(groups)) if groups[row] not in held_groups]
+    if not kept:
+        raise UserError(f"holdout {holdout}: nothing is left to train on; hold out fewer rows")
+    return kept, held
+
+
+def require_positive(**options: int) -> None:
+    """Raises UserError unless every option is an integer of at least 1."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} {value!r}: expected an integer of at least 1; change {name}")
+
+
+def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises UserError unless the tokenizer works in batches and knows character offsets."""
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"tokenizer {type(tokenizer).__name__}: expected a fast tokenizer; "
+            "add its tokenizer.json to the model folder"
+        )

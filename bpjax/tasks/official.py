@@ -1,0 +1,191 @@
+"""Readers of the official files, which say where and why a file is malformed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bpjax.errors import UserError
+
+# A row with the key by which TFDS shuffles, which is the public builders' key.
+Keyed = tuple[int | str, dict[str, Any]]
+
+SST2_LABELS = ("negative", "positive")
+
+
+def _read_text(path: Path) -> str:
+    """A file's text without a byte-order mark, its line ends as they are."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; expected the official file of that name, put it there"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a readable file, check its "
+            "permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8; expected the official UTF-8 file, fetch it "
+            "again"
+        ) from error
+
+
+def _read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a TSV file with a header, with their line numbers (the header is line 1).
+
+    GLUE files hold unbalanced quotes: a tab always separates and a quote is a character like any
+    other.
+    """
+    lines = _read_text(path).removesuffix("\n").split("\n")
+    header = lines[0].rstrip("\r").split("\t")
+    for column in columns:
+        if column not in header:
+            raise UserError(
+                f"{path} line 1: header {lines[0]!r} has no column {column!r}; expected the "
+                "official header, add it"
+            )
+    for number, line in enumerate(lines[1:], start=2):
+        values = line.rstrip("\r").split("\t")
+        if len(values) != len(header):
+            raise UserError(
+                f"{path} line {number}: {line[:80]!r} has {len(values)} columns, expected "
+                f"{len(header)} separated by tabs ({', '.join(header)}); mend or remove the line"
+            )
+        yield number, dict(zip(header, values, strict=True))
+
+
+def read_sst2(path: Path, labelled: bool) -> list[Keyed]:
+    """Rows of an SST-2 file.
+
+    Args:
+      path: train.tsv, dev.tsv or test.tsv.
+      labelled: whether the file has a label column, 0 (negative) or 1 (positive); else the label
+        is -1.
+
+    Returns:
+      (key, {sentence, label, idx}) in the order of the file; idx counts from 0.
+
+    Raises:
+      UserError: the file is missing or empty, a row lacks a column or has an unknown label.
+    """
+    columns = ("sentence", "label") if labelled else ("sentence",)
+    rows: list[Keyed] = []
+    for number, row in _read_tsv(path, columns):
+        label = row["label"] if labelled else "-1"
+        if labelled and label not in ("0", "1"):
+            raise UserError(
+                f"{path} line {number}: label {label!r}, expected 0 (negative) or 1 (positive); "
+                "mend or remove the line"
+            )
+        idx = len(rows)
+        rows.append((idx, {"sentence": row["sentence"], "label": int(label), "idx": idx}))
+    if not rows:
+        raise UserError(
+            f"{path}: no rows after the header; expected the official file, fetch it again"
+        )
+    return rows
+
+
+def read_squad(path: Path) -> list[Keyed]:
+    """Questions of a SQuAD v1.1 file.
+
+    Returns:
+      (id, {id, title, context, question, answers}) in the order of the file. An answer whose
+      `answer_start` does not point to its text is moved to the text's first occurrence in the
+      context. A question that occurs twice is one row with the answers of both, as in the public
+      builder.
+
+    Raises:
+      UserError: the file is missing, not JSON or not SQuAD v1.1; a question has no answer or its
+        answer is not in its context.
+    """
+    try:
+        document = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} line {error.lineno}: not JSON ({error.msg}); expected SQuAD v1.1, fetch the "
+            "file again"
+        ) from error
+    rows: dict[str, dict[str, Any]] = {}
+    for title, context, qa in _questions(document, str(path)):
+        identity = _field(qa, "id", str, f"{path} a question of article {title!r}")
+        where = f"{path} question {identity}"
+        answers = _field(qa, "answers", list, where)
+        if not answers:
+            raise UserError(
+                f"{where}: answers is [], expected an answer or more as in SQuAD v1.1; add one or "
+                "remove the question"
+            )
+        texts = [_field(answer, "text", str, where) for answer in answers]
+        starts = [_field(answer, "answer_start", int, where) for answer in answers]
+        row = {
+            "id": identity,
+            "title": title,
+            "context": context,
+            "question": _field(qa, "question", str, where),
+        }
+        found = rows.setdefault(identity, {**row, "answers": {"text": [], "answer_start": []}})
+        if any(found[key] != value for key, value in row.items()):
+            raise UserError(
+                f"{where}: another question has this id, expected unique ids; rename or remove one "
+                "of the two"
+            )
+        for text, start in zip(texts, starts, strict=True):
+            found["answers"]["text"].append(text)
+            found["answers"]["answer_start"].append(locate(text, start, context, where))
+    if not rows:
+        raise UserError(f"{path}: no questions; expected SQuAD v1.1, fetch the file again")
+    return list(rows.items())
+
+
+def locate(text: str, start: int, context: str, where: str) -> int:
+    """Where an answer is in its context: at `start` if its text is there, else where it first is.
+
+    Raises:
+      UserError: the text is empty or not in the context.
+    """
+    if text and start >= 0 and context.startswith(text, start):
+        return start
+    found = context.find(text) if text else -1
+    if found < 0:
+        raise UserError(
+            f"{where}: answer {text[:80]!r} at character {start} is not in its context, expected a "
+            "part of it; "
+            "mend the answer or remove the question"
+        )
+    return found
+
+
+def _questions(document: Any, where: str) -> Iterator[tuple[str, str, Any]]:
+    """(title, context, question entry) of every question of a SQuAD document."""
+    for number, article in enumerate(_field(document, "data", list, where)):
+        place = f"{where} article {number}"
+        title = _field(article, "title", str, place)
+        for index, paragraph in enumerate(_field(article, "paragraphs", list, place)):
+            place = f"{where} article {title!r} paragraph {index}"
+            context = _field(paragraph, "context", str, place)
+            for qa in _field(paragraph, "qas", list, place):
+                yield title, context, qa
+
+
+def _field(entry: Any, key: str, kind: type, where: str) -> Any:
+    """`entry[key]`, which must be of the given type."""
+    if not isinstance(entry, dict):
+        raise UserError(
+            f"{where}: {str(entry)[:80]!r}, expected an object with {key!r} as in SQuAD v1.1; mend "
+            "the entry"
+        )
+    if key not in entry:
+        raise UserError(
+            f"{where}: no {key!r}, expected it as in SQuAD v1.1; add it or remove the entry"
+        )
+    if not isinstance(entry[key], kind):
+        raise UserError(
+            f"{where}: {key} is {str(entry[key])[:80]!r}, expected {kind.__name__} as in SQuAD "
+            "v1.1; mend the entry"
+        )
+    return entry[key]

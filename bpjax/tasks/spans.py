@@ -1,0 +1,120 @@
+"""From span logits to answers, and the official SQuAD v1.1 metrics."""
+
+import collections
+import dataclasses
+import re
+import string
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A question about a passage.
+
+    Attributes:
+      id: unique in its split.
+      context: the passage.
+      question: the question.
+      answers: accepted answers, each a part of the context.
+      starts: character position of each answer in the context.
+    """
+
+    id: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The part of an example's passage that one model input sees.
+
+    Attributes:
+      example: the example.
+      first: place of the first passage token in the input.
+      offsets: character span [start, end) in the passage of each passage token of the window.
+    """
+
+    example: Example
+    first: int
+    offsets: Int[np.ndarray, "tokens 2"]
+
+
+def decode(
+    windows: Sequence[Window], logits: Sequence[np.ndarray], n_best: int, max_answer_length: int
+) -> dict[str, str]:
+    """The best answer of each example over all its windows, by the sum of start and end logit.
+
+    Args:
+      windows: in any order; the windows of an example need not be neighbours.
+      logits: start and end logits [n, 2] of each window's n tokens.
+      n_best: starts and ends considered of each window.
+      max_answer_length: longest answer, in tokens.
+
+    Returns:
+      Example id → text; "" where none of the best starts and ends make a span.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    for window, scores in zip(windows, logits, strict=True):
+        stop = window.first + len(window.offsets)
+        if len(scores) < stop:
+            raise ValueError(f"{len(scores)} rows of logits for a window of {stop} tokens")
+        context = np.asarray(scores[window.first : stop], np.float32)
+        starts, ends = _top(context[:, 0], n_best), _top(context[:, 1], n_best)
+        length = ends[None, :] - starts[:, None] + 1
+        total = context[starts, 0][:, None] + context[ends, 1][None, :]
+        total = np.where((length >= 1) & (length <= max_answer_length), total, -np.inf)
+        row, column = np.unravel_index(np.argmax(total), total.shape)
+        score, text = float(total[row, column]), ""
+        if score > -np.inf:
+            begin, end = window.offsets[starts[row], 0], window.offsets[ends[column], 1]
+            text = window.example.context[begin:end]
+        if window.example.id not in best or score > best[window.example.id][0]:
+            best[window.example.id] = score, text
+    return {identity: text for identity, (_, text) in best.items()}
+
+
+def _top(scores: np.ndarray, count: int) -> np.ndarray:
+    """Places of the `count` largest scores in rising order, so that ties go to the earlier span."""
+    if len(scores) <= count:
+        return np.arange(len(scores))
+    return np.sort(np.argpartition(-scores, count - 1)[:count])
+
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize(text: str) -> str:
+    """Lower case without ASCII punctuation, articles and extra white space: the official rule."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1.0 if the normalized prediction is one of the normalized answers, else 0.0."""
+    return float(normalize(prediction) in {normalize(answer) for answer in answers})
+
+
+def f1(prediction: str, answers: Sequence[str]) -> float:
+    """The best token F1 of the normalized prediction against the answers, in [0, 1]."""
+    predicted = collections.Counter(normalize(prediction).split())
+    return max(_overlap(predicted, normalize(answer)) for answer in dict.fromkeys(answers))
+
+
+def _overlap(predicted: collections.Counter[str], answer: str) -> float:
+    gold = collections.Counter(answer.split())
+    common = (predicted & gold).total()
+    return 2 * common / (predicted.total() + gold.total()) if common else 0.0
+
+
+def score(predictions: dict[str, str], examples: Sequence[Example]) -> dict[str, float]:
+    """Mean F1 and exact match in percent; an example without prediction counts 0."""
+    pairs = [(predictions.get(example.id), example.answers) for example in examples]
+    return {
+        "f1": 100 * sum(f1(p, a) for p, a in pairs if p is not None) / len(pairs),
+        "exact_match": 100 * sum(exact_match(p, a) for p, a in pairs if p is not None) / len(pairs),
+    }

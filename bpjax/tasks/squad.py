@@ -1,0 +1,194 @@
+"""Extractive question answering: SQuAD v1.1, and what every span task shares."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from transformers import PreTrainedTokenizerBase
+
+from bpjax.errors import UserError
+from bpjax.tasks import base, spans
+from bpjax.tasks.official import locate
+from bpjax.tasks.source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanTask:
+    """Questions whose answer is a span of a passage. A subclass says where the examples come from.
+
+    Attributes:
+      max_length: tokens of an input: question, window of the passage and special tokens.
+      stride: tokens that neighbouring windows of a longer passage share.
+      max_question_length: tokens kept of a question.
+      n_best: starts and ends considered of each window when decoding.
+      max_answer_length: longest answer decoded, in tokens.
+      holdout: training questions held out, by whole passages, and evaluated on instead of the
+        development split.
+    """
+
+    max_length: int = 384
+    stride: int = 128
+    max_question_length: int = 64
+    n_best: int = 20
+    max_answer_length: int = 30
+    holdout: int = 0
+
+    head: ClassVar[str] = "span"
+    num_labels: ClassVar[int] = 2
+    metric: ClassVar[str] = "f1"
+
+    def __post_init__(self) -> None:
+        base.require_positive(
+            max_length=self.max_length,
+            stride=self.stride,
+            max_question_length=self.max_question_length,
+            n_best=self.n_best,
+            max_answer_length=self.max_answer_length,
+        )
+        least = (
+            self.max_question_length + self.stride + 4
+        )  # [CLS], two [SEP] and one new token a window
+        if self.max_length < least:
+            raise UserError(
+                f"max_length {self.max_length}: expected at least {least} (max_question_length "
+                f"{self.max_question_length} "
+                f"+ stride {self.stride} + 4); raise it or lower the other two"
+            )
+
+    def examples(self, split: str) -> list[spans.Example]:
+        """The examples of "train" or "validation"."""
+        raise AssertionError("a span task says where its examples come from")
+
+    def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the training split, less the held-out rows."""
+        examples = self.examples("train")
+        kept, _ = base.hold_out([example.context for example in examples], self.holdout)
+        return self._features([examples[i] for i in kept], tokenizer)
+
+    def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the development split, or of the held-out rows when `holdout` > 0."""
+        if not self.holdout:
+            return self._features(self.examples("validation"), tokenizer)
+        examples = self.examples("train")
+        _, held = base.hold_out([example.context for example in examples], self.holdout)
+        return self._features([examples[i] for i in held], tokenizer)
+
+    def loss(
+        self, logits: Float[Array, "batch length 2"], batch: dict[str, Any]
+    ) -> Float[Array, ""]:
+        """Mean of the cross-entropies of start and end over the real tokens, in fp32 at least."""
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        real = batch["attention_mask"][:, :, None] == 1
+        log_probs = jax.nn.log_softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), axis=1)
+        rows = jnp.arange(logits.shape[0])
+        start = log_probs[rows, batch["start_position"], 0]
+        end = log_probs[rows, batch["end_position"], 1]
+        return base.weighted_mean(-(start + end) / 2, batch["weight"])
+
+    def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
+        """F1 and exact match of the official evaluation, in percent."""
+        predictions = spans.decode(features.examples, logits, self.n_best, self.max_answer_length)
+        examples = {window.example.id: window.example for window in features.examples}
+        return spans.score(predictions, list(examples.values()))
+
+    def _features(
+        self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
+    ) -> base.Features:
+        base.require_fast(tokenizer)
+        encoded = tokenizer(
+            cut_questions([e.question for e in examples], tokenizer, self.max_question_length),
+            [e.context for e in examples],
+            truncation="only_second",
+            max_length=self.max_length,
+            stride=self.stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            padding=False,
+            return_token_type_ids=True,
+            return_attention_mask=False,
+        )
+        rows, windows = [], []
+        for number, owner in enumerate(encoded["overflow_to_sample_mapping"]):
+            sequences = encoded.sequence_ids(number)  # 0 question, 1 passage, None special
+            first, count = sequences.index(1), sequences.count(1)
+            offsets = np.array(encoded["offset_mapping"][number][first : first + count], np.int32)
+            window = spans.Window(examples[owner], first, offsets)
+            start, end = _answer_tokens(window)
+            windows.append(window)
+            rows.append(
+                {
+                    "input_ids": np.array(encoded["input_ids"][number], np.int32),
+                    "token_type_ids": np.array(encoded["token_type_ids"][number], np.int32),
+                    "start_position": np.array(start, np.int32),
+                    "end_position": np.array(end, np.int32),
+                }
+            )
+        return base.Features(rows, windows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Squad(SpanTask):
+    """SQuAD v1.1, Rajpurkar et al. 2016.
+
+    Attributes:
+      data_dir: TFDS folder; None is TFDS's own default.
+      download: let TFDS fetch the public dataset when `data_dir` lacks it.
+    """
+
+    data_dir: str | None = None
+    download: bool = False
+
+    name: ClassVar[str] = "squad"
+
+    def examples(self, split: str) -> list[spans.Example]:
+        """The questions of a TFDS split."""
+        rows = Source("squad/v1.1", self.name, self.data_dir, self.download).read(split)
+        return [_example(row) for row in rows]
+
+
+def _example(row: dict[str, Any]) -> spans.Example:
+    """An example of a TFDS row; misplaced answers are moved to their text."""
+    identity, context = row["id"].decode(), row["context"].decode()
+    answers = tuple(text.decode() for text in row["answers"]["text"])
+    where = f"squad/v1.1 question {identity}"
+    if not answers:
+        raise UserError(
+            f"{where}: no answers, expected one or more; prepare the dataset from SQuAD v1.1 files"
+        )
+    starts = tuple(
+        locate(text, int(start), context, where)
+        for text, start in zip(answers, row["answers"]["answer_start"], strict=True)
+    )
+    return spans.Example(identity, context, row["question"].decode(), answers, starts)
+
+
+def cut_questions(
+    questions: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> list[str]:
+    """Cuts each question after `max_tokens` tokens, so that a window has room for the passage."""
+    encoded = tokenizer(
+        questions,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    return [
+        question if len(offsets) <= max_tokens else question[: offsets[max_tokens - 1][1]]
+        for question, offsets in zip(questions, encoded["offset_mapping"], strict=True)
+    ]
+
+
+def _answer_tokens(window: spans.Window) -> tuple[int, int]:
+    """First and last token of the first answer; (0, 0), the [CLS] token, if it is cut or absent."""
+    begin = window.example.starts[0]
+    end = begin + len(window.example.answers[0])
+    starts, ends = window.offsets[:, 0], window.offsets[:, 1]
+    if begin < starts[0] or end > ends[-1]:
+        return 0, 0
+    first = int(np.searchsorted(starts, begin, side="right")) - 1
+    last = int(np.searchsorted(ends, end, side="left"))
+    return window.first + first, window.first + max(first, last)

@@ -1,0 +1,38 @@
+"""Distillation from a teacher's logits (Hinton et al. 2015; Lagunas et al. 2021, section 4)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def logit_distillation(
+    student: Float[Array, "batch *labels"],
+    teacher: Float[Array, "batch *labels"],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+    temperature: float,
+) -> Float[Array, ""]:
+    """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²`, averaged over rows and logit heads.
+
+    Args:
+      student: logits `[batch, labels]`, or of a span head `[batch, length, 2]`: two distributions
+        over the unpadded positions.
+      teacher: the same from the teacher; no gradient flows into it.
+      mask: 1 for real tokens, 0 for padding; only a span head uses it.
+      weight: of each row, 0 for padding rows; the mean is over the total weight.
+      temperature: T, above 0.
+    """
+    if student.ndim == 3:
+        student, teacher = (_over_positions(logits, mask) for logits in (student, teacher))
+    teacher = jax.lax.stop_gradient(teacher)
+    log_p = jax.nn.log_softmax(teacher / temperature, axis=-1)
+    log_q = jax.nn.log_softmax(student / temperature, axis=-1)
+    divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1) * temperature**2
+    if divergence.ndim == 2:
+        divergence = divergence.mean(-1)
+    return jnp.sum(divergence * weight) / jnp.maximum(weight.sum(), 1)
+
+
+def _over_positions(logits, mask):
+    # The lowest finite number over T stays finite; its probability is exactly 0.
+    return jnp.where(mask[:, None, :] > 0, jnp.moveaxis(logits, -1, 1), -1e30)

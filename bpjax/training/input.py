@@ -1,0 +1,218 @@
+"""Batches of static shapes: seeded, bucketed by length, resumable at any step."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from bpjax.errors import UserError
+from bpjax.tasks.base import Features
+
+Batch = dict[str, np.ndarray]
+
+PADDING = -1  # `index` of a padding row
+
+
+class BatchPlan(NamedTuple):
+    """Which rows a batch holds.
+
+    Attributes:
+      bucket: padded length.
+      rows: row of the features by place in the batch, PADDING where there is none.
+    """
+
+    bucket: int
+    rows: Int[np.ndarray, " batch"]
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Steps of one epoch: every row is seen once and the last batch may be partial."""
+    return -(-rows // batch_size)
+
+
+def resolve_buckets(lengths: Int[np.ndarray, " rows"], buckets: Sequence[int]) -> tuple[int, ...]:
+    """The bucket lengths in rising order; the longest row alone when none are given.
+
+    Raises:
+      UserError: there are no rows, a bucket is not a positive integer, or a row is longer than the
+      largest bucket.
+    """
+    if len(lengths) == 0:
+        raise UserError(
+            "no rows to make batches of: expected at least one example; check the task's data"
+        )
+    longest = int(lengths.max())
+    resolved = tuple(sorted(set(buckets))) or (longest,)
+    if resolved[0] < 1:
+        raise UserError(
+            f"bucket {resolved[0]}: expected a length of at least 1; remove it from buckets"
+        )
+    if longest > resolved[-1]:
+        raise UserError(
+            f"row {int(lengths.argmax())} has {longest} tokens, expected at most the largest "
+            f"bucket, {resolved[-1]}; "
+            f"add bucket {longest} or lower max_length"
+        )
+    return resolved
+
+
+def plan_epoch(
+    lengths: Int[np.ndarray, " rows"],
+    batch_size: int,
+    buckets: Sequence[int],
+    seed: int,
+    epoch: int,
+) -> list[BatchPlan]:
+    """Deals the rows of one epoch into batches of similar length.
+
+    Rows are permuted and dealt to the smallest bucket that holds them. What does not fill a batch
+    moves on to the next larger bucket, so that every row is seen exactly once and only the last
+    batch may be partial. The full batches are then shuffled.
+
+    Args:
+      lengths: tokens of each row.
+      batch_size: rows of a batch.
+      buckets: padded lengths allowed; empty is the longest row alone.
+      seed: of the run.
+      epoch: counted from 0; each has its own permutation.
+
+    Returns:
+      `steps_per_epoch` batches in the order of training.
+
+    Raises:
+      UserError: a row does not fit the largest bucket.
+    """
+    resolved = resolve_buckets(lengths, buckets)
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    of_row = np.searchsorted(resolved, lengths[order])
+    plans: list[BatchPlan] = []
+    left = order[:0]
+    for number, bucket in enumerate(resolved):
+        pool = np.concatenate([left, order[of_row == number]])
+        full = len(pool) // batch_size * batch_size
+        plans += [BatchPlan(bucket, rows) for rows in pool[:full].reshape(-1, batch_size)]
+        left = pool[full:]
+    plans = [plans[i] for i in rng.permutation(len(plans))]
+    if len(left):
+        plans.append(_pad_plan(left, lengths, batch_size, resolved))
+    return plans
+
+
+def _pad_plan(
+    rows: Int[np.ndarray, " some"],
+    lengths: Int[np.ndarray, " rows"],
+    batch_size: int,
+    buckets: Sequence[int],
+) -> BatchPlan:
+    """A batch of at most `batch_size` rows in the smallest bucket that holds them."""
+    bucket = buckets[int(np.searchsorted(buckets, lengths[rows].max()))]
+    padded = np.full(batch_size, PADDING, rows.dtype)
+    padded[: len(rows)] = rows
+    return BatchPlan(bucket, padded)
+
+
+def collate(features: Features, plan: BatchPlan) -> Batch:
+    """Pads the rows of a plan to its bucket.
+
+    Returns:
+      input_ids, attention_mask (1 = real token), token_type_ids: int32 [batch, bucket]; the labels,
+      stacked [batch]; weight float32 [batch], 0 for padding rows; index int32 [batch], the row in
+      the features or PADDING.
+    """
+    size = len(plan.rows)
+    batch: Batch = {
+        key: np.zeros((size, plan.bucket), np.int32)
+        for key in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    for key, value in features.rows[0].items():
+        if value.ndim == 0:
+            batch[key] = np.zeros(size, value.dtype)
+    for place, index in enumerate(plan.rows):
+        if index == PADDING:
+            # One attended token: a softmax over nothing is NaN, and NaN times weight 0 is still
+            # NaN.
+            batch["attention_mask"][place, 0] = 1
+            continue
+        row = features.rows[index]
+        batch["attention_mask"][place, : len(row["input_ids"])] = 1
+        for key, value in row.items():
+            if value.ndim == 0:
+                batch[key][place] = value
+            else:
+                batch[key][place, : len(value)] = value
+    batch["weight"] = (plan.rows != PADDING).astype(np.float32)
+    batch["index"] = plan.rows.astype(np.int32)
+    return batch
+
+
+class _Steps:
+    """Random access to the batches of all epochs by step, as grain wants its sources."""
+
+    def __init__(
+        self, features: Features, batch_size: int, buckets: Sequence[int], seed: int, epochs: int
+    ) -> None:
+        lengths = features.lengths
+        self._features = features
+        self._per_epoch = steps_per_epoch(len(lengths), batch_size)
+        self._epochs = epochs
+        # The prefetching threads are never further apart than two epochs.
+        self._plan = functools.lru_cache(maxsize=2)(
+            functools.partial(plan_epoch, lengths, batch_size, tuple(buckets), seed)
+        )
+
+    def __len__(self) -> int:
+        return self._per_epoch * self._epochs
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, place = divmod(int(step), self._per_epoch)
+        return collate(self._features, self._plan(epoch)[place])
+
+
+def train_batches(
+    features: Features,
+    batch_size: int,
+    buckets: Sequence[int],
+    seed: int,
+    epochs: int,
+    start_step: int = 0,
+) -> Iterator[Batch]:
+    """Training batches from `start_step` to the end of the last epoch, prefetched by grain.
+
+    A batch is a function of (features, batch_size, buckets, seed, step) alone: to resume, give the
+    step to go on with.
+
+    Args:
+      features: rows to train on.
+      batch_size: rows of a batch.
+      buckets: padded lengths allowed; empty is the longest row alone.
+      seed: of the run.
+      epochs: passes over the rows.
+      start_step: steps already done, counted over all epochs.
+
+    Raises:
+      UserError: a row does not fit the largest bucket.
+    """
+    resolved = resolve_buckets(features.lengths, buckets)
+    steps = _Steps(features, batch_size, resolved, seed, epochs)
+    if start_step >= len(steps):
+        return iter(())
+    dataset = grain.MapDataset.source(steps)[start_step:]
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+
+
+def eval_batches(features: Features, batch_size: int, buckets: Sequence[int]) -> Iterator[Batch]:
+    """Every row once, sorted by length so that little is padding; `index` says which row is which.
+
+    Raises:
+      UserError: a row does not fit the largest bucket.
+    """
+    lengths = features.lengths
+    resolved = resolve_buckets(lengths, buckets)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield collate(features, _pad_plan(rows, lengths, batch_size, resolved))

@@ -1,0 +1,170 @@
+"""One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from bpjax.models.bert import Bert
+from bpjax.models.config import BertConfig
+from bpjax.pruning.methods.base import Method, MethodState
+from bpjax.pruning.patterns import Pattern, spread
+from bpjax.pruning.schedules import Knobs, Schedule
+from bpjax.pruning.summary import mask_density
+from bpjax.training.distill import logit_distillation
+
+Batch = dict[str, Array]
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes; what a checkpoint holds.
+
+    Attributes:
+      step: updates done.
+      params: the model's parameters, unmasked.
+      method: the pruning method's state.
+      opt_state: the optimizer's.
+      rng: key of the stage; each step folds its number into it.
+    """
+
+    step: Int[Array, ""]
+    params: dict
+    method: MethodState
+    opt_state: PyTree
+    rng: Key[Array, ""]
+
+
+class Teacher(NamedTuple):
+    """A dense model to learn from.
+
+    Attributes:
+      config: its sizes; they may differ from the student's.
+      params: its parameters.
+      weight: of the distillation loss, in [0, 1]; the task's loss gets the rest.
+      temperature: T of both softmaxes.
+    """
+
+    config: BertConfig
+    params: dict
+    weight: float = 0.9
+    temperature: float = 2.0
+
+
+class Pruning(NamedTuple):
+    """How a stage prunes: a method over a pattern on a schedule."""
+
+    method: Method
+    pattern: Pattern
+    schedule: Schedule
+
+
+class TaskLoss(Protocol):
+    """What a step needs of a task."""
+
+    def loss(self, logits: Float[Array, "batch *labels"], batch: Batch) -> Float[Array, ""]:
+        """Weighted mean loss over the rows of a batch."""
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+
+
+def init_state(
+    params: dict, pruning: Pruning, optimizer: optax.GradientTransformation, rng: Key[Array, ""]
+) -> TrainState:
+    """The state before the first step. The parameters are copied: steps donate their buffers."""
+    params = jax.tree.map(lambda x: jnp.array(x, copy=True), params)
+    init_rng, rng = jax.random.split(rng)
+    method = pruning.method.init(init_rng, params)
+    opt_state = optimizer.init({"params": params, "learned": method.learned})
+    return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
+
+
+def forward(config: BertConfig, params: dict, batch: Batch, **kwargs: Any):
+    """Logits of a model for a batch, with `masks` and dropout `rngs` as keyword arguments."""
+    variables = {"params": params} | {"masks": kwargs.pop("masks", {})}
+    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+    return Bert(config).apply(variables, *inputs, **kwargs).logits
+
+
+def make_train_step(
+    config: BertConfig,
+    task: TaskLoss,
+    pruning: Pruning,
+    optimizer: optax.GradientTransformation,
+    teacher: Teacher | None = None,
+) -> Step:
+    """Compiles once for each batch shape; thresholds, λ and density are traced.
+
+    The state's buffers are donated: a step takes over the state that it is given.
+
+    Returns:
+      A function `(state, batch) -> (state, metrics)`. The metrics are scalars: `loss` and its
+      parts `task_loss`, `distillation`, `penalty`, and `density` (of the masks, a fraction),
+      `threshold`, `gradient_norm`.
+    """
+    method, pattern, schedule = pruning
+
+    def loss(trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict):
+        rng, dropout = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        method_state = state.method._replace(learned=trained["learned"])
+        values = method.masks(method_state, trained["params"], knobs, rng)
+        logits = forward(
+            config,
+            trained["params"],
+            batch,
+            masks=spread(pattern, values),
+            deterministic=False,
+            rngs={"dropout": dropout},
+        )
+        metrics = {"task_loss": task.loss(logits, batch)}
+        total = metrics["task_loss"]
+        if teacher:
+            metrics["distillation"] = logit_distillation(
+                logits,
+                forward(teacher.config, teacher_params, batch),
+                batch["attention_mask"],
+                batch["weight"],
+                teacher.temperature,
+            )
+            total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
+        if pattern.groups:
+            metrics["penalty"] = method.penalty(method_state, trained["params"], knobs)
+            metrics |= {"density": mask_density(pattern, values), "threshold": knobs.threshold}
+            total += metrics["penalty"]
+        return total, metrics | {"loss": total}
+
+    def step(state: TrainState, batch: Batch, teacher_params: dict):
+        knobs = schedule(state.step)
+        trained = {"params": state.params, "learned": state.method.learned}
+        gradient_of = jax.grad(loss, has_aux=True)
+        gradient, metrics = gradient_of(trained, state, batch, knobs, teacher_params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
+        trained = optax.apply_updates(trained, updates)
+        method_state, params = method.update(
+            state.method._replace(learned=trained["learned"]), trained["params"], knobs, state.step
+        )
+        metrics["gradient_norm"] = optax.tree.norm(gradient)
+        return TrainState(state.step + 1, params, method_state, opt_state, state.rng), metrics
+
+    compiled = jax.jit(step, donate_argnums=0)
+    # The teacher is an argument, not a constant: constants are copied into every compilation.
+    teacher_params = teacher.params if teacher else {}
+    return Stepper(compiled, teacher_params)
+
+
+class Stepper(NamedTuple):
+    """A compiled step with its teacher."""
+
+    compiled: Any
+    teacher_params: dict
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        """One update."""
+        return self.compiled(state, batch, self.teacher_params)
+
+    def compilations(self) -> int:
+        """How many batch shapes were compiled so far."""
+        return self.compiled._cache_size()

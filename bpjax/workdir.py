@@ -1,0 +1,85 @@
+"""The folder of a run: which config it belongs to, and which stages are finished."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import load_file, save_file
+
+from bpjax.errors import UserError
+
+
+class Workdir:
+    """A run's folder.
+
+    `config.json` says whose it is; `STAGE/done.json` marks a finished stage and holds what later
+    stages need to know of it. A stage without that file is run (again).
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]):
+        """Opens or creates the folder.
+
+        Raises:
+          UserError: it cannot be written, or belongs to a run with another config.
+        """
+        self.path = path
+        config = json.loads(json.dumps(config))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            before = path / "config.json"
+            if before.exists():
+                _require_same(path, json.loads(before.read_text()), config)
+            else:
+                _write_whole(before, json.dumps(config, indent=2))
+        except OSError as error:
+            raise UserError(
+                f"workdir {path}: {error.strerror or error}: expected a folder that can be "
+                "written; choose another --workdir"
+            ) from error
+
+    def stage(self, name: str, run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """Runs a stage unless it is finished, and returns what it noted.
+
+        Args:
+          name: of the stage and of its folder.
+          run: does the work in that folder and returns JSON values to note.
+        """
+        folder = self.path / name
+        done = folder / "done.json"
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            notes = run(folder)
+            _write_whole(done, json.dumps(notes, indent=2))
+        return json.loads(done.read_text())
+
+
+def save_arrays(path: Path, tree: dict[str, Any]) -> None:
+    """Saves a nested dict of arrays as safetensors, keys joined by "//"."""
+    flat = traverse_util.flatten_dict(tree, sep="//")
+    save_file({name: np.asarray(value) for name, value in flat.items()}, path)
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """What `save_arrays` saved."""
+    flat = jax.tree.map(np.asarray, load_file(path))
+    return traverse_util.unflatten_dict(flat, sep="//")
+
+
+def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    old, new = (traverse_util.flatten_dict(config, sep=".") for config in (before, now))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            raise UserError(
+                f"workdir {path} was made by another config: {name} is {old.get(name)!r} there and "
+                f"{new.get(name)!r} now; use the same config, or another --workdir"
+            )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)

@@ -1,0 +1,20 @@
+"""MiniLM on SST-2, hybrid pruning with distillation, then fill.
+
+Command:  bpjax run --config=configs/sst2_hybrid.py --workdir=runs/sst2
+Hardware: 2 CPU cores.
+"""
+
+from bpjax.config import default_config
+
+
+def get_config():
+    config = default_config(task="sst2")
+    config.task.max_length = 64
+    config.task.data_dir = "data"
+    config.batch.buckets = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+    config.teacher.warmup_steps = 420
+    config.prune.epochs = 4
+    config.prune.warmup_steps = 842
+    config.fill.epochs = 2
+    config.fill.warmup_steps = 420
+    return config

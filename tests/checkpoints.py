@@ -1,0 +1,67 @@
+"""Small checkpoints for tests, and ways to spoil them."""
+
+import contextlib
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+from safetensors.numpy import load_file, save_file
+
+from bpjax.errors import UserError
+from bpjax.models import names
+from bpjax.models.config import BertConfig
+from bpjax.models.pretrained import save_pretrained
+
+DENSE = BertConfig(
+    vocab_size=40,
+    hidden_size=12,
+    head_dim=4,
+    heads=(3, 3),
+    intermediate=(10, 10),
+    max_positions=16,
+    hidden_dropout=0.2,
+    attention_dropout=0.3,
+)
+RAGGED = DENSE.replace(heads=(1, 0, 3, 0), intermediate=(0, 7, 10, 0))
+
+
+def random_params(config, seed=0):
+    """Parameters of which no two numbers are alike, so that no mix-up stays hidden."""
+    generator = np.random.default_rng(seed)
+    shapes = {path: tensor.shape for path, tensor in names.tensor_table(config).items()}
+    flat = {k: jnp.asarray(generator.normal(size=s), jnp.float32) for k, s in shapes.items()}
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def saved(folder, config=DENSE, seed=0):
+    params = random_params(config, seed)
+    save_pretrained(folder, config, params)
+    return params
+
+
+def change_json(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rewrite(folder, change):
+    """Passes the stored tensors, by name, through `change`."""
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path)
+
+
+def assert_same(left, right):
+    left, right = (traverse_util.flatten_dict(tree, sep="/") for tree in (left, right))
+    assert left.keys() == right.keys()
+    for path, value in left.items():
+        assert value.dtype == right[path].dtype == jnp.float32
+        np.testing.assert_array_equal(value, right[path], err_msg=path)
+
+
+@contextlib.contextmanager
+def refused(match):
+    with pytest.raises(UserError, match=match) as caught:
+        yield
+    assert "\n" not in str(caught.value)

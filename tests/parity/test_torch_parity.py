@@ -1,0 +1,198 @@
+"""Live parity with PyTorch transformers: states, logits, gradients, and our files read there.
+
+Run in an environment with the extra `torch`: `pytest tests/parity`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
+transformers = pytest.importorskip("transformers")
+
+from bpjax.models import bert, names, pretrained  # noqa: E402
+from bpjax.models.config import BertConfig  # noqa: E402
+
+TINY = BertConfig(
+    vocab_size=99,
+    hidden_size=48,
+    head_dim=12,
+    heads=(4,) * 3,
+    intermediate=(80,) * 3,
+    max_positions=64,
+)
+
+TEXT = (
+    "Why did the council keep the old mill?",
+    "The mill stands where the two rivers meet, twelve miles north of the harbour.",
+    "In 1871 a flood carried off its wheel, and for a generation nobody ground corn there.",
+    "When the railway came, engineers proposed to clear the bank for a goods yard.",
+    "The council voted against them by a single voice, that of the schoolmaster Edwin Marsh.",
+    "He argued that the walls, four feet thick, were all that held the bank against the water.",
+    "Surveyors sent from the capital agreed with him, although they doubted his arithmetic.",
+    "A weir was added in 1904; its stones were taken from the ruined chapel on the hill.",
+    "Since then the building has been a dairy, a dance hall and, briefly, a customs office.",
+    "Today it houses a small museum, whose most popular exhibit is the schoolmaster's ledger.",
+    "Visitors may still see the mark of the flood, cut into the door frame at shoulder height.",
+)
+
+
+def draw_batch(vocab_size, length, seed=0):
+    """Three rows: one full, one padded, and one of a few tokens, all with two segments."""
+    generator = np.random.default_rng(seed)
+    lengths = np.array([length, length * 2 // 3, 5])[:, None]
+    positions = np.arange(length)[None]
+    mask = (positions < lengths).astype(np.int32)
+    ids = generator.integers(1, vocab_size, (3, length)).astype(np.int32) * mask
+    types = ((positions >= lengths // 2) * mask).astype(np.int32)
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def read_batch(folder, sentences):
+    """Two rows of English: a pair of segments, and one sentence with padding."""
+    tokenizer = pretrained.load_tokenizer(folder)
+    rows = [tokenizer(TEXT[0], " ".join(TEXT[1:sentences])), tokenizer(TEXT[2])]
+    return dict(tokenizer.pad(rows, return_tensors="np"))
+
+
+def theirs(model, batch, **options):
+    tensors = {name: torch.tensor(value).long() for name, value in batch.items()}
+    return model.eval()(**tensors, **options)
+
+
+def ours(config, params, batch, **options):
+    arrays = {name: jnp.asarray(value) for name, value in batch.items()}
+    return bert.Bert(config).apply({"params": params}, **arrays, **options)
+
+
+def assert_close(left, right, batch, what):
+    """At most 1e-5 apart wherever there is a real token; nobody reads the states of padding."""
+    real = batch["attention_mask"].astype(bool)
+    left, right = np.asarray(left), np.asarray(right.detach())
+    if left.shape[:2] == real.shape:
+        left, right = left[real], right[real]
+    worst = np.abs(left - right).max()
+    print(f"{what}: {worst:.1e} apart, values up to {np.abs(right).max():.2f}")
+    assert worst <= 1e-5
+
+
+def draw_theirs(head, num_labels=3):
+    """A random BERT of transformers, with biases and norms that are not the trivial ones."""
+    torch.manual_seed(0)
+    fields = names.config_to_json(TINY)
+    labels = {"regression": 1, "classification": num_labels}.get(head, 2)
+    config = transformers.BertConfig(**fields | {"num_labels": labels})
+    model = getattr(transformers, names.ARCHITECTURES[head])(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+def logits_of(head, outputs):
+    """The logits in our layout: a span head's start and end stacked last."""
+    if head == "span":
+        return torch.stack([outputs.start_logits, outputs.end_logits], -1)
+    return outputs.logits
+
+
+@pytest.mark.parametrize("sentences", [3, len(TEXT)])  # attention has two forms, by length
+def test_hidden_states_of_minilm(minilm_dir, sentences):
+    model = transformers.BertModel.from_pretrained(minilm_dir)
+    config, params = pretrained.load_pretrained(minilm_dir)
+    batch = read_batch(minilm_dir, sentences)
+    length = batch["input_ids"].shape[1]
+    assert (length > 160) == (sentences > 3)
+    with torch.no_grad():
+        expected = theirs(model, batch, output_hidden_states=True).hidden_states
+    found = ours(config, params, batch, hidden_states=True).hidden_states
+    for i, (left, right) in enumerate(zip(found, expected, strict=True)):
+        assert_close(left, right, batch, f"MiniLM, length {length}, states {i}")
+
+
+@pytest.mark.parametrize("head", ["span", "classification", "regression"])
+def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
+    """A dense model that we save is loaded by transformers and gives the same logits."""
+    config, params = pretrained.load_pretrained(
+        minilm_dir, head=head, num_labels=3, rng=jax.random.key(1)
+    )
+    pretrained.save_pretrained(tmp_path / "model", config, params, minilm_dir)
+    kind = getattr(transformers, names.ARCHITECTURES[head])
+    model, report = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not any(report.values()), report
+    assert model.config.num_labels == config.num_labels
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer("hello")["input_ids"] == [101, 7592, 102]
+
+    batch = draw_batch(30522, 40)
+    with torch.no_grad():
+        expected = logits_of(head, theirs(model, batch))
+    assert_close(ours(config, params, batch).logits, expected, batch, f"MiniLM, {head} logits")
+
+
+@pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
+def test_random_bert_of_transformers(tmp_path, head):
+    """A model that transformers saves is loaded by us, its head included."""
+    model = draw_theirs(head)
+    model.config.problem_type = "regression" if head == "regression" else None
+    model.save_pretrained(tmp_path)
+    config, params = pretrained.load_pretrained(tmp_path, head="saved")
+    labels = {"regression": 1, "classification": 3}.get(head, 2)
+    assert config == TINY.replace(head=head, num_labels=labels)
+
+    batch = draw_batch(99, 30)
+    with torch.no_grad():
+        expected = theirs(model, batch)
+    found = ours(config, params, batch)
+    if head == "none":
+        assert_close(found.hidden, expected.last_hidden_state, batch, "tiny, hidden")
+    else:
+        assert_close(found.logits, logits_of(head, expected), batch, f"tiny, {head} logits")
+
+
+@pytest.mark.parametrize("head", ["span", "classification"])
+def test_gradients_of_every_parameter(tmp_path, head):
+    model = draw_theirs(head)
+    model.save_pretrained(tmp_path)
+    config, params = pretrained.load_pretrained(tmp_path, head="saved")
+    batch = draw_batch(99, 30)
+    # Real tokens only, and weights that tell the logits apart.
+    real = batch["attention_mask"][..., None] if head == "span" else 1
+    weight = np.random.default_rng(1).normal(size=(3, 30, 2) if head == "span" else (3, 3)) * real
+    weight = weight.astype(np.float32)
+
+    (logits_of(head, theirs(model, batch)) * torch.tensor(weight)).sum().backward()
+    expected = {name: tensor.grad for name, tensor in model.named_parameters()}
+    grads = jax.grad(lambda params: (ours(config, params, batch).logits * weight).sum())(params)
+
+    for path, (name, _) in names.tensor_table(config).items():
+        found = grads
+        for part in path.split("/"):
+            found = found[part]
+        full = name if path.startswith("head/") else f"bert.{name}"
+        right = np.asarray(expected[full])
+        right = right.T if path.endswith("/kernel") else right
+        scale = max(1.0, np.abs(right).max())
+        assert np.abs(np.asarray(found) - right).max() <= 1e-5 * scale, path
+
+
+@pytest.mark.parametrize("size", ["ragged", "fewer", "empty"])
+def test_transformers_refuses_a_shrunken_model(tmp_path, size):
+    """It must never fill a removed layer with random weights; the tokenizer stays usable."""
+    config = {
+        "ragged": TINY.replace(heads=(4, 0, 4), intermediate=(80, 80, 80)),
+        "fewer": TINY.replace(heads=(2, 2, 2)),
+        "empty": TINY.replace(heads=(0, 0, 0), intermediate=(0, 0, 0)),
+    }[size]
+    params = bert.init(config, jax.random.key(0))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    pretrained.save_pretrained(
+        tmp_path / "model", config, params, pretrained.load_tokenizer(tmp_path)
+    )
+    for kind in (transformers.AutoModel, transformers.BertModel):
+        with pytest.raises(ZeroDivisionError):
+            kind.from_pretrained(tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer("hello")["input_ids"] == [2, 5, 3]

@@ -1,0 +1,138 @@
+"""Imports point one way: who may use whom is written here, and held for every module of bpjax."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "bpjax"
+
+# A room is a package or module directly in bpjax. "report" also draws from pruning.summary.
+ALLOWED = {
+    "errors": set(),
+    "pruning": set(),
+    "models": {"pruning", "errors"},
+    "tasks": {"errors"},
+    "training": {"pruning", "models", "tasks", "errors"},
+    "deploy": {"pruning", "models", "errors"},
+    "report": {"errors", "pruning.summary"},
+    "config": {"errors", "pruning", "tasks", "models"},
+    "pipeline": {"any"},
+    "cli": {"any"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+PRUNING_MAY_USE = {"jax", "jaxtyping", "numpy"}
+HEAVY = {"tensorflow_datasets", "grain", "ml_collections", "torch", "tensorflow"}
+
+
+def modules():
+    """Dotted names and paths of all modules of bpjax."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts), path
+
+
+def imported(source, package):
+    """Dotted names that a module imports, wherever in it, `from a import b` as both a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*up, base] if base else up)
+            names.add(base)
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(module):
+    return module.split(".")[1]
+
+
+def find_trespasses(module, source, is_package=False):
+    """What a module imports from rooms that are not open to it."""
+    package = module if is_package else module.rpartition(".")[0]
+    room = room_of(module)
+    wanted = {name.removeprefix("bpjax.") for name in imported(source, package) if "bpjax." in name}
+    open_to_it = ALLOWED[room] | {room}
+    if "any" in open_to_it:
+        return set()
+
+    def may(name):
+        return any(
+            name == o or name.startswith(o + ".") or o.startswith(name + ".") for o in open_to_it
+        )
+
+    return {name for name in wanted if not may(name) and not name.startswith("__")}
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_stays_in_the_rooms_open_to_it(module):
+    assert room_of(module) in ALLOWED, f"new room: say in {__file__} what it may import"
+    path = MODULES[module]
+    assert not find_trespasses(module, path.read_text(), path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "pruning"])
+def test_pruning_imports_jax_and_nothing_else(module):
+    tops = {name.partition(".")[0] for name in imported(MODULES[module].read_text(), module)}
+    foreign = tops - PRUNING_MAY_USE - {"bpjax", ""} - set(sys.stdlib_module_names)
+    assert not foreign
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("bpjax.models.bert", "from bpjax.pruning import structure", set()),
+        ("bpjax.models.bert", "from bpjax.training.loop import fit", {"training.loop"}),
+        ("bpjax.models.bert", "def f():\n    import bpjax.tasks.squad", {"tasks.squad"}),
+        ("bpjax.pruning.masks", "from bpjax.errors import UserError", {"errors"}),
+        ("bpjax.pruning.masks", "from ..models import bert", {"models", "models.bert"}),
+        ("bpjax.pruning.masks", "from . import blocks", set()),
+        ("bpjax.report.table", "from bpjax.pruning import summary", set()),
+        ("bpjax.report.table", "from bpjax.pruning import masks", {"pruning.masks"}),
+        ("bpjax.tasks.squad", "from bpjax import models", {"models"}),
+        ("bpjax.pipeline", "from bpjax import models, training", set()),
+    ],
+)
+def test_the_rule_itself(module, source, found):
+    trespasses = find_trespasses(module, source)
+    assert {name for name in trespasses if name in found} == found
+    assert bool(trespasses) == bool(found)
+
+
+def loaded_by(*names):
+    """Modules in memory after importing these, in an interpreter of their own."""
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_pruning_loads_no_flax_and_no_other_room():
+    names = [name for name in MODULES if room_of(name) == "pruning"]
+    loaded = loaded_by("bpjax.pruning", *names)
+    assert not {name.partition(".")[0] for name in loaded} & (HEAVY | {"flax", "transformers"})
+    assert {room_of(name) for name in loaded if name.startswith("bpjax.")} == {"pruning"}
+
+
+def test_core_loads_without_the_data_libraries():
+    loaded = loaded_by("bpjax.models", "bpjax.training.step", "bpjax.deploy")
+    assert not {name.partition(".")[0] for name in loaded} & HEAVY

@@ -1,0 +1,149 @@
+"""SST-2: features, loss, metric, held-out rows; small files, then the real data."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import transformers
+
+from bpjax.errors import UserError
+from bpjax.tasks import TASKS, Task, get_task
+from bpjax.tasks.base import Features, hold_out
+from bpjax.tasks.prepare import prepare
+from bpjax.training.input import plan_epoch
+
+
+@pytest.fixture(scope="module")
+def tokenizer(minilm_dir):
+    return transformers.AutoTokenizer.from_pretrained(minilm_dir)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sst2")
+    rows = "".join(f"{'very ' * (i % 9)}good film {i} \t{i % 2}\n" for i in range(40))
+    (folder / "train.tsv").write_text("sentence\tlabel\n" + rows)
+    (folder / "dev.tsv").write_text("sentence\tlabel\na dull film\t0\na fine film\t1\n")
+    (folder / "test.tsv").write_text("index\tsentence\n0\tso so\n")
+    prepare("sst2", folder, folder / "tfds")
+    return str(folder / "tfds")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_keeps_the_contract(name):
+    task = get_task(name)
+    assert isinstance(task, Task)
+    assert task.name == name
+    assert task.head in ("span", "classification", "regression")
+    assert task.num_labels >= 1
+    assert hash(task) == hash(get_task(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sst3", {}, "task 'sst3': expected one of sst2, squad, embedded"),
+        ("sst2", {"length": 3}, "option 'length' of task sst2: expected one of max_length, "),
+        ("sst2", {"max_length": 0}, "max_length 0: expected an integer of at least 1"),
+        ("squad", {"n_best": True}, "n_best True"),
+        ("squad", {"max_length": 128}, "max_length 128: expected at least 196"),
+        ("embedded", {"seed": -1}, "seed -1"),
+        ("embedded", {"train_size": 0}, "train_size 0"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(name, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        get_task(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_sst2_features(data_dir, tokenizer):
+    features = get_task("sst2", data_dir=data_dir).evaluation(tokenizer)
+    texts = [tokenizer.decode(row["input_ids"]) for row in features.rows]
+    assert sorted(texts) == ["[CLS] a dull film [SEP]", "[CLS] a fine film [SEP]"]
+    for text, row, label in zip(texts, features.rows, features.examples, strict=True):
+        assert int(row["label"]) == label == int("fine" in text)
+        assert row["input_ids"].dtype == row["token_type_ids"].dtype == np.int32
+        assert row["token_type_ids"].tolist() == [0] * 5
+    assert features.lengths.tolist() == [5, 5]
+
+
+def test_max_length_cuts(data_dir, tokenizer):
+    features = get_task("sst2", data_dir=data_dir, max_length=6).train(tokenizer)
+    assert features.lengths.max() == 6
+    assert all(row["input_ids"][-1] == tokenizer.sep_token_id for row in features.rows)
+
+
+def test_holdout_parts_the_training_rows(data_dir, tokenizer):
+    whole = get_task("sst2", data_dir=data_dir).train(tokenizer)
+    task = get_task("sst2", data_dir=data_dir, holdout=7)
+
+    def keys(features):
+        return [row["input_ids"].tobytes() for row in features.rows]
+
+    kept, held = keys(task.train(tokenizer)), keys(task.evaluation(tokenizer))
+    assert len(held) == 7
+    assert not set(kept) & set(held)
+    assert sorted(kept + held) == sorted(keys(whole))
+    assert held == keys(task.evaluation(tokenizer))
+
+
+def test_holdout_keeps_groups_together():
+    groups = [i // 3 for i in range(30)]
+    kept, held = hold_out(groups, 7)
+    assert len(held) == 7
+    assert not {groups[i] for i in kept} & {groups[i] for i in held}
+    assert len(kept) == 21
+    assert hold_out(groups, 0) == (list(range(30)), [])
+    for count in (-1, 30):
+        with pytest.raises(UserError, match=f"holdout {count}: expected 0 to 29"):
+            hold_out(groups, count)
+    with pytest.raises(UserError, match="nothing is left"):
+        hold_out([1, 1, 1], 2)
+
+
+def test_loss_is_the_weighted_cross_entropy():
+    task = get_task("sst2")
+    logits = jnp.array([[2.0, 0.0], [0.0, 1.0], [9.0, -9.0]])
+    batch = {"label": jnp.array([0, 0, 1]), "weight": jnp.array([1.0, 1.0, 0.0])}
+    expected = (np.log1p(np.exp(-2.0)) + np.log1p(np.exp(1.0))) / 2
+    assert task.loss(logits, batch) == pytest.approx(expected, rel=1e-6)
+    gradient = jax.grad(task.loss)(logits, batch)
+    assert gradient[2].tolist() == [0, 0]
+    assert task.loss(logits, {**batch, "weight": jnp.zeros(3)}) == 0
+    assert task.loss(logits.astype(jnp.bfloat16), batch).dtype == jnp.float32
+
+
+def test_accuracy():
+    task = get_task("sst2")
+    features = Features([{"input_ids": np.zeros(2, np.int32)}] * 4, [0, 1, 1, 1])
+    logits = [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0, 2.0]), np.array([1.0, 0])]
+    assert task.evaluate(features, logits) == {"accuracy": 75.0}
+    with pytest.raises(ValueError, match="3 rows of logits for 4 examples"):
+        task.evaluate(features, logits[:3])
+
+
+def test_a_slow_tokenizer_is_refused(data_dir, tokenizer, monkeypatch):
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    with pytest.raises(UserError, match=r"expected a fast tokenizer; add its tokenizer\.json"):
+        get_task("sst2", data_dir=data_dir).train(tokenizer)
+
+
+def test_real_sst2(shared_data, tokenizer, tmp_path):
+    start = time.perf_counter()
+    prepare("sst2", shared_data / "glue" / "SST-2", tmp_path)
+    task = get_task("sst2", data_dir=str(tmp_path))
+    train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
+    assert time.perf_counter() - start < 60
+    assert len(train.rows) == 67349
+    assert len(evaluation.rows) == 872
+    assert sum(train.examples) == 37569
+    assert sum(evaluation.examples) == 444
+    gold = [np.eye(2)[label] for label in evaluation.examples]
+    assert task.evaluate(evaluation, gold) == {"accuracy": 100.0}
+    plans = plan_epoch(train.lengths, 32, (8, 12, 16, 24, 32, 64), seed=17, epoch=0)
+    assert len(plans) == 2105
+    # Few padded tokens: the sentences' own 899,000 or so and at most a third more.
+    assert sum(plan.bucket * 32 for plan in plans) < 1_200_000

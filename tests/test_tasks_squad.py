@@ -1,0 +1,240 @@
+"""SQuAD: the official metrics, windows, decoding and the loss; small cases, then the real data."""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import transformers
+
+from bpjax.tasks import get_task, spans
+from bpjax.tasks.prepare import prepare
+from bpjax.tasks.spans import Example, Window
+from bpjax.tasks.squad import SpanTask, Squad
+
+
+@pytest.fixture(scope="module")
+def tokenizer(minilm_dir):
+    return transformers.AutoTokenizer.from_pretrained(minilm_dir)
+
+
+def make_features(examples, tokenizer, **options):
+    return SpanTask(**options)._features(examples, tokenizer)
+
+
+def gold_logits(features, seed=0):
+    """Logits that are sure of the labelled span and noise elsewhere."""
+    rng = np.random.default_rng(seed)
+    logits = []
+    for row in features.rows:
+        scores = rng.normal(size=(len(row["input_ids"]), 2)).astype(np.float32)
+        if row["start_position"] > 0:
+            scores[row["start_position"], 0] = 20
+            scores[row["end_position"], 1] = 20
+        logits.append(scores)
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "exact", "f1"),
+    [
+        ("The Cat!", ["cat"], 1, 1),
+        ("a  big\tcat", ["The big cat."], 1, 1),
+        ("big cat", ["cat"], 0, 2 / 3),
+        ("big cat", ["dog", "cat", "big cat house"], 0, 0.8),
+        ("dog", ["cat"], 0, 0),
+        ("", ["cat"], 0, 0),
+        # The official code: punctuation is removed without a space, articles only as whole words.
+        ("U.S. theater", ["us theater"], 1, 1),
+        ("well-known", ["well known"], 0, 0),
+        ("cat cat", ["cat"], 0, 2 / 3),
+        ("Beyoncé", ["Beyoncé’s"], 0, 0),
+    ],
+)
+def test_official_metrics(prediction, answers, exact, f1):
+    assert spans.exact_match(prediction, answers) == exact
+    assert spans.f1(prediction, answers) == pytest.approx(f1)
+
+
+def test_score_counts_a_missing_prediction_as_zero():
+    examples = [Example(str(i), "cat", "?", ("cat",), (0,)) for i in range(4)]
+    assert spans.score({"0": "cat", "1": "the cat", "2": "dog"}, examples) == {
+        "f1": 50.0,
+        "exact_match": 50.0,
+    }
+
+
+CONTEXT = "Anna Müller was born in Paris. " + "She liked it there. " * 30 + "Tom died in New York."
+
+
+def example(answer, start=None, identity="q"):
+    start = CONTEXT.index(answer) if start is None else start
+    return Example(identity, CONTEXT, "Where did Tom die?", (answer,), (start,))
+
+
+def test_a_short_passage_is_one_window(tokenizer):
+    features = make_features([example("Paris"), example("New York", identity="r")], tokenizer)
+    assert len(features.rows) == 2
+    for row, window in zip(features.rows, features.examples, strict=True):
+        ids = row["input_ids"][row["start_position"] : row["end_position"] + 1]
+        assert tokenizer.decode(ids) == window.example.answers[0].lower()
+        assert tokenizer.decode(row["input_ids"]).startswith("[CLS] where did tom die? [SEP] anna")
+        assert row["token_type_ids"].sum() == len(window.offsets) + 1
+        begin, end = window.offsets[1]
+        assert CONTEXT[begin:end] == "Müller"[: end - begin]
+
+
+def test_a_long_passage_is_cut_with_stride(tokenizer):
+    options = {"max_length": 64, "stride": 16, "max_question_length": 16}
+    features = make_features([example("New York")], tokenizer, **options)
+    windows, rows = features.examples, features.rows
+    assert len(windows) > 2
+    assert features.lengths.max() == 64
+    for window, following in zip(windows[:-1], windows[1:], strict=True):
+        assert np.array_equal(window.offsets[-16:], following.offsets[:16])
+    assert windows[0].offsets[0, 0] == 0
+    assert windows[-1].offsets[-1, 1] == len(CONTEXT)
+    # Only the last window holds the answer; the others point to [CLS].
+    assert [int(row["start_position"]) for row in rows[:-1]] == [0] * (len(rows) - 1)
+    ids = rows[-1]["input_ids"][rows[-1]["start_position"] : rows[-1]["end_position"] + 1]
+    assert tokenizer.decode(ids) == "new york"
+    task = SpanTask(**options)
+    assert task.evaluate(features, gold_logits(features)) == {"f1": 100.0, "exact_match": 100.0}
+
+
+def test_a_long_question_is_cut(tokenizer):
+    long = Example("q", CONTEXT, "why oh why " * 40 + "?", ("Paris",), (24,))
+    features = make_features([long], tokenizer, max_length=128, stride=16, max_question_length=10)
+    assert {window.first for window in features.examples} == {12}
+    text = tokenizer.decode(features.rows[0]["input_ids"][:12])
+    assert text == "[CLS] why oh why why oh why why oh why why [SEP]"
+
+
+def test_an_answer_inside_a_word_takes_the_whole_token(tokenizer):
+    features = make_features([example("aris")], tokenizer)
+    row = features.rows[0]
+    ids = row["input_ids"][row["start_position"] : row["end_position"] + 1]
+    assert tokenizer.decode(ids) == "paris"
+
+
+def make_window(tokens=10, first=3, identity="q"):
+    text = "abcdefghijklmnopqrstuvwxyz"[:tokens]
+    offsets = np.stack([np.arange(tokens), np.arange(tokens) + 1], 1).astype(np.int32)
+    return Window(Example(identity, text, "?", (text[0],), (0,)), first, offsets)
+
+
+def test_decoding_considers_only_spans_of_the_passage():
+    window = make_window()
+    scores = np.zeros((14, 2))
+    scores[0] = scores[13] = 50  # [CLS] and [SEP]
+    scores[7, 0], scores[5, 1] = 9, 9  # e ends before h starts
+    scores[8, 1] = 3
+    # (7, 8) scores 12; (4, 5), with a start of 0, scores 9; (7, 5) would score 18.
+    assert spans.decode([window], [scores], 20, 30) == {"q": "ef"}
+
+
+def test_decoding_limits_the_length():
+    window = make_window()
+    scores = np.zeros((14, 2))
+    scores[3, 0], scores[10, 1], scores[4, 1] = 9, 9, 1
+    assert spans.decode([window], [scores], 20, 8) == {"q": "abcdefgh"}
+    assert spans.decode([window], [scores], 20, 7) == {"q": "ab"}
+
+
+def test_decoding_takes_the_best_window():
+    one, other = make_window(), make_window(tokens=5)
+    low, high = np.zeros((14, 2)), np.zeros((9, 2))
+    low[3], high[5] = 4, 5
+    assert spans.decode([one, other], [low, high], 20, 30) == {"q": "c"}
+    assert spans.decode([other, one], [high, low], 20, 30) == {"q": "c"}
+    # n_best 1: the best start lies after the best end, and nothing is left.
+    high[:] = 0
+    high[6, 0] = high[4, 1] = 9
+    assert spans.decode([other], [high], 1, 30) == {"q": ""}
+    assert spans.decode([other], [high], 2, 30)["q"] != ""
+    with pytest.raises(ValueError, match="7 rows of logits for a window of 8 tokens"):
+        spans.decode([other], [high[:7]], 20, 30)
+
+
+def test_decoding_equals_a_search_of_all_spans():
+    rng = np.random.default_rng(0)
+    for trial in range(50):
+        window, scores = make_window(12), rng.normal(size=(16, 2)).astype(np.float32)
+        limit = 1 + trial % 12
+        best = max(
+            (scores[3 + s, 0] + scores[3 + e, 1], s, e)
+            for s in range(12)
+            for e in range(s, min(12, s + limit))
+        )
+        text = window.example.context[best[1] : best[2] + 1]
+        assert spans.decode([window], [scores], 12, limit) == {"q": text}
+
+
+def test_loss_ignores_padding_in_the_softmax_and_the_mean():
+    task = get_task("squad")
+    logits = jnp.array(np.random.default_rng(0).normal(size=(3, 6, 2)), jnp.float32)
+    batch = {
+        "attention_mask": jnp.array([[1, 1, 1, 1, 0, 0], [1] * 6, [1, 0, 0, 0, 0, 0]]),
+        "start_position": jnp.array([1, 0, 0]),
+        "end_position": jnp.array([3, 5, 0]),
+        "weight": jnp.array([1.0, 1.0, 0.0]),
+    }
+
+    def cross_entropy(scores, place):
+        return float(np.log(np.exp(scores).sum()) - scores[place])
+
+    array = np.asarray(logits)
+    first = cross_entropy(array[0, :4, 0], 1) + cross_entropy(array[0, :4, 1], 3)
+    second = cross_entropy(array[1, :, 0], 0) + cross_entropy(array[1, :, 1], 5)
+    assert task.loss(logits, batch) == pytest.approx((first + second) / 4, rel=1e-5)
+    gradient = jax.grad(task.loss)(logits, batch)
+    assert bool(jnp.isfinite(gradient).all())
+    assert float(jnp.abs(gradient[0, 4:]).max()) == 0
+    assert float(jnp.abs(gradient[2]).max()) == 0
+
+
+def one_paragraph(name, questions):
+    """A SQuAD document that asks the same thing again and again."""
+    qas = [
+        {
+            "id": f"{name}-{i}",
+            "question": "Who?",
+            "answers": [{"text": name, "answer_start": 0}],
+        }
+        for i in range(questions)
+    ]
+    paragraphs = [{"context": f"{name} was born in Rome.", "qas": qas}]
+    return {"version": "1.1", "data": [{"title": "People", "paragraphs": paragraphs}]}
+
+
+def test_holdout_shares_no_passage(tokenizer, tmp_path):
+    articles = [one_paragraph(f"Tom {i}", questions=3)["data"][0] for i in range(10)]
+    for name in ("train-v1.1.json", "dev-v1.1.json"):
+        (tmp_path / name).write_text(json.dumps({"data": articles}))
+    prepare("squad", tmp_path, tmp_path)
+    task = Squad(data_dir=str(tmp_path), holdout=7)
+    train, held = task.train(tokenizer), task.evaluation(tokenizer)
+    assert len(held.rows) == 7
+    contexts = [{w.example.context for w in features.examples} for features in (train, held)]
+    assert not contexts[0] & contexts[1]
+
+
+def test_real_squad(shared_data, tokenizer, tmp_path):
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(one_paragraph("Tom", questions=1)))
+    (tmp_path / "dev-v1.1.json").symlink_to(shared_data / "squad" / "dev-v1.1.json")
+    prepare("squad", tmp_path, tmp_path)
+    task = get_task("squad", data_dir=str(tmp_path))
+    features = task.evaluation(tokenizer)
+    assert len({window.example.id for window in features.examples}) == 10570
+    assert features.lengths.max() == 384
+    start = time.perf_counter()
+    metrics = task.evaluate(features, gold_logits(features))
+    assert time.perf_counter() - start < 30
+    # Not 100: some answers are longer than 30 tokens, and some begin or end inside a token.
+    assert metrics["exact_match"] > 99.3
+    assert metrics["f1"] > 99.4
+    noise = np.random.default_rng(0)
+    random = [noise.normal(size=(n, 2)).astype(np.float32) for n in features.lengths]
+    assert task.evaluate(features, random)["f1"] < 15
