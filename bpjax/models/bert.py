@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019) with post-layer-norm, per-layer sizes, optional masks and task heads."""
+"""BERT (Devlin et al. 2019): post-layer-norm, per-layer sizes, optional masks, task heads."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from bpjax.errors import UserError
 from bpjax.models.attention import drop
 from bpjax.models.config import BertConfig
 from bpjax.models.layers import FeedForward, LayerNorm, Linear, SelfAttention
@@ -54,9 +55,17 @@ class Bert(nn.Module):
           token_type_ids: 0 for the first segment, 1 for the second.
           deterministic: no dropout.
           hidden_states: also return the states after the embeddings and after each layer.
+
+        Raises:
+          UserError: rows longer than the model has positions for.
         """
         config = self.config
         batch, length = input_ids.shape
+        if length > config.max_positions:
+            raise UserError(
+                f"input of {length} tokens: expected at most {config.max_positions}, the positions "
+                "that the model has; cut the rows or split them"
+            )
 
         x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
         states = [x]
@@ -73,7 +82,6 @@ class Bert(nn.Module):
             logits=self._head(x, deterministic),
             hidden_states=tuple(map(by_row, states)) if hidden_states else None,
         )
-
 
     def _head(self, x, deterministic):
         config = self.config
@@ -152,7 +160,10 @@ def describe(config: BertConfig) -> structure.Structure:
     for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
         name = f"layer_{i}"
         attention = structure.Attention(
-            *((name, "attention", part) for part in ("query", "key", "value", "output")),
+            query=(name, "attention", "query"),
+            key=(name, "attention", "key"),
+            value=(name, "attention", "value"),
+            output=(name, "attention", "output"),
             heads=heads,
             head_dim=config.head_dim,
         )

@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Any
 
+from bpjax.errors import UserError
+
 HEADS = ("none", "span", "classification", "regression")
+DTYPES = ("float32", "bfloat16", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +20,9 @@ class BertConfig:
       dtype: compute type, "float32" or "bfloat16" ("float64" for proofs); parameters keep theirs.
       head: the task head: "none", "span" (start and end), "classification" or "regression".
       num_labels: outputs of a classification head; 1 for regression, 2 for span.
+
+    Raises:
+      UserError: sizes that do not agree, a rate outside [0, 1), an unknown head or dtype.
     """
 
     vocab_size: int = 30522
@@ -26,22 +32,34 @@ class BertConfig:
     intermediate: tuple[int, ...] = (3072,) * 12
     max_positions: int = 512
     type_vocab_size: int = 2
-    norm_eps: float = 1e-12
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
+    norm_eps: float | int = 1e-12
+    hidden_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
     dtype: str = "float32"
     head: str = "none"
     num_labels: int = 2
 
     def __post_init__(self):
-        """Checks that the per-layer sizes agree and the head is a known one."""
-        if len(self.heads) != len(self.intermediate):
-            raise ValueError(
-                f"heads names {len(self.heads)} layers, intermediate {len(self.intermediate)}: "
-                "expected one entry a layer in both"
-            )
-        if self.head not in HEADS:
-            raise ValueError(f"head {self.head!r}: expected one of {', '.join(HEADS)}")
+        """Checks what would otherwise go wrong later, or in silence."""
+        by_layer = (*self.heads, *self.intermediate)
+        sizes = (self.vocab_size, self.hidden_size, self.head_dim, self.max_positions)
+        labels = {"span": 2, "regression": 1}.get(self.head, max(1, self.num_labels))
+        rates = (self.hidden_dropout, self.attention_dropout)
+        for holds, found, expected in (
+            (
+                len(self.heads) == len(self.intermediate),
+                f"heads of {len(self.heads)} layers, intermediate of {len(self.intermediate)}",
+                "one entry a layer in both",
+            ),
+            (min(by_layer, default=0) >= 0, f"heads or intermediate {min(by_layer)}", "0 or more"),
+            (min(sizes) > 0, f"a size of {min(sizes)}", "1 or more"),
+            (self.head in HEADS, f"head {self.head!r}", f"one of {', '.join(HEADS)}"),
+            (self.num_labels == labels, f"{self.head} head, {self.num_labels} labels", f"{labels}"),
+            (self.dtype in DTYPES, f"dtype {self.dtype!r}", f"one of {', '.join(DTYPES)}"),
+            (min(rates) >= 0 and max(rates) < 1, f"dropouts {rates}", "rates in [0, 1)"),
+        ):
+            if not holds:
+                raise UserError(f"model config: {found}: expected {expected}; correct the config")
 
     @property
     def num_layers(self) -> int:

@@ -7,45 +7,38 @@ from jaxtyping import Array, Float, Int
 
 from bpjax.models.attention import attend, drop
 from bpjax.models.config import BertConfig
+from bpjax.pruning.blocks import BlockMask
 
 _INITIALIZER = nn.initializers.normal(0.02)
 
 
-class LinearWeights(nn.Module):
-    """Holds the kernel and bias of a linear layer and hands them out, masked if there is a mask.
+class Linear(nn.Module):
+    """`x @ kernel + bias`, masked if there is a mask.
 
     The mask is a `BlockMask` in the variable collection `masks`, beside `params`, under the name
-    `kernel`. Weights are handed out, not applied, so that several layers can be one product.
+    `kernel`.
     """
 
     features: int
     dtype: str
 
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Applies the layer to the last axis."""
+        kernel, bias = self.weights(x.shape[-1])
+        return x.astype(self.dtype) @ kernel + bias
+
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
-        """Kernel `[inputs, features]` and bias `[features]` in the compute type."""
+    def weights(self, inputs: int) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+        """Kernel `[inputs, features]` and bias `[features]` in the compute type.
+
+        For callers that make one product of several layers.
+        """
         kernel = self.param("kernel", _INITIALIZER, (inputs, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.has_variable("masks", "kernel"):
-            mask = self.get_variable("masks", "kernel")
-            kernel = mask.apply(kernel)
-            bias = jnp.where(mask.fed_outputs(self.features), bias, 0)
+            mask: BlockMask = self.get_variable("masks", "kernel")
+            kernel, bias = mask.apply(kernel, bias)
         return kernel.astype(self.dtype), bias.astype(self.dtype)
-
-
-class Linear(nn.Module):
-    """`x @ kernel + bias`."""
-
-    features: int
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Applies the layer to the last axis."""
-        weights = LinearWeights(self.features, self.dtype)
-        nn.share_scope(self, weights)
-        kernel, bias = weights(x.shape[-1])
-        return x.astype(self.dtype) @ kernel + bias
 
 
 class Bias(nn.Module):
@@ -63,7 +56,7 @@ class Bias(nn.Module):
 class LayerNorm(nn.Module):
     """Layer normalisation over the last axis, computed in at least float32."""
 
-    eps: float
+    eps: float | int
     dtype: str
 
     @nn.compact
@@ -95,13 +88,17 @@ class SelfAttention(nn.Module):
         if self.heads:
             size = self.heads * config.head_dim
             weights = [
-                LinearWeights(size, config.dtype, name=name)(config.hidden_size)
+                Linear(size, config.dtype, name=name).weights(config.hidden_size)
                 for name in ("query", "key", "value")
             ]
             # One product for the three: a wide matrix keeps the machine busier than three.
             kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*weights, strict=True))
+            projected = (x @ kernel + bias).reshape(*mask.shape, -1, config.head_dim)
+            query, key, value = jnp.split(projected, 3, axis=2)
             mixed = attend(
-                *jnp.split((x @ kernel + bias).reshape(*mask.shape, -1, config.head_dim), 3, axis=2),
+                query,
+                key,
+                value,
                 mask,
                 dropout=config.attention_dropout,
                 rng=None if deterministic else self.make_rng("dropout"),
@@ -133,7 +130,12 @@ class FeedForward(nn.Module):
         return _add_and_norm(self, x, out, deterministic)
 
 
-def _add_and_norm(module, x, out, deterministic):
+def _add_and_norm(
+    module: SelfAttention | FeedForward,
+    x: Float[Array, "tokens hidden"],
+    out: Float[Array, "*tokens hidden"],
+    deterministic: bool,
+) -> Float[Array, "tokens hidden"]:
     config = module.config
     rng = None if deterministic else module.make_rng("dropout")
     out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)

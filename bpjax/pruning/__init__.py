@@ -1,1 +1,1 @@
-"""Block pruning as pure functions over pytrees of arrays; knows nothing of Flax, files or configs."""
+"""Block pruning as pure functions over pytrees of arrays: no Flax, no files, no configs."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from bpjax.pruning.structure import Structure, at, put
+from bpjax.pruning.structure import Structure, at, kernels, put
 
 NOISE = 0.01
 """Standard deviation of the noise, as a fraction of its matrix's (Lagunas et al. 2021, code)."""
@@ -23,9 +23,7 @@ def fill(params: dict, structure: Structure, rng: Key[Array, ""]) -> dict:
       rng: noise key.
     """
     for layer in structure.layers:
-        attention, ffn = layer.attention, layer.ffn
-        paths = [*attention[:4]] * bool(attention.heads) + [ffn.inner, ffn.outer] * bool(ffn.size)
-        for path in paths:
+        for path in (*kernels(layer.attention), *kernels(layer.ffn)):
             kernel = jnp.asarray(at(params, path)["kernel"])
             rng, key = jax.random.split(rng)
             noise = NOISE * kernel.std() * jax.random.normal(key, kernel.shape, kernel.dtype)

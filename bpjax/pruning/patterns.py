@@ -4,15 +4,18 @@ To add a pattern, write a function `Structure, Block -> tuple[ScoreGroup, ...]` 
 `PATTERNS`.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from bpjax.pruning.blocks import Block, BlockMask, block_sizes, grid_shape, sum_blocks
-from bpjax.pruning.structure import Attention, FeedForward, Path, Structure, at, put
+from bpjax.pruning.structure import Attention, Path, Structure, Sublayer, at, kernels, put
+
+KINDS = ("attention", "ffn")
+"""Kinds of sublayers, which the penalty weighs apart."""
 
 
 class Target(NamedTuple):
@@ -33,7 +36,7 @@ class ScoreGroup(NamedTuple):
 
     Attributes:
       name: "layer_0/attention/query", or "layer_0/ffn" for scores shared in a sublayer.
-      kind: "attention" or "ffn"; the penalty weighs the kinds.
+      kind: one of `KINDS`.
       shape: of the score array.
       targets: the kernels it masks.
     """
@@ -90,79 +93,54 @@ def mean_over_blocks(
     transform: Callable[[Float[Array, "in out"]], Float[Array, "in out"]],
 ) -> Scores:
     """Mean of `transform(kernel)` over each block, and over the kernels that share the block."""
-
-    def total(group: ScoreGroup, of_target: Callable[[Target], Array]) -> Array:
-        return sum(of_target(target).reshape(group.shape) for target in group.targets)
-
-    return {
-        group.name: total(
-            group, lambda t: sum_blocks(transform(at(params, t.path)["kernel"]), t.block)
-        )
-        / total(group, lambda t: block_sizes(t.kernel_shape, t.block))
-        for group in pattern.groups
-    }
+    means = {}
+    for group in pattern.groups:
+        total, count = jnp.zeros(group.shape), np.zeros(group.shape)
+        for target in group.targets:
+            values = transform(at(params, target.path)["kernel"])
+            total += sum_blocks(values, target.block).reshape(group.shape)
+            count += block_sizes(target.kernel_shape, target.block).reshape(group.shape)
+        means[group.name] = total / count
+    return means
 
 
 def apply_masks(params: dict, masks: dict) -> dict:
-    """The parameters that a masked model computes with: kernels and biases masked in place."""
-    if "kernel" in masks and isinstance(masks["kernel"], BlockMask):
-        mask, bias = masks["kernel"], params["bias"]
-        fed = mask.fed_outputs(bias.shape[0])
-        return {"kernel": mask.apply(params["kernel"]), "bias": jnp.where(fed, bias, 0)}
-    masked = {key: apply_masks(params[key], sub) for key, sub in masks.items()}
-    return {**params, **masked}
+    """The parameters that a masked model computes with: kernels and biases masked."""
+    mask = masks.get("kernel")
+    if isinstance(mask, BlockMask):
+        kernel, bias = mask.apply(params["kernel"], params["bias"])
+        return {"kernel": kernel, "bias": bias}
+    return {**params, **{name: apply_masks(params[name], sub) for name, sub in masks.items()}}
 
 
-def _group(name: str, kind: str, targets: list[Target]) -> ScoreGroup:
-    grid = targets[0].grid
-    shape = (math.prod(grid),) if len(targets) > 1 else grid
-    return ScoreGroup(name, kind, shape, tuple(targets))
+def _targets(sublayer: Sublayer, hidden: int, block: Block) -> tuple[Target, ...]:
+    """A sublayer's kernels, cut by `block`; the output kernel's is the transposed."""
+    into, out_of = (hidden, sublayer.channels), (sublayer.channels, hidden)
+    transposed = Block(block.cols, block.rows)
+    return tuple(
+        Target(path, into, block) if path in sublayer.inputs else Target(path, out_of, transposed)
+        for path in kernels(sublayer)
+    )
 
 
-def _transposed(block: Block) -> Block:
-    return Block(block.cols, block.rows)
+def _kind(sublayer: Sublayer) -> str:
+    return "attention" if isinstance(sublayer, Attention) else "ffn"
 
 
-def _attention_blocks(attention: Attention, hidden: int, block: Block) -> list[ScoreGroup]:
-    size = attention.heads * attention.head_dim
-    if not size:
-        return []
-    targets = [
-        Target(path, (hidden, size), block)
-        for path in (attention.query, attention.key, attention.value)
-    ] + [Target(attention.output, (size, hidden), _transposed(block))]
-    return [_group("/".join(target.path), "attention", [target]) for target in targets]
-
-
-def _ffn_blocks(ffn: FeedForward, hidden: int, block: Block) -> list[ScoreGroup]:
-    if not ffn.size:
-        return []
-    targets = [
-        Target(ffn.inner, (hidden, ffn.size), block),
-        Target(ffn.outer, (ffn.size, hidden), _transposed(block)),
+def _separate(sublayer: Sublayer, hidden: int, block: Block) -> list[ScoreGroup]:
+    """Scores of its own for each kernel, on its grid of blocks."""
+    return [
+        ScoreGroup("/".join(target.path), _kind(sublayer), target.grid, (target,))
+        for target in _targets(sublayer, hidden, block)
     ]
-    return [_group("/".join(target.path), "ffn", [target]) for target in targets]
 
 
-def _whole_heads(attention: Attention, hidden: int) -> list[ScoreGroup]:
-    if not attention.heads:
-        return []
-    size, block = attention.heads * attention.head_dim, Block(hidden, attention.head_dim)
-    targets = [
-        Target(path, (hidden, size), block)
-        for path in (attention.query, attention.key, attention.value)
-    ] + [Target(attention.output, (size, hidden), _transposed(block))]
-    return [_group("/".join(attention.query[:-1]), "attention", targets)]
-
-
-def _whole_dimensions(ffn: FeedForward, hidden: int) -> list[ScoreGroup]:
-    if not ffn.size:
-        return []
-    targets = [
-        Target(ffn.inner, (hidden, ffn.size), Block(hidden, 1)),
-        Target(ffn.outer, (ffn.size, hidden), Block(1, hidden)),
-    ]
-    return [_group("/".join(ffn.inner[:-1]), "ffn", targets)]
+def _shared(sublayer: Sublayer, hidden: int, width: int) -> list[ScoreGroup]:
+    """One score for every `width` channels, shared by all that goes into and out of them."""
+    targets = _targets(sublayer, hidden, Block(hidden, width))
+    shape = (-(-sublayer.channels // width),)
+    name = "/".join(sublayer.output[:-1])
+    return [ScoreGroup(name, _kind(sublayer), shape, targets)] if targets else []
 
 
 def _block(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
@@ -170,8 +148,8 @@ def _block(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
     return tuple(
         group
         for layer in structure.layers
-        for group in _attention_blocks(layer.attention, hidden, block)
-        + _ffn_blocks(layer.ffn, hidden, block)
+        for sublayer in (layer.attention, layer.ffn)
+        for group in _separate(sublayer, hidden, block)
     )
 
 
@@ -180,8 +158,7 @@ def _hybrid(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
     return tuple(
         group
         for layer in structure.layers
-        for group in _attention_blocks(layer.attention, hidden, block)
-        + _whole_dimensions(layer.ffn, hidden)
+        for group in _separate(layer.attention, hidden, block) + _shared(layer.ffn, hidden, 1)
     )
 
 
@@ -191,8 +168,8 @@ def _struct(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
     return tuple(
         group
         for layer in structure.layers
-        for group in _whole_heads(layer.attention, hidden)
-        + _whole_dimensions(layer.ffn, hidden)
+        for group in _shared(layer.attention, hidden, layer.attention.head_dim)
+        + _shared(layer.ffn, hidden, 1)
     )
 
 

@@ -21,6 +21,8 @@ class Knobs(NamedTuple):
     density: Float[Array, ""]
 
 
+Number = int | float
+
 Schedule = Callable[[Int[Array, ""] | int], Knobs]
 
 
@@ -28,16 +30,17 @@ def cubic(
     *,
     steps: int,
     warmup_steps: int,
-    initial_warmup: float = 0.0,
-    final_warmup: float = 0.0,
-    threshold: tuple[float, float] = (0.0, 0.1),
-    density: tuple[float, float] = (1.0, 1.0),
-    penalty: float = 0.0,
+    initial_warmup: Number = 0.0,
+    final_warmup: Number = 0.0,
+    threshold: tuple[Number, Number] = (0.0, 0.1),
+    density: tuple[Number, Number] = (1.0, 1.0),
+    penalty: Number = 0.0,
 ) -> Schedule:
     """The cubic schedule of Sanh et al. 2020 and Lagunas et al. 2021 (appendix).
 
     With m = 1 − (s − iw·W) / (T − (iw + fw)·W) between the two holds, a knob is
-    `final + (initial − final)·m³`; the penalty follows the threshold, λ_s = λ·τ_s/τ_f.
+    `final + (initial − final)·m³`; the penalty follows the threshold, λ_s = λ·τ_s/τ_f (where τ_f is
+    0, λ_s = λ throughout).
 
     Args:
       steps: T, training steps in all.
@@ -63,8 +66,8 @@ def cubic(
         remaining = 1 - (jnp.asarray(step, jnp.float32) - start) / (stop - start)
         cube = jnp.clip(remaining, 0.0, 1.0) ** 3
 
-        def between(ends: tuple[float, float]) -> Float[Array, ""]:
-            return ends[1] + (ends[0] - ends[1]) * cube
+        def between(ends: tuple[Number, Number]) -> Float[Array, ""]:
+            return ends[0] * cube + ends[1] * (1 - cube)  # exact at both ends
 
         tau = between(threshold)
         ratio = tau / threshold[1] if threshold[1] else jnp.ones(())

@@ -1,6 +1,6 @@
 """What an architecture declares about itself, so that patterns and surgery need not know it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Path = tuple[str, ...]
 """Keys from the root of a parameter tree to one linear layer's `{kernel, bias}`."""
@@ -16,6 +16,16 @@ class Attention(NamedTuple):
     heads: int
     head_dim: int
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The layers that read the hidden state."""
+        return self.query, self.key, self.value
+
+    @property
+    def channels(self) -> int:
+        """Width between the input layers and the output layer."""
+        return self.heads * self.head_dim
+
 
 class FeedForward(NamedTuple):
     """One feed-forward sublayer of `size` intermediate dimensions."""
@@ -23,6 +33,25 @@ class FeedForward(NamedTuple):
     inner: Path
     outer: Path
     size: int
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The layers that read the hidden state."""
+        return (self.inner,)
+
+    @property
+    def output(self) -> Path:
+        """The layer that writes to the hidden state."""
+        return self.outer
+
+    @property
+    def channels(self) -> int:
+        """Width between the input layer and the output layer."""
+        return self.size
+
+
+Sublayer = Attention | FeedForward
+"""Layers that read the hidden state into channels, and one beside them that writes it back."""
 
 
 class Layer(NamedTuple):
@@ -40,14 +69,19 @@ class Structure(NamedTuple):
     hidden_size: int
 
 
-def at(tree: dict, path: Path):
+def kernels(sublayer: Sublayer) -> tuple[Path, ...]:
+    """Paths of the layers that a sublayer has left, inputs first."""
+    return (*sublayer.inputs, sublayer.output) if sublayer.channels else ()
+
+
+def at(tree: dict, path: Path) -> Any:
     """The subtree at `path`."""
     for key in path:
         tree = tree[key]
     return tree
 
 
-def put(tree: dict, path: Path, value) -> dict:
+def put(tree: dict, path: Path, value: Any) -> dict:
     """A copy of a nested dict with `value` at `path`; only the dicts along the path are copied."""
     if not path:
         return value

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from bpjax.pruning.blocks import block_sizes
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.structure import Layer, Structure, at
+from bpjax.pruning.structure import Layer, Structure, at, kernels
 
 
 class LayerSummary(NamedTuple):
@@ -31,7 +31,7 @@ def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
     """Kept fraction of the scored weights; ragged blocks count by the weights they have.
 
     Can be jitted. It is the density of the masks, not of the shrunken model, which also stores the
-    zeros inside surviving heads.
+    zeros inside surviving heads. 1.0 where nothing is scored.
     """
     kept, total = jnp.zeros(()), 0
     for group in pattern.groups:
@@ -40,7 +40,7 @@ def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
             alive = values[group.name].reshape(target.grid) != 0
             kept += jnp.sum(jnp.where(alive, sizes.astype(np.float32), 0))
             total += sizes.sum()
-    return kept / max(total, 1)
+    return kept / total if total else jnp.ones(())
 
 
 def summarize(params: dict, structure: Structure) -> list[LayerSummary]:
@@ -55,28 +55,20 @@ def summarize(params: dict, structure: Structure) -> list[LayerSummary]:
 
 def _summarize_layer(params: dict, layer: Layer) -> LayerSummary:
     attention, ffn = layer.attention, layer.ffn
-    heads: tuple[float, ...] = ()
-    alive: dict[str, np.ndarray] = {}
-    if attention.heads:
-        projections = (attention.query, attention.key, attention.value)
-        alive |= {path[-1]: _alive(params, path) for path in (*projections, attention.output)}
-        by_head = [
-            (alive[path[-1]] if path in projections else alive[path[-1]].T)
-            .reshape(-1, attention.heads, attention.head_dim)
-            .mean((0, 2))
-            for path in (*projections, attention.output)
-        ]
-        heads = tuple(float(x) for x in np.mean(by_head, axis=0))
-    if ffn.size:
-        alive |= {path[-1]: _alive(params, path) for path in (ffn.inner, ffn.outer)}
+    alive = {
+        path[-1]: np.asarray(at(params, path)["kernel"]) != 0
+        for path in (*kernels(attention), *kernels(ffn))
+    }
+    by_head = [
+        (alive[path[-1]] if path in attention.inputs else alive[path[-1]].T)
+        .reshape(-1, attention.heads, attention.head_dim)
+        .mean((0, 2))
+        for path in kernels(attention)
+    ]
     weights = sum(x.size for x in alive.values())
     return LayerSummary(
         name=layer.name,
         matrices={name: float(x.mean()) for name, x in alive.items()},
-        heads=heads,
+        heads=tuple(float(x) for x in np.mean(by_head, axis=0)) if by_head else (),
         density=float(sum(x.sum() for x in alive.values()) / weights) if weights else 1.0,
     )
-
-
-def _alive(params: dict, path) -> np.ndarray:
-    return np.asarray(at(params, path)["kernel"]) != 0

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from bpjax.pruning.structure import Attention, FeedForward, Structure, at, put
+from bpjax.pruning.structure import Attention, FeedForward, Path, Structure, Sublayer, at, put
 
 Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -55,9 +56,10 @@ def shrink(
       structure: where the model keeps its heads and feed-forward dimensions.
       activation: of the feed-forward layers, for the constants that removed dimensions leave.
       round_to: keep each layer's feed-forward size at a multiple of this, for hardware, by keeping
-        the best of the dimensions that could go (0 stays 0). Still exact.
-      rank_by: parameters before masking, to rank those dimensions by the norms of their weights;
-        without it the masked norms decide.
+        the best of the dimensions that could go, as they are. Still exact. A layer with none left
+        stays so, and one with too few to reach a multiple keeps all.
+      rank_by: parameters before masking, to rank those dimensions by the product of the norms of
+        their weights in and out; without it the masked norms decide.
 
     Raises:
       ValueError: `round_to` below 1.
@@ -84,25 +86,17 @@ def _shrink_attention(params: dict, attention: Attention) -> tuple[dict, np.ndar
         return params, np.arange(0)
     value, output = _weights(params, attention.value), _weights(params, attention.output)
     by_head = (attention.heads, attention.head_dim)
-    constant = ~value["kernel"].reshape(-1, *by_head).any((0, 2))
-    ignored = ~output["kernel"].reshape(*by_head, -1).any((1, 2))
+    constant = np.all(value["kernel"].reshape(-1, *by_head) == 0, axis=(0, 2))
+    ignored = np.all(output["kernel"].reshape(*by_head, -1) == 0, axis=(1, 2))
     kept = np.flatnonzero(~(constant | ignored))
 
-    # Attention weights sum to 1, so a head without values adds its value bias, whatever it sees.
+    # Attention weights sum to 1 (but for dropout), so a head without values adds its value bias,
+    # whatever it sees.
     leftover = np.where(np.repeat(constant, attention.head_dim), value["bias"], 0)
     output["bias"] = output["bias"] + leftover @ output["kernel"]
 
-    entries = np.arange(attention.heads * attention.head_dim).reshape(by_head)[kept].ravel()
-    return (
-        _select(
-            params,
-            inputs=(attention.query, attention.key, attention.value),
-            output=attention.output,
-            output_bias=output["bias"],
-            entries=entries,
-        ),
-        kept,
-    )
+    entries = np.arange(attention.channels).reshape(by_head)[kept].ravel()
+    return _select(params, attention, output["bias"], entries), kept
 
 
 def _shrink_ffn(
@@ -111,23 +105,20 @@ def _shrink_ffn(
     if not ffn.size:
         return params, np.arange(0)
     inner, outer = _weights(params, ffn.inner), _weights(params, ffn.outer)
-    constant = ~inner["kernel"].any(0)
-    keep = ~(constant | ~outer["kernel"].any(1))
-    keep = _round_up(keep, round_to, _norms(rank_by, ffn))
+    constant = np.all(inner["kernel"] == 0, axis=0)
+    ignored = np.all(outer["kernel"] == 0, axis=1)
+    keep = _round_up(~(constant | ignored), round_to, _norms(rank_by, ffn))
 
     # A dimension that sees nothing is its bias through the activation, for every token.
     removed = constant & ~keep
-    leftover = np.where(removed, np.asarray(activation(inner["bias"])), 0)
+    leftover = np.where(removed, np.asarray(activation(jnp.asarray(inner["bias"]))), 0)
     bias = outer["bias"] + leftover @ outer["kernel"]
 
     kept = np.flatnonzero(keep)
-    params = _select(
-        params, inputs=(ffn.inner,), output=ffn.outer, output_bias=bias, entries=kept
-    )
-    return params, kept
+    return _select(params, ffn, bias, kept), kept
 
 
-def _weights(params: dict, path) -> dict[str, np.ndarray]:
+def _weights(params: dict, path: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in at(params, path).items()}
 
 
@@ -136,27 +127,35 @@ def _norms(params: dict, ffn: FeedForward) -> np.ndarray:
     return np.linalg.norm(inner, axis=0) * np.linalg.norm(outer, axis=1)
 
 
-def _round_up(keep: Bool[np.ndarray, " n"], multiple: int, rank: Float[np.ndarray, " n"]):
+def _round_up(
+    keep: Bool[np.ndarray, " n"], multiple: int, rank: Float[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
     """Keeps more of what could go, best first, until the count is a multiple (or all are kept)."""
-    wanted = min(-(-int(keep.sum()) // multiple) * multiple, len(keep))
+    count = int(keep.sum())
+    wanted = min(-(-count // multiple) * multiple, len(keep))
     spare = np.flatnonzero(~keep)
-    best = spare[np.argsort(-rank[spare], kind="stable")][: wanted - int(keep.sum())]
+    best = spare[np.argsort(-rank[spare], kind="stable")][: wanted - count]
     keep = keep.copy()
     keep[best] = True
     return keep
 
 
-def _select(params: dict, *, inputs, output, output_bias, entries: np.ndarray) -> dict:
+def _select(
+    params: dict,
+    sublayer: Sublayer,
+    output_bias: Float[np.ndarray, " hidden"],
+    entries: Int[np.ndarray, " kept"],
+) -> dict:
     """Keeps some of the channels between a sublayer's input kernels and its output kernel."""
     if not len(entries):
-        sublayer = {name: sub for name, sub in at(params, output[:-1]).items()}
-        for path in inputs:
-            del sublayer[path[-1]]
-        sublayer[output[-1]] = {"bias": output_bias}
-        return put(params, output[:-1], sublayer)
-    for path in inputs:
+        gone = {path[-1] for path in sublayer.inputs}
+        beside = at(params, sublayer.output[:-1])
+        rest = {name: sub for name, sub in beside.items() if name not in gone}
+        params = put(params, sublayer.output[:-1], rest)
+        return put(params, sublayer.output, {"bias": output_bias})
+    for path in sublayer.inputs:
         weights = _weights(params, path)
         smaller = {"kernel": weights["kernel"][:, entries], "bias": weights["bias"][entries]}
         params = put(params, path, smaller)
-    kernel = _weights(params, output)["kernel"][entries]
-    return put(params, output, {"kernel": kernel, "bias": output_bias})
+    kernel = _weights(params, sublayer.output)["kernel"][entries]
+    return put(params, sublayer.output, {"kernel": kernel, "bias": output_bias})

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bpjax.tasks.lexicon import POOLS
-from bpjax.tasks.templates import FAMILIES, FILLERS
+from bpjax.tasks.templates import FAMILIES, FILLERS, Attribute
 
 QUESTIONS_PER_PASSAGE = 2
 # Pairs of words (first and family name, adjective and noun) whose places in the lexicon sum to a
@@ -260,14 +260,17 @@ def write_passage(maker: Maker) -> Passage:
     keys = list(facts)
     for chosen in rng.choice(len(keys), QUESTIONS_PER_PASSAGE, replace=False):
         key = keys[chosen]
-        subject, attribute = subjects[key[0]], attributes[key[1]]
-        if rng.random() < 0.7:
-            asked = subject.full if rng.random() < 0.7 else subject.short
-            queries.append(Query(maker.pick(*attribute.questions).format(s=asked), facts[key]))
-        else:
-            question = maker.pick(*attribute.reverse).format(v=facts[key].text)
-            queries.append(Query(question, names.get(key, full_names[key[0]])))
+        name = names.get(key, full_names[key[0]])
+        queries.append(_ask(maker, attributes[key[1]], subjects[key[0]], name, facts[key]))
     return Passage(text.rstrip(), tuple(mentions), tuple(queries))
+
+
+def _ask(maker: Maker, attribute: Attribute, subject: Name, name: Mention, value: Mention) -> Query:
+    """A question about one fact: mostly for the value, else for the subject that has it."""
+    if maker.rng.random() < 0.7:
+        asked = subject.full if maker.rng.random() < 0.7 else subject.short
+        return Query(maker.pick(*attribute.questions).format(s=asked), value)
+    return Query(maker.pick(*attribute.reverse).format(v=value.text), name)
 
 
 def _joint(sentence: Sentence, maker: Maker) -> tuple[str, str]:

@@ -36,12 +36,12 @@ class Method(NamedTuple):
     init: Callable[[Key[Array, ""], dict], MethodState]
     masks: Callable[[MethodState, dict, Knobs, Key[Array, ""] | None], Scores]
     penalty: Callable[[MethodState, dict, Knobs], Float[Array, ""]]
-    update: Callable[
-        [MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]
-    ]
+    update: Callable[[MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]]
 
 
-def keep_state(state, params, knobs, step):
+def keep_state(
+    state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""] | int
+) -> tuple[MethodState, dict]:
     """The `update` of a method that has nothing to do after the optimizer."""
     del knobs, step
     return state, params

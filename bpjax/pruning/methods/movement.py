@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.pruning import masks
 from bpjax.pruning.methods.base import Method, MethodState, keep_state
-from bpjax.pruning.patterns import Pattern
+from bpjax.pruning.patterns import KINDS, Pattern
 
 BINARIZERS = ("sigmoid_threshold", "threshold", "top_k")
 
@@ -16,8 +16,8 @@ def movement(
     pattern: Pattern,
     *,
     binarizer: str = "sigmoid_threshold",
-    floor: float = 0.0,
-    kind_weights: Mapping[str, float] | None = None,
+    floor: float | int = 0.0,
+    kind_weights: Mapping[str, float | int] | None = None,
 ) -> Method:
     """Scores start at zero and follow the gradient that their blocks' weights would have felt.
 
@@ -31,12 +31,16 @@ def movement(
       kind_weights: weight of each kind ("attention", "ffn") in the penalty; 1 where not given.
 
     Raises:
-      ValueError: an unknown binarizer.
+      ValueError: an unknown binarizer or kind, or a floor outside [0, 1].
     """
     if binarizer not in BINARIZERS:
         raise ValueError(f"binarizer {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor {floor!r}: expected a fraction in [0, 1]")
+    weights = dict.fromkeys(KINDS, 1.0) | dict(kind_weights or {})
+    if len(weights) > len(KINDS):
+        raise ValueError(f"kind_weights {dict(weights)}: expected weights of {', '.join(KINDS)}")
     kinds = sorted({group.kind for group in pattern.groups})
-    weights = kind_weights or {}
 
     def init(rng, params):
         del rng, params
@@ -59,7 +63,7 @@ def movement(
         for kind in kinds:
             names = [group.name for group in pattern.groups if group.kind == kind]
             means = [jax.nn.sigmoid(state.learned[name]).mean() for name in names]
-            total += weights.get(kind, 1.0) * sum(means) / len(means)
+            total += weights[kind] * sum(means) / len(means)
         return knobs.penalty * total / max(1, len(kinds))
 
     return Method(init, mask_values, penalty, keep_state)
