@@ -146,14 +146,15 @@ def _inspect(options: argparse.Namespace, _: list[str]) -> None:
     config, params = load_pretrained(options.model, head="saved")
     layers = summarize(params, bert.describe(config))
     print(format_layers(config.heads, config.intermediate, [layer.density for layer in layers]))
-    print(f"\n{config.linear_parameters():,} linear parameters stored in {config.num_layers} layers")
+    print(
+        f"\n{config.linear_parameters():,} linear parameters stored in {config.num_layers} layers"
+    )
 
 
 def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
     import functools
 
-    from bpjax.config import parse_shapes
-    from bpjax.deploy.latency import compare_latency
+    from bpjax.deploy.latency import compare_latency, parse_shapes
     from bpjax.models.pretrained import load_pretrained
     from bpjax.report.table import align
     from bpjax.training.step import forward
@@ -164,9 +165,7 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
     for folder in folders:
         config, params = load_pretrained(folder, head="saved")
         models[folder] = (functools.partial(forward, config), params)
-    latency = compare_latency(
-        models, shapes, vocab_size=config.vocab_size, rounds=options.rounds
-    )
+    latency = compare_latency(models, shapes, vocab_size=config.vocab_size, rounds=options.rounds)
     rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
     for shape in latency[options.model]:
         times = [latency[folder][shape] for folder in folders]

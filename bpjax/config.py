@@ -8,6 +8,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
+from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
 from bpjax.pruning.methods import METHODS
 from bpjax.pruning.methods.movement import BINARIZERS
@@ -96,17 +97,6 @@ def _whole(low: int) -> Check:
 
 
 _FRACTION = _number(0, 1)
-_SHAPES = (
-    lambda value: all(_is_shape(shape) for shape in value),
-    'shapes such as "8x128", batch by length',
-)
-
-
-def _is_shape(text: Any) -> bool:
-    parts = str(text).split("x")
-    return len(parts) == 2 and all(part.isdecimal() and int(part) > 0 for part in parts)
-
-
 _CHECKS: dict[str, Check] = {
     "seed": _whole(0),
     "model.dtype": _one_of(("float32", "bfloat16")),
@@ -133,7 +123,6 @@ _CHECKS: dict[str, Check] = {
     "distillation.temperature": _number(0, above=True),
     "prune.score_learning_rate": _number(0, above=True),
     "shrink.round_to": _whole(1),
-    "measure.shapes": _SHAPES,
     "measure.rounds": _whole(1),
     "log_every": _whole(1),
     "checkpoint_every": _whole(1),
@@ -167,6 +156,7 @@ def validate(config: ConfigDict) -> None:
             f"{config.pruning.binarizer} takes {kind!r}; set budget.kind={kind}, or choose another "
             "pruning.method or pruning.binarizer"
         )
+    parse_shapes(config.measure.shapes)
     _require(config, "budget.value", *(_FRACTION if by_density else _number(0)))
 
 
@@ -180,18 +170,6 @@ def _require(config: ConfigDict, name: str, accepts: Callable[[Any], bool], word
         valid = False
     if not valid:
         raise UserError(f"config.{name} is {value!r}: expected {words}; change it in the config")
-
-
-def parse_shapes(shapes: Any) -> list[tuple[int, int]]:
-    """(batch, length) pairs from texts such as "8x128".
-
-    Raises:
-      UserError: another form.
-    """
-    for shape in shapes:
-        if not _is_shape(shape):
-            raise UserError(f"shape {shape!r}: expected BATCHxLENGTH such as 8x128; write it so")
-    return [(int(batch), int(length)) for batch, length in (str(s).split("x") for s in shapes)]
 
 
 def read_config(path: str, overrides: list[str]) -> ConfigDict:

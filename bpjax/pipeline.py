@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from bpjax.deploy.flops import theoretical_speedup
-from bpjax.deploy.latency import compare_latency
+from bpjax.deploy.latency import compare_latency, parse_shapes
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import (
@@ -26,7 +26,7 @@ from bpjax.models.pretrained import (
 from bpjax.pruning.fill import fill
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
-from bpjax.pruning.patterns import apply_masks, make_pattern, spread
+from bpjax.pruning.patterns import Scores, apply_masks, make_pattern, spread
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.pruning.surgery import shrink
@@ -117,7 +117,9 @@ class Data(NamedTuple):
         batches = eval_batches(self.evaluation, config.batch.eval_size, config.batch.buckets)
         return predict(model, params, batches, masks)
 
-    def metrics(self, config: Any, model: BertConfig, params: dict, masks: dict | None = None):
+    def metrics(
+        self, config: Any, model: BertConfig, params: dict, masks: dict | None = None
+    ) -> dict[str, float]:
         """The task's metrics on the evaluation split, in percent."""
         return self.task.evaluate(self.evaluation, self.predict(config, model, params, masks))
 
@@ -244,7 +246,7 @@ def _prune(config: Any, data: Data, teacher_dir: Path, folder: Path) -> dict[str
     final_knobs = pruning.schedule(last)
 
     @jax.jit
-    def final_masks(state: TrainState):
+    def final_masks(state: TrainState) -> tuple[Scores, jax.Array]:
         values = pruning.method.masks(state.method, state.params, final_knobs, None)
         return values, mask_density(pruning.pattern, values)
 
@@ -326,14 +328,17 @@ def _fill(
 
 def _measure(config: Any, data: Data, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    shapes = [tuple(map(int, shape.split("x"))) for shape in config.measure.shapes]
+    shapes = parse_shapes(config.measure.shapes)
     folders = {"dense": teacher_dir, "pruned": model_dir}
     models = {
         name: load_pretrained(path, head="saved", dtype=config.model.dtype)
         for name, path in folders.items()
     }
     latency = compare_latency(
-        {name: (functools.partial(forward, model), params) for name, (model, params) in models.items()},
+        {
+            name: (functools.partial(forward, model), params)
+            for name, (model, params) in models.items()
+        },
         shapes,
         vocab_size=models["dense"][0].vocab_size,
         rounds=config.measure.rounds,

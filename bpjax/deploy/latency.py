@@ -1,5 +1,6 @@
 """Latency of models measured against each other: interleaved, warmed up, compiled ahead."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from bpjax.errors import UserError
 
 Forward = Callable[[Any, dict[str, jax.Array]], Any]
 """`(params, batch) -> logits`, batch as the training input makes it, without labels."""
@@ -98,6 +101,18 @@ def compare_latency(
         for name, milliseconds in medians.items():
             results[name][f"{batch}x{length}"] = milliseconds
     return results
+
+
+def parse_shapes(shapes: Sequence[str]) -> list[tuple[int, int]]:
+    """(batch, length) pairs from texts such as "8x128".
+
+    Raises:
+      UserError: another form, or a size below 1.
+    """
+    for shape in shapes:
+        if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", str(shape)):
+            raise UserError(f"shape {shape!r}: expected BATCHxLENGTH such as 8x128; write it so")
+    return [(int(batch), int(length)) for batch, length in (shape.split("x") for shape in shapes)]
 
 
 def random_batch(batch: int, length: int, vocab_size: int, seed: int = 0) -> dict[str, jax.Array]:

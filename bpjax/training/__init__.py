@@ -1,0 +1,1 @@
+"""Training: the input pipeline, one step, the loop around it, checkpoints."""

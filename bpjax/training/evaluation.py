@@ -11,8 +11,8 @@ from bpjax.training.step import Batch, forward
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(config: BertConfig, params: dict, masks: dict, batch: Batch):
-    return forward(config, params, batch, masks=masks)
+def _logits(config: BertConfig, params: dict, masks: dict | None, batch: Batch) -> jax.Array:
+    return forward(config, params, batch, masks)
 
 
 def predict(
@@ -31,7 +31,7 @@ def predict(
     """
     rows: dict[int, np.ndarray] = {}
     for batch in batches:
-        logits = np.asarray(_logits(config, params, masks or {}, batch), np.float32)
+        logits = np.asarray(_logits(config, params, masks, batch), np.float32)
         lengths = batch["attention_mask"].sum(-1)
         for place, index in enumerate(batch["index"]):
             if index >= 0:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -19,7 +19,7 @@ def fit(
     stage: str,
     state: TrainState,
     step: Step,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[int], Iterable[Batch]],
     *,
     steps: int,
     workdir: Path,

@@ -1,6 +1,5 @@
 """One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,7 +15,8 @@ from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
 from bpjax.training.distill import logit_distillation
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]
+"""Arrays by name, see `training.input.collate`."""
 
 
 class TrainState(NamedTuple):
@@ -68,7 +68,23 @@ class TaskLoss(Protocol):
         """Weighted mean loss over the rows of a batch."""
 
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+class Step(NamedTuple):
+    """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
+
+    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `penalty`; `density`
+    (of the masks, a fraction), `threshold`, `gradient_norm`.
+    """
+
+    compiled: Any
+    teacher_params: dict
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        """One update; takes over the buffers of `state`."""
+        return self.compiled(state, batch, self.teacher_params)
+
+    def compilations(self) -> int:
+        """How many batch shapes were compiled so far."""
+        return self.compiled._cache_size()
 
 
 def init_state(
@@ -82,11 +98,21 @@ def init_state(
     return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
 
 
-def forward(config: BertConfig, params: dict, batch: Batch, **kwargs: Any):
-    """Logits of a model for a batch, with `masks` and dropout `rngs` as keyword arguments."""
-    variables = {"params": params} | {"masks": kwargs.pop("masks", {})}
-    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
-    return Bert(config).apply(variables, *inputs, **kwargs).logits
+def forward(
+    config: BertConfig,
+    params: dict,
+    batch: Batch,
+    masks: dict | None = None,
+    dropout: Key[Array, ""] | None = None,
+) -> Float[Array, "batch *labels"]:
+    """Logits of a model for a batch, masked by the collection `masks`, with dropout if keyed."""
+    outputs: Any = Bert(config).apply(
+        {"params": params, "masks": masks or {}},
+        *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
+        deterministic=dropout is None,
+        rngs=None if dropout is None else {"dropout": dropout},
+    )
+    return outputs.logits
 
 
 def make_train_step(
@@ -96,18 +122,22 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     teacher: Teacher | None = None,
 ) -> Step:
-    """Compiles once for each batch shape; thresholds, λ and density are traced.
+    """The step of one stage; it compiles once for each batch shape.
 
-    The state's buffers are donated: a step takes over the state that it is given.
+    Thresholds, λ and density are traced, and the state's buffers are donated.
 
-    Returns:
-      A function `(state, batch) -> (state, metrics)`. The metrics are scalars: `loss` and its
-      parts `task_loss`, `distillation`, `penalty`, and `density` (of the masks, a fraction),
-      `threshold`, `gradient_norm`.
+    Args:
+      config: the student's sizes.
+      task: gives the loss.
+      pruning: method, pattern and schedule; `methods.dense` for a stage without masks.
+      optimizer: over `{"params": …, "learned": …}`.
+      teacher: to distil from in the same step; None for the task's loss alone.
     """
     method, pattern, schedule = pruning
 
-    def loss(trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict):
+    def loss(
+        trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
+    ) -> tuple[Array, dict[str, Array]]:
         rng, dropout = jax.random.split(jax.random.fold_in(state.rng, state.step))
         method_state = state.method._replace(learned=trained["learned"])
         values = method.masks(method_state, trained["params"], knobs, rng)
@@ -115,9 +145,8 @@ def make_train_step(
             config,
             trained["params"],
             batch,
-            masks=spread(pattern, values),
-            deterministic=False,
-            rngs={"dropout": dropout},
+            spread(pattern, values),
+            dropout,
         )
         metrics = {"task_loss": task.loss(logits, batch)}
         total = metrics["task_loss"]
@@ -136,7 +165,9 @@ def make_train_step(
             total += metrics["penalty"]
         return total, metrics | {"loss": total}
 
-    def step(state: TrainState, batch: Batch, teacher_params: dict):
+    def update(
+        state: TrainState, batch: Batch, teacher_params: dict
+    ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
         trained = {"params": state.params, "learned": state.method.learned}
         gradient_of = jax.grad(loss, has_aux=True)
@@ -149,22 +180,6 @@ def make_train_step(
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         return TrainState(state.step + 1, params, method_state, opt_state, state.rng), metrics
 
-    compiled = jax.jit(step, donate_argnums=0)
     # The teacher is an argument, not a constant: constants are copied into every compilation.
-    teacher_params = teacher.params if teacher else {}
-    return Stepper(compiled, teacher_params)
-
-
-class Stepper(NamedTuple):
-    """A compiled step with its teacher."""
-
-    compiled: Any
-    teacher_params: dict
-
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        """One update."""
-        return self.compiled(state, batch, self.teacher_params)
-
-    def compilations(self) -> int:
-        """How many batch shapes were compiled so far."""
-        return self.compiled._cache_size()
+    compiled = jax.jit(update, donate_argnums=0)
+    return Step(compiled, teacher.params if teacher else {})
