@@ -25,8 +25,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments on one line, without repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("bpjax", description="Block pruning of transformers in JAX.")
+    parser = _Parser(
+        "bpjax",
+        description="Block pruning of transformers in JAX.",
+        epilog="example:\n  bpjax run --config=configs/quickstart.py --workdir=runs/quickstart",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(run: Any, name: str, help_text: str, example: str) -> argparse.ArgumentParser:
@@ -59,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", help="model folder")
     evaluate.add_argument("--task", default="embedded", help="task (default: embedded)")
     evaluate.add_argument("--data_dir", help="TFDS folder (default: TFDS's own)")
-    evaluate.add_argument("--batch_size", type=int, default=32)
+    evaluate.add_argument("--batch_size", type=_count, default=32)
 
     inspect = command(
         _inspect,
@@ -78,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("model", help="model folder")
     benchmark.add_argument("--against", help="another model folder")
     benchmark.add_argument("--shapes", default="1x128,8x128", help="BATCHxLENGTH, comma separated")
-    benchmark.add_argument("--rounds", type=int, default=20)
+    benchmark.add_argument("--rounds", type=_count, default=20)
 
     data = command(
         _data_prepare,
@@ -91,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--source", required=True, type=Path, help="folder of the official files")
     data.add_argument("--data_dir", required=True, type=Path, help="TFDS folder to write to")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
 
 
 # Imports stay inside the commands: --help and a mistyped command answer at once.
@@ -117,20 +135,15 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.models.pretrained import check_vocabulary, load_pretrained, load_tokenizer
+    from bpjax.models.pretrained import load_tokenizer
+    from bpjax.pipeline import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
     from bpjax.training.input import eval_batches
 
     task = get_task(options.task, **({"data_dir": options.data_dir} if options.data_dir else {}))
-    config, params = load_pretrained(options.model, head="saved")
-    if config.head != task.head or config.num_labels != task.num_labels:
-        raise UserError(
-            f"{options.model} has a {config.head} head of {config.num_labels} outputs: task "
-            f"{task.name} expects {task.head} of {task.num_labels}; choose another --task or model"
-        )
     tokenizer = load_tokenizer(options.model)
-    check_vocabulary(tokenizer, config)
+    config, params = load_for(task, options.model, tokenizer)
     features = task.evaluation(tokenizer)
     logits = predict(config, params, eval_batches(features, options.batch_size, ()), None)
     for name, value in task.evaluate(features, logits).items():
@@ -157,21 +170,29 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
     from bpjax.deploy.latency import compare_latency, parse_shapes
     from bpjax.models.pretrained import load_pretrained
     from bpjax.report.table import align
-    from bpjax.training.step import forward
 
     shapes = parse_shapes(options.shapes.split(","))
     folders = [options.model] + ([options.against] if options.against else [])
-    models = {}
+    models, sizes = {}, []
     for folder in folders:
         config, params = load_pretrained(folder, head="saved")
-        models[folder] = (functools.partial(forward, config), params)
-    latency = compare_latency(models, shapes, vocab_size=config.vocab_size, rounds=options.rounds)
+        sizes.append(config.vocab_size)
+        models[folder] = (functools.partial(_outputs, config), params)
+    latency = compare_latency(models, shapes, vocab_size=min(sizes), rounds=options.rounds)
     rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
     for shape in latency[options.model]:
         times = [latency[folder][shape] for folder in folders]
         gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
         rows.append((shape, *(f"{time:.2f}" for time in times), gain))
     print(align(rows, left=(0,)))
+
+
+def _outputs(config: Any, params: dict, batch: dict) -> Any:
+    # States and logits: of a model without a head, logits alone would be no work at all.
+    from bpjax.models.bert import Bert
+
+    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+    return Bert(config).apply({"params": params}, *inputs)
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

@@ -1,6 +1,8 @@
 """The config of a run: every field with its default, and what values it takes."""
 
+import functools
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
         name: config_dict.placeholder(str) if value is None else value
         for name, value in task_options(task).items()
     }
-    return ConfigDict(
+    config = ConfigDict(
         dict(
             seed=17,
             model=dict(
@@ -67,6 +69,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
             checkpoint_every=500,
         )
     )
+    return config.lock()  # a field misspelt in a config file is an error
 
 
 def _stage(*, epochs: int, learning_rate: float, warmup_steps: int) -> dict[str, Any]:
@@ -86,14 +89,22 @@ def _one_of(names: Any) -> Check:
     return (lambda value: value in names), f"one of {', '.join(names)}"
 
 
-def _number(low: float, high: float = math.inf, *, above: bool = False) -> Check:
+def _number(low: int | float, high: int | float = math.inf, *, above: bool = False) -> Check:
     bound = "above" if above else "at least"
     words = f"a number {bound} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
-    return (lambda value: (low < value if above else low <= value) and value <= high), words
+
+    def accepts(value: Any) -> bool:
+        return math.isfinite(value) and (low < value if above else low <= value) and value <= high
+
+    return accepts, words
 
 
 def _whole(low: int) -> Check:
-    return (lambda value: value >= low), f"a whole number of at least {low}"
+    return functools.partial(_is_whole, low), f"a whole number of at least {low}"
+
+
+def _is_whole(low: int, value: Any) -> bool:
+    return isinstance(value, int) and value >= low
 
 
 _FRACTION = _number(0, 1)
@@ -103,12 +114,15 @@ _CHECKS: dict[str, Check] = {
     "task.name": _one_of(TASKS),
     "batch.size": _whole(1),
     "batch.eval_size": _whole(1),
-    "batch.buckets": (lambda value: all(x >= 1 for x in value), "lengths of at least 1"),
+    "batch.buckets": (
+        lambda value: all(_is_whole(1, x) for x in value),
+        "whole numbers of at least 1, such as (32, 64)",
+    ),
     "pruning.method": _one_of(METHODS),
     "pruning.pattern": _one_of(PATTERNS),
     "pruning.block": (
-        lambda value: len(value) == 2 and all(x >= 1 for x in value),
-        "two sizes of at least 1, such as (32, 32)",
+        lambda value: len(value) == 2 and all(_is_whole(1, x) for x in value),
+        "two whole numbers of at least 1, such as (32, 32)",
     ),
     "pruning.binarizer": _one_of(BINARIZERS),
     "pruning.floor": _FRACTION,
@@ -183,15 +197,33 @@ def read_config(path: str, overrides: list[str]) -> ConfigDict:
       UserError: no such file, an error in it, an unknown field, a value of another type or out of
         range.
     """
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
     if not Path(path).is_file():
         raise UserError(f"config {path}: no such file; name a file under configs/")
     try:
-        values(["bpjax", f"--config={path}", *overrides])
-        config = values.config
-    except Exception as error:  # whatever a config file may raise, and absl's several kinds
+        config = runpy.run_path(path)["get_config"]()
+    except Exception as error:  # whatever a user's own code may raise
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"config {path}: {text}; expected get_config() that changes fields of "
+            "bpjax.config.default_config(); correct the file"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"config {path}: get_config() gives {type(config).__name__}, expected a ConfigDict; "
+            "return the changed bpjax.config.default_config()"
+        )
+    values = flags.FlagValues()
+    arguments = ["bpjax", *overrides]
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+        _, *unknown = values(arguments)
+    except Exception as error:  # absl's several kinds, and those of the types' parsers
         text = " ".join(str(error).split())
-        raise UserError(f"config {path}: {text}; see bpjax/config.py for all fields") from error
+        raise UserError(
+            f"argument {' '.join(overrides)}: {text}; expected --config.FIELD=VALUE, see "
+            "bpjax/config.py for all fields"
+        ) from error
+    if unknown:
+        raise UserError(f"argument {unknown[0]!r}: expected --config.FIELD=VALUE; write it so")
     validate(config)
     return config

@@ -5,7 +5,6 @@ shrink knows that masks exist.
 """
 
 import functools
-import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 
 from bpjax.deploy.flops import theoretical_speedup
 from bpjax.deploy.latency import compare_latency, parse_shapes
+from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import (
@@ -23,6 +23,7 @@ from bpjax.models.pretrained import (
     load_tokenizer,
     save_pretrained,
 )
+from bpjax.models.sources import find_folder
 from bpjax.pruning.fill import fill
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
@@ -35,7 +36,7 @@ from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
 from bpjax.tasks import Features, Task, get_task
 from bpjax.training.evaluation import predict
-from bpjax.training.input import eval_batches, steps_per_epoch, train_batches
+from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch, train_batches
 from bpjax.training.loop import fit
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.scalars import read_scalars
@@ -61,9 +62,11 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     """
     folder = Workdir(workdir, config.to_dict())
     data = _prepare(config)
+    _check(config, data)
 
     teacher = folder.stage("teacher", functools.partial(_train_teacher, config, data))
-    teacher_dir = Path(teacher["model"])
+    source = config.teacher.source
+    teacher_dir = find_folder(source) if source else workdir / "teacher" / "model"
     prune = folder.stage("prune", functools.partial(_prune, config, data, teacher_dir))
     shrunk = folder.stage("shrink", functools.partial(_shrink, config, data, workdir / "prune"))
     filled = {"seconds": 0.0}
@@ -96,7 +99,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
         "equivalence": shrunk["equivalence"],
     }
     write_report(report, workdir)
-    masks = load_arrays(workdir / "prune" / "masks.safetensors")
+    masks = jax.device_get(load_arrays(workdir / "prune" / "masks.safetensors"))
     plot_masks(masks, workdir / "masks.png")
     plot_curves(read_scalars(workdir), workdir / "curves.png", metric=data.task.metric)
     return report
@@ -129,6 +132,59 @@ def _prepare(config: Any) -> Data:
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
     return Data(task, tokenizer, train, evaluation)
+
+
+def _check(config: Any, data: Data) -> None:
+    """Finds what would stop a later stage, before hours are spent on an earlier one.
+
+    Raises:
+      UserError: a vocabulary, head, length or schedule that does not fit.
+    """
+    model, _ = _pretrained(config, data)
+    models = {config.model.source: model}
+    if config.teacher.source:
+        models[config.teacher.source], _ = load_for(
+            data.task, config.teacher.source, data.tokenizer
+        )
+    lengths = [length for _, length in parse_shapes(config.measure.shapes)]
+    for features in (data.train, data.evaluation):
+        buckets = resolve_buckets(features.lengths, config.batch.buckets)
+        lengths.append(min(x for x in buckets if x >= features.lengths.max()))
+    for source, found in models.items():
+        if max(lengths) > found.max_positions:
+            raise UserError(
+                f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
+                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
+            )
+    epoch = steps_per_epoch(len(data.train.rows), config.batch.size)
+    for name in ("teacher", "prune", "fill"):
+        stage = config[name]
+        trains = stage.epochs > 0 and not (name == "teacher" and config.teacher.source)
+        if trains and stage.warmup_steps >= stage.epochs * epoch:
+            raise UserError(
+                f"config.{name}.warmup_steps is {stage.warmup_steps}: expected fewer than the "
+                f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
+            )
+    try:
+        _pruning(config, data, model)
+    except ValueError as error:
+        raise UserError(f"config.pruning or config.prune: {error}") from error
+
+
+def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[BertConfig, dict]:
+    """Loads a finished model, which must have the task's head and the tokenizer's vocabulary.
+
+    Raises:
+      UserError: no model there, another head or another vocabulary.
+    """
+    model, params = load_pretrained(source, head="saved")
+    if (model.head, model.num_labels) != (task.head, task.num_labels):
+        raise UserError(
+            f"{source} has a {model.head} head of {model.num_labels} outputs: task {task.name} "
+            f"expects {task.head} of {task.num_labels}; choose a model or a task that fits"
+        )
+    check_vocabulary(tokenizer, model)
+    return model, params
 
 
 def _pretrained(config: Any, data: Data) -> tuple[BertConfig, dict]:
@@ -200,20 +256,11 @@ def _train(
 
 def _train_teacher(config: Any, data: Data, folder: Path) -> dict[str, Any]:
     if config.teacher.source:
-        model, params = load_pretrained(config.teacher.source, head="saved")
-        check_vocabulary(data.tokenizer, model)
-        return {
-            "seconds": 0.0,
-            "model": config.teacher.source,
-            "metrics": data.metrics(config, model, params),
-        }
+        return {"seconds": 0.0}
     model, params = _pretrained(config, data)
     state, seconds = _train(config, data, folder, model=model, params=params)
-    return {
-        "seconds": seconds,
-        "model": str(_save(folder, model, state.params, data)),
-        "metrics": data.metrics(config, model, state.params),
-    }
+    save_pretrained(folder / "model", model, state.params, data.tokenizer, overwrite=True)
+    return {"seconds": seconds}
 
 
 def _pruning(config: Any, data: Data, model: BertConfig) -> Pruning:
@@ -272,7 +319,6 @@ def _prune(config: Any, data: Data, teacher_dir: Path, folder: Path) -> dict[str
     save_arrays(folder / "masks.safetensors", dict(values))
     if state.method.learned:
         save_arrays(folder / "scores.safetensors", state.method.learned)
-    _drop_checkpoints(folder)
     return {"seconds": seconds, "metrics": evaluate(state)}
 
 
@@ -322,7 +368,7 @@ def _fill(
         params=fill(params, bert.describe(model), rng),
         teacher=_teacher(config, teacher_dir),
     )
-    _save(folder, model, state.params, data)
+    save_pretrained(folder / "model", model, state.params, data.tokenizer, overwrite=True)
     return {"seconds": seconds}
 
 
@@ -340,7 +386,7 @@ def _measure(config: Any, data: Data, teacher_dir: Path, model_dir: Path) -> dic
             for name, (model, params) in models.items()
         },
         shapes,
-        vocab_size=models["dense"][0].vocab_size,
+        vocab_size=min(model.vocab_size for model, _ in models.values()),
         rounds=config.measure.rounds,
     )
     measured: dict[str, Any] = {}
@@ -349,7 +395,7 @@ def _measure(config: Any, data: Data, teacher_dir: Path, model_dir: Path) -> dic
             "metrics": data.metrics(config, model, params),
             "linear_params": model.linear_parameters(),
             "total_params": sum(x.size for x in jax.tree.leaves(params)),
-            "bytes_on_disk": (folders[name] / "model.safetensors").stat().st_size,
+            "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
             "latency_ms": latency[name],
         }
     dense_model, pruned_model = models["dense"][0], models["pruned"][0]
@@ -364,14 +410,3 @@ def _measure(config: Any, data: Data, teacher_dir: Path, model_dir: Path) -> dic
             f"{b}x{n}": theoretical_speedup(dense_model, pruned_model, b, n) for b, n in shapes
         },
     }
-
-
-def _save(folder: Path, model: BertConfig, params: dict, data: Data) -> Path:
-    path = save_pretrained(folder / "model", model, params, data.tokenizer, overwrite=True)
-    _drop_checkpoints(folder)
-    return path
-
-
-def _drop_checkpoints(folder: Path) -> None:
-    """A finished stage is resumed from what it saved; its checkpoints are three times as large."""
-    shutil.rmtree(folder / "checkpoints")

@@ -1,11 +1,15 @@
 """The folder of a run: which config it belongs to, and which stages are finished."""
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
@@ -21,20 +25,20 @@ class Workdir:
     """
 
     def __init__(self, path: Path, config: dict[str, Any]):
-        """Opens or creates the folder.
+        """Opens or creates the folder. It becomes this config's with the first stage.
 
         Raises:
           UserError: it cannot be written, or belongs to a run with another config.
         """
         self.path = path
-        config = json.loads(json.dumps(config))
+        self._config = json.loads(json.dumps(config))
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             before = path / "config.json"
             if before.exists():
-                _require_same(path, json.loads(before.read_text()), config)
-            else:
-                _write_whole(before, json.dumps(config, indent=2))
+                _require_same(path, before.read_text(), self._config)
         except OSError as error:
             raise UserError(
                 f"workdir {path}: {error.strerror or error}: expected a folder that can be "
@@ -44,6 +48,9 @@ class Workdir:
     def stage(self, name: str, run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Runs a stage unless it is finished, and returns what it noted.
 
+        A finished stage goes on from what it saved: its checkpoints are removed, but not before
+        `done.json` is written, lest a run cut short between the two has neither.
+
         Args:
           name: of the stage and of its folder.
           run: does the work in that folder and returns JSON values to note.
@@ -51,9 +58,11 @@ class Workdir:
         folder = self.path / name
         done = folder / "done.json"
         if not done.exists():
+            _write_whole(self.path / "config.json", json.dumps(self._config, indent=2))
             folder.mkdir(exist_ok=True)
             notes = run(folder)
             _write_whole(done, json.dumps(notes, indent=2))
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return json.loads(done.read_text())
 
 
@@ -65,12 +74,20 @@ def save_arrays(path: Path, tree: dict[str, Any]) -> None:
 
 def load_arrays(path: Path) -> dict[str, Any]:
     """What `save_arrays` saved."""
-    flat = jax.tree.map(np.asarray, load_file(path))
+    flat = jax.tree.map(jnp.asarray, load_file(path))
     return traverse_util.unflatten_dict(flat, sep="//")
 
 
-def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = (traverse_util.flatten_dict(config, sep=".") for config in (before, now))
+def _require_same(path: Path, before: str, now: dict[str, Any]) -> None:
+    try:
+        saved = json.loads(before)
+    except ValueError:
+        saved = None
+    if not isinstance(saved, dict):
+        raise UserError(
+            f"workdir {path}: expected its config.json to be a run's; choose another --workdir"
+        )
+    old, new = (traverse_util.flatten_dict(config, sep=".") for config in (saved, now))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             raise UserError(

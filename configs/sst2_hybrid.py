@@ -4,10 +4,12 @@ Command:  bpjax run --config=configs/sst2_hybrid.py --workdir=runs/sst2
 Hardware: 2 CPU cores.
 """
 
+from ml_collections import ConfigDict
+
 from bpjax.config import default_config
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default_config(task="sst2")
     config.task.max_length = 64
     config.task.data_dir = "data"

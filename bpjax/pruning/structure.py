@@ -83,6 +83,5 @@ def at(tree: dict, path: Path) -> Any:
 
 def put(tree: dict, path: Path, value: Any) -> dict:
     """A copy of a nested dict with `value` at `path`; only the dicts along the path are copied."""
-    if not path:
-        return value
-    return {**tree, path[0]: put(tree.get(path[0], {}), path[1:], value)}
+    key, *rest = path
+    return {**tree, key: put(tree.get(key, {}), tuple(rest), value) if rest else value}

@@ -73,7 +73,7 @@ def shrink(
         params, kept = _shrink_ffn(params, layer.ffn, activation, round_to, rank_by or params)
         dimensions.append(kept)
     return Shrunken(
-        params=jax.tree.map(np.asarray, params),
+        params=jax.tree.map(jnp.asarray, params),
         heads=tuple(map(len, heads)),
         intermediate=tuple(map(len, dimensions)),
         kept_heads=tuple(heads),

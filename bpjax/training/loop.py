@@ -1,5 +1,6 @@
 """The training loop of one stage: steps, a progress bar, scalars, evaluation, checkpoints."""
 
+import contextlib
 import math
 import sys
 import time
@@ -47,40 +48,52 @@ def fit(
       The last state, and the seconds of training over all of the stage's starts.
 
     Raises:
-      UserError: the loss is not finite.
+      UserError: the loss is not finite; no such state is saved.
     """
-    checkpoints = Checkpoints(workdir / stage / "checkpoints")
-    state, seconds = checkpoints.restore(state)
-    first = int(state.step)
-    scalars = Scalars(workdir, stage, first)
-    started = time.perf_counter() - seconds
-    bar = tqdm(
-        total=steps, initial=first, desc=stage, unit="step", file=sys.stdout, mininterval=1.0
-    )
-    for done, batch in enumerate(batches(first), start=first + 1):
-        state, metrics = step(state, batch)
-        if done % log_every == 0 or done == steps:
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not math.isfinite(values["loss"]):
-                raise UserError(
-                    f"{stage} step {done}: loss is {values['loss']}, expected a finite number; "
-                    "lower the learning rate, or start again from the last checkpoint with float32"
-                )
-            scalars.write(done, values)
-            shown = {name: values[name] for name in ("loss", "density") if name in values}
-            bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-        if done % evaluate_every == 0 or done == steps:
-            values = evaluate(state)
-            scalars.write(done, values)
-            bar.write(f"{stage} step {done}: " + _readable(values))
-        if done % checkpoint_every == 0 and done < steps:
-            checkpoints.save(state, time.perf_counter() - started)
-        bar.update()
-    jax.block_until_ready(state)
-    bar.close()
-    scalars.close()
-    checkpoints.close()
+    with contextlib.ExitStack() as stack:
+        checkpoints = Checkpoints(workdir / stage / "checkpoints")
+        stack.callback(checkpoints.close)
+        state, seconds = checkpoints.restore(state)
+        first = int(state.step)
+        scalars = Scalars(workdir, stage, first)
+        stack.callback(scalars.close)
+        started = time.perf_counter() - seconds
+        bar = stack.enter_context(
+            tqdm(
+                total=steps,
+                initial=first,
+                desc=stage,
+                unit="step",
+                file=sys.stdout,
+                mininterval=1.0,
+            )
+        )
+        for done, batch in enumerate(batches(first), start=first + 1):
+            state, metrics = step(state, batch)
+            if done % log_every == 0 or done == steps:
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                _require_finite(stage, done, values["loss"])
+                scalars.write(done, values)
+                shown = {k: f"{values[k]:.3f}" for k in ("loss", "density") if k in values}
+                bar.set_postfix(shown, refresh=False)
+            if done % evaluate_every == 0 or done == steps:
+                values = evaluate(state)
+                scalars.write(done, values)
+                bar.write(f"{stage} step {done}: " + _readable(values))
+            if done % checkpoint_every == 0 and done < steps:
+                _require_finite(stage, done, float(metrics["loss"]))
+                checkpoints.save(state, time.perf_counter() - started)
+            bar.update()
+        jax.block_until_ready(state)
     return state, time.perf_counter() - started
+
+
+def _require_finite(stage: str, step: int, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{stage} step {step}: loss is {loss}, expected a finite number; lower the stage's "
+            "learning_rate or take model.dtype=float32, in another --workdir"
+        )
 
 
 def _readable(values: dict[str, float]) -> str:

@@ -16,9 +16,12 @@ class Scalars:
         self._stage = stage
         self._path = workdir / "scalars.jsonl"
         rows = [r for r in read_scalars(workdir) if r["stage"] != stage or r["step"] <= step]
-        self._path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        # Whole or not at all: a run may be killed at any moment, and other stages' rows are here.
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.replace(self._path)
         logdir = str(workdir / "tensorboard" / stage)
-        self._tensorboard = SummaryWriter(logdir, purge_step=step + 1 if step else None)
+        self._tensorboard = SummaryWriter(logdir, purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one row: `{"stage": …, "step": …, name: value, …}`."""

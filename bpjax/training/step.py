@@ -1,6 +1,6 @@
 """One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,7 @@ class Pruning(NamedTuple):
     schedule: Schedule
 
 
+@runtime_checkable
 class TaskLoss(Protocol):
     """What a step needs of a task."""
 

@@ -1,0 +1,73 @@
+"""A whole run so small that tests can start, kill and repeat it."""
+
+import json
+
+import jax
+
+from bpjax.models import bert
+from bpjax.models.config import BertConfig
+from bpjax.models.pretrained import save_pretrained
+
+SMALL = BertConfig(
+    hidden_size=16,
+    head_dim=8,
+    heads=(2, 2),
+    intermediate=(32, 32),
+    max_positions=160,
+)
+
+# Most of a small run's time is compilation: less of it, and each program once for all processes.
+COMPILATION = {
+    "jax_disable_most_optimizations": True,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+}
+
+# 10 steps of the teacher, 30 of fine-pruning, 10 of filling; batches of one shape.
+CONFIG = """
+from bpjax.config import default_config
+
+def get_config():
+    config = default_config(task="embedded")
+    config.model.source = {source!r}
+    config.task.train_size = 160
+    config.batch.size = 16
+    config.batch.eval_size = 100
+    for stage in (config.teacher, config.prune, config.fill):
+        stage.epochs, stage.warmup_steps, stage.learning_rate = 1, 2, 1e-3
+    config.prune.epochs = 3
+    config.prune.score_learning_rate = 0.1
+    config.pruning.binarizer = "top_k"
+    config.pruning.block = (8, 8)
+    config.budget.kind = "density"
+    config.budget.value = 0.5
+    config.measure.shapes = ("1x16", "2x16")
+    config.measure.rounds = 3
+    config.log_every = 1
+    config.checkpoint_every = 4
+    return config
+"""
+
+
+def save_model(folder, tokenizer, config=SMALL):
+    """Saves a model of random parameters with a tokenizer (a folder, or None for no tokenizer)."""
+    return save_pretrained(folder, config, bert.init(config, jax.random.key(1)), tokenizer)
+
+
+def write_config(path, source):
+    path.write_text(CONFIG.format(source=str(source)))
+    return path
+
+
+def files_under(folder):
+    """All files with their content: equal before and after where nothing was written."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def lasting(report):
+    """A report without what differs from one run of the same config to the next: time, place."""
+    report = json.loads(json.dumps(report))
+    for key in ("seconds", "speedup", "command"):
+        del report[key]
+    for name in ("dense", "pruned"):
+        del report[name]["latency_ms"]
+    return report

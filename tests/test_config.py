@@ -1,0 +1,166 @@
+"""Configs: every file under configs/, overrides, and what is refused before anything runs."""
+
+import pathlib
+
+import pytest
+from checkpoints import refused
+from ml_collections import ConfigDict
+
+from bpjax.config import default_config, read_config, validate
+from bpjax.pruning.methods import METHODS
+from bpjax.pruning.patterns import PATTERNS
+from bpjax.tasks import TASKS, task_options
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "configs").glob("*.py"))
+EMBEDDED = "from bpjax.config import default_config\n\ndef get_config():\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "config.py"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def plain(write):
+    return write(EMBEDDED + "    return default_config(task='embedded')\n")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_is_valid_and_says_how_to_run_it(path):
+    config = read_config(str(path), [])
+    assert config.task.name in TASKS
+    header = path.read_text().split('"""')[1]
+    assert "Command:" in header and "Hardware:" in header
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_defaults_are_valid_for_every_task(task):
+    config = default_config(task)
+    validate(config)
+    assert set(config.task) == {"name", *task_options(task)}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_pattern_and_method_can_be_asked_for(plain, pattern, method):
+    budget = [] if method == "movement" else ["--config.budget.kind=density"]
+    arguments = [f"--config.pruning.pattern={pattern}", f"--config.pruning.method={method}"]
+    config = read_config(plain, [*arguments, *budget, "--config.budget.value=0.5"])
+    assert (config.pruning.pattern, config.pruning.method) == (pattern, method)
+
+
+def test_overrides_keep_the_fields_types(plain):
+    config = read_config(
+        plain,
+        [
+            "--config.pruning.block=(16, 8)",
+            "--config.batch.buckets=(32, 64)",
+            "--config.budget.value=40",
+            "--config.seed=3",
+            "--config.measure.shapes=('1x32',)",
+        ],
+    )
+    assert config.pruning.block == (16, 8) and config.batch.buckets == (32, 64)
+    assert config.budget.value == 40.0 and isinstance(config.budget.value, float)
+    assert (config.seed, config.measure.shapes) == (3, ("1x32",))
+    squad = read_config(plain, ["--config.task.train_size=10", "--config.task.holdout=2"])
+    assert (squad.task.train_size, squad.task.holdout) == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("seed=-1", "config.seed is -1: expected a whole number of at least 0"),
+        ("model.dtype=float16", "config.model.dtype is 'float16': expected one of float32"),
+        ("task.name=sst3", "config.task.name is 'sst3': expected one of sst2, squad, embedded"),
+        ("batch.size=0", "config.batch.size is 0: expected a whole number of at least 1"),
+        ("batch.buckets=(0, 8)", r"config.batch.buckets is \(0, 8\): expected whole numbers"),
+        ("batch.buckets=(6.5,)", r"config.batch.buckets is \(6.5,\): expected whole numbers"),
+        ("pruning.method=movment", "is 'movment': expected one of movement, magnitude"),
+        ("pruning.pattern=blocks", "is 'blocks': expected one of block, hybrid, struct, unstr"),
+        ("pruning.block=(0, 32)", r"config.pruning.block is \(0, 32\): expected two whole"),
+        ("pruning.block=(32,)", r"config.pruning.block is \(32,\): expected two whole numbers"),
+        ("pruning.block=(4.5, 32)", r"config.pruning.block is \(4.5, 32\): expected two whole"),
+        ("pruning.binarizer=topk", "is 'topk': expected one of sigmoid_threshold, threshold"),
+        ("pruning.floor=1.5", "config.pruning.floor is 1.5: expected a number at least 0 and at"),
+        ("pruning.threshold_initial=-0.1", "expected a number at least 0 and at most 1"),
+        ("pruning.threshold_final=1.1", "threshold_final is 1.1: expected a number at least 0"),
+        ("pruning.threshold_final=nan", "threshold_final is nan: expected a number at least 0"),
+        ("pruning.attention_weight=-1.0", "is -1.0: expected a number at least 0;"),
+        ("budget.kind=size", "config.budget.kind is 'size': expected one of penalty, density"),
+        ("budget.kind=density", "movement with sigmoid_threshold takes 'penalty'"),
+        ("budget.value=-2.0", "config.budget.value is -2.0: expected a number at least 0"),
+        ("pruning.method=magnitude", "budget.kind 'penalty': magnitude with .* takes 'density'"),
+        ("pruning.binarizer=top_k", "movement with top_k takes 'density'; set budget.kind=density"),
+        ("distillation.weight=1.2", "distillation.weight is 1.2: expected a number at least 0"),
+        ("distillation.temperature=0.0", "temperature is 0.0: expected a number above 0"),
+        ("teacher.epochs=0", "teacher.epochs is 0: expected a whole number of at least 1"),
+        ("prune.learning_rate=inf", "learning_rate is inf: expected a number above 0"),
+        ("prune.score_learning_rate=0.0", "expected a number above 0"),
+        ("fill.clip=0.0", "config.fill.clip is 0.0: expected a number above 0"),
+        ("fill.epochs=-1", "config.fill.epochs is -1: expected a whole number of at least 0"),
+        ("shrink.round_to=0", "config.shrink.round_to is 0: expected a whole number of at least 1"),
+        ("measure.shapes=('8by128',)", "shape '8by128': expected BATCHxLENGTH such as 8x128"),
+        ("measure.rounds=0", "config.measure.rounds is 0: expected a whole number of at least 1"),
+        ("checkpoint_every=0", "config.checkpoint_every is 0"),
+        # What the types refuse before a range is looked at.
+        ("foo=1", "argument --config.foo=1: .*foo.*; expected --config.FIELD=VALUE"),
+        ("pruning.blok=(8, 8)", "pruning.blok"),
+        ("seed=many", "argument --config.seed=many: .*many"),
+        ("pruning.block=32x32", "pruning.block"),
+    ],
+)
+def test_refuses_a_value(plain, override, match):
+    with refused(match):
+        read_config(plain, [f"--config.{override}"])
+
+
+def test_refuses_a_density_above_one(plain):
+    overrides = ["--config.pruning.binarizer=top_k", "--config.budget.kind=density"]
+    with refused("config.budget.value is 1.4: expected a number at least 0 and at most 1"):
+        read_config(plain, [*overrides, "--config.budget.value=1.4"])
+
+
+@pytest.mark.parametrize("argument", ["leftover", "--unknown=1"])
+def test_refuses_an_argument_that_is_no_field(plain, argument):
+    with refused(f"argument .*{argument.strip('-').partition('=')[0]}.*expected --config.FIELD"):
+        read_config(plain, [argument])
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        (EMBEDDED + "    return undefined\n", "NameError: name 'undefined' is not defined"),
+        (EMBEDDED + "    return (\n", "SyntaxError"),
+        ("x = 1\n", "KeyError: 'get_config'; expected get_config()"),
+        (EMBEDDED + "    return {}\n", "get_config() gives dict, expected a ConfigDict"),
+        (EMBEDDED + "    c = default_config()\n    c.foo = 1\n    return c\n", "foo"),
+        (EMBEDDED + "    c = default_config()\n    c.seed = 'x'\n    return c\n", "seed"),
+        (EMBEDDED + "    return default_config('sst3')\n", "task 'sst3': expected one of sst2"),
+        (
+            EMBEDDED + "    c = default_config()\n    c.pruning.floor = 2.0\n    return c\n",
+            "config.pruning.floor is 2.0",
+        ),
+    ],
+)
+def test_refuses_a_file_with_an_error(write, body, match):
+    import re
+
+    with refused(re.escape(match) if "(" in match else match) as _:
+        read_config(write(body), [])
+
+
+def test_refuses_a_missing_file(tmp_path):
+    with refused("none.py: no such file; name a file under configs/"):
+        read_config(str(tmp_path / "none.py"), [])
+
+
+def test_the_config_is_one_that_json_can_hold():
+    assert isinstance(default_config(), ConfigDict)
+    assert default_config().to_dict()["pruning"]["block"] == (32, 32)

@@ -1,0 +1,188 @@
+"""The loop: an interrupted stage ends as an uninterrupted one; scalars, checkpoints, NaN."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checkpoints import refused
+from test_step import OPTIMIZER, SOFT, STILL, compile_fast, make_batch, step_of  # noqa: F401
+from tiny import make_params
+
+from bpjax.tasks.base import Features
+from bpjax.training.checkpoints import Checkpoints
+from bpjax.training.evaluation import predict
+from bpjax.training.input import eval_batches
+from bpjax.training.loop import fit
+from bpjax.training.scalars import Scalars, read_scalars
+from bpjax.training.step import forward, init_state
+
+BATCHES = [make_batch(seed=i) for i in range(8)]
+
+
+def start_state():
+    return init_state(make_params(STILL), SOFT, OPTIMIZER, jax.random.key(3))
+
+
+def train(workdir, batches=lambda start: BATCHES[start:], **changes):
+    options = dict(
+        steps=8,
+        evaluate=lambda state: {"metric": float(state.params["head"]["bias"].sum())},
+        evaluate_every=4,
+        checkpoint_every=2,
+        log_every=1,
+    )
+    return fit("prune", start_state(), step_of(SOFT), batches, workdir=workdir, **options | changes)
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping_after(count):
+    def batches(start):
+        yield from itertools.islice(BATCHES[start:], count)
+        raise Stop
+
+    return batches
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its folder, its last state as numpy, its seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    state, seconds = train(folder)
+    return folder, as_numpy(state), seconds
+
+
+def as_numpy(state):
+    state = state._replace(rng=jax.random.key_data(state.rng))
+    return jax.tree.map(np.array, state)
+
+
+def assert_same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.mark.parametrize("stops", [(5,), (1,), (2, 3), (6,)])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, whole, stops):
+    for count in stops:
+        with pytest.raises(Stop):
+            train(tmp_path, stopping_after(count))
+    seen = []
+
+    def batches(start):
+        seen.append(start)
+        return BATCHES[start:]
+
+    state, _ = train(tmp_path, batches)
+    assert seen == [{(5,): 4, (1,): 0, (2, 3): 4, (6,): 6}[stops]]
+    assert_same(as_numpy(state), whole[1])
+    assert read_scalars(tmp_path) == read_scalars(whole[0])
+
+
+def test_a_restored_state_is_not_compiled_anew(tmp_path):
+    with pytest.raises(Stop):
+        train(tmp_path, stopping_after(3))
+    compiled = step_of(SOFT).compilations()
+    train(tmp_path)
+    assert step_of(SOFT).compilations() == compiled
+
+
+def test_what_is_logged_when(tmp_path):
+    train(tmp_path, log_every=3)
+    rows = read_scalars(tmp_path)
+    assert [row["step"] for row in rows if "loss" in row] == [3, 6, 8]
+    assert [row["step"] for row in rows if "metric" in row] == [4, 8]
+    assert {"task_loss", "penalty", "density", "threshold", "gradient_norm"} <= set(rows[0])
+    assert all(row["stage"] == "prune" for row in rows)
+    assert list((tmp_path / "tensorboard" / "prune").glob("events*"))
+
+
+def test_the_bar_shows_loss_and_density(tmp_path, capsys):
+    train(tmp_path, log_every=2)
+    printed = capsys.readouterr().out
+    last = printed.replace("\r", "\n").strip().splitlines()[-1]
+    assert "loss=" in last and "density=" in last and "8/8" in last
+    assert "prune step 4: metric" in printed
+
+
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, log_every):
+    spoilt = [*BATCHES[:2], BATCHES[2] | {"weight": jnp.full(3, jnp.nan)}, *BATCHES[3:]]
+    with refused("loss is nan, expected a finite number; lower the stage's learning_rate"):
+        train(tmp_path, lambda start: spoilt[start:], log_every=log_every)
+    checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
+    state, _ = checkpoints.restore(start_state())
+    checkpoints.close()
+    assert int(state.step) == 2
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(state.params))
+
+
+def test_seconds_are_counted_over_all_starts(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
+    checkpoints.save(start_state(), 1000.0)
+    checkpoints.close()
+    _, seconds = train(tmp_path)
+    assert 1000 < seconds < 1100
+
+
+def test_a_checkpoint_holds_the_whole_state(tmp_path):
+    state, _ = step_of(SOFT)(start_state(), BATCHES[0])
+    before = as_numpy(state)
+    checkpoints = Checkpoints(tmp_path / "a", keep=1)
+    assert checkpoints.restore(start_state())[1] == 0.0  # nothing there yet
+    checkpoints.save(state, 2.5)
+    checkpoints.save(state, 3.5)  # the same step again changes nothing
+    step_of(SOFT)(state, BATCHES[1])  # takes the buffers away, which must be copied by now
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path / "a")
+    restored, seconds = checkpoints.restore(start_state())
+    checkpoints.close()
+    assert seconds == 2.5
+    assert_same(as_numpy(restored), before)
+    assert restored.rng.dtype == state.rng.dtype
+
+
+def test_scalars_drop_what_a_run_cut_short_had_logged(tmp_path):
+    scalars = Scalars(tmp_path, "teacher", 0)
+    scalars.write(9, {"loss": 1.0})
+    scalars.close()
+    scalars = Scalars(tmp_path, "prune", 0)
+    for step in (1, 2, 3):
+        scalars.write(step, {"loss": float(step)})
+    scalars.close()
+    with (tmp_path / "scalars.jsonl").open("a") as file:
+        file.write('{"stage": "prune", "step": 4, "lo')  # killed in the middle of a line
+    assert [row["step"] for row in read_scalars(tmp_path)] == [9, 1, 2, 3]
+    scalars = Scalars(tmp_path, "prune", 2)
+    scalars.write(3, {"loss": 30.0})
+    scalars.close()
+    lines = (tmp_path / "scalars.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in lines] == [1.0, 1.0, 2.0, 30.0]
+
+
+def test_predictions_are_in_the_order_of_the_rows_and_without_padding():
+    config = STILL.replace(head="span", num_labels=2)
+    params = make_params(config)
+    generator = np.random.default_rng(0)
+    rows = [
+        {
+            "input_ids": generator.integers(0, 20, length).astype(np.int32),
+            "token_type_ids": np.zeros(length, np.int32),
+        }
+        for length in (5, 2, 8, 3, 2)
+    ]
+    features = Features(rows, rows)
+    found = predict(config, params, eval_batches(features, 2, (4, 8)), None)
+    assert [x.shape for x in found] == [(5, 2), (2, 2), (8, 2), (3, 2), (2, 2)]
+    for row, logits in zip(rows, found, strict=True):
+        alone = {name: jnp.asarray(x)[None] for name, x in row.items()}
+        alone["attention_mask"] = jnp.ones_like(alone["input_ids"])
+        np.testing.assert_allclose(logits, forward(config, params, alone)[0], atol=1e-5)
+    # A classifier's logits are rows of labels, however long the text.
+    found = predict(STILL, make_params(STILL), eval_batches(features, 2, ()), None)
+    assert [x.shape for x in found] == [(3,)] * 5

@@ -1,0 +1,165 @@
+"""Methods behind one contract: movement's scores and penalty, magnitude's ranking."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import PATTERNS, make_params, pattern_of
+
+from bpjax.pruning.methods import METHODS, make_method
+from bpjax.pruning.methods.base import MethodState
+from bpjax.pruning.methods.dense import dense
+from bpjax.pruning.schedules import Knobs
+from bpjax.pruning.structure import at, put
+
+RNG = jax.random.key(0)
+
+
+def knobs(threshold=0.1, penalty=1.0, density=0.5):
+    return Knobs(*map(jnp.float32, (threshold, penalty, density)))
+
+
+def start(name, pattern, **options):
+    params = make_params()
+    method = make_method(name, pattern, **options)
+    return method, method.init(RNG, params), params
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("pattern", "block"), PATTERNS)
+def test_masks_are_zeros_and_ones_in_the_scores_shape(method, pattern, block):
+    pattern = pattern_of(pattern, block)
+    method, state, params = start(method, pattern)
+    values = jax.jit(method.masks)(state, params, knobs(), None)
+    assert {name: x.shape for name, x in values.items()} == {
+        g.name: g.shape for g in pattern.groups
+    }
+    assert all(set(np.unique(x)) <= {0.0, 1.0} for x in values.values())
+
+
+@pytest.mark.parametrize("method", [*METHODS, "dense"])
+def test_knobs_are_traced_and_update_keeps_what_it_gets(method):
+    pattern = pattern_of("hybrid", (4, 3))
+    method = dense() if method == "dense" else make_method(method, pattern)
+    params = make_params()
+    state = method.init(RNG, params)
+    masks, penalty = jax.jit(method.masks), jax.jit(method.penalty)
+    for i in range(1, 4):
+        masks(state, params, knobs(i / 4, i, i / 4), RNG)
+        assert penalty(state, params, knobs(i / 4, i, i / 4)).shape == ()
+    assert masks._cache_size() == penalty._cache_size() == 1
+    assert method.update(state, params, knobs(), 0) == (state, params)
+
+
+def test_movement_starts_at_zero_and_dies_below_the_threshold():
+    pattern = pattern_of("block", (4, 3))
+    method, state, params = start("movement", pattern)
+    assert all(not x.any() for x in jax.tree.leaves(state.learned))
+    assert all(x.all() for x in method.masks(state, params, knobs(0.1), RNG).values())
+    for score, alive in ((-2.1972, True), (-2.1973, False)):  # where σ(S) crosses 0.1
+        moved = state._replace(learned=jax.tree.map(lambda x, s=score: x + s, state.learned))
+        values = method.masks(moved, params, knobs(0.1), RNG).values()
+        assert all(bool(x.all()) == bool(x.any()) == alive for x in values)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"binarizer": "sigmoid_threshold"}, [1, 1, 0, 0, 1]),
+        ({"binarizer": "threshold"}, [0, 1, 0, 0, 1]),
+        ({"binarizer": "top_k"}, [1, 1, 0, 0, 1]),
+        ({"binarizer": "threshold", "floor": 0.8}, [1, 1, 1, 0, 1]),
+    ],
+)
+def test_movement_binarizers(options, kept):
+    method, state, params = start("movement", pattern_of("struct", (1, 1)), **options)
+    scores = {**state.learned, "layer_0/ffn": jnp.array([0.0, 3.0, -1.0, -2.0, 0.9])}
+    # σ(0) = 0.5 is above 0.45, 0 itself is not; 0.6 of five scores are three.
+    values = method.masks(MethodState(scores, ()), params, knobs(0.45, density=0.6), None)
+    np.testing.assert_array_equal(values["layer_0/ffn"], kept)
+
+
+@pytest.mark.parametrize(("pattern", "block"), PATTERNS)
+def test_the_penalty_is_one_half_at_zero(pattern, block):
+    method, state, params = start("movement", pattern_of(pattern, block))
+    assert float(method.penalty(state, params, knobs(penalty=1))) == 0.5
+    assert float(method.penalty(state, params, knobs(penalty=40))) == 20.0
+
+
+def test_the_penalty_averages_arrays_then_kinds():
+    pattern = pattern_of("hybrid", (4, 3))
+    weights = {"attention": 3, "ffn": 0.5}
+    method, state, params = start("movement", pattern, kind_weights=weights)
+    generator = np.random.default_rng(0)
+    scores = {g.name: jnp.float32(generator.normal(size=g.shape)) for g in pattern.groups}
+    state = MethodState(scores, ())
+    means = {name: np.mean(1 / (1 + np.exp(-np.asarray(s)))) for name, s in scores.items()}
+    attention = np.mean([m for name, m in means.items() if "attention" in name])
+    ffn = np.mean([m for name, m in means.items() if "ffn" in name])
+    expected = 7 * (3 * attention + 0.5 * ffn) / 2
+    penalty = jax.jit(method.penalty)(state, params, knobs(penalty=7))
+    np.testing.assert_allclose(penalty, expected, rtol=1e-6)
+
+    @jax.jit
+    @jax.grad
+    def gradient(scores):
+        return method.penalty(MethodState(scores, ()), params, knobs())
+
+    assert all((x > 0).all() for x in gradient(scores).values())  # it pushes every score down
+
+
+def test_one_kind_is_divided_by_one():
+    pattern = pattern_of("hybrid", (4, 3))
+    only = pattern._replace(groups=tuple(g for g in pattern.groups if g.kind == "ffn"))
+    method, state, params = start("movement", only)
+    assert float(method.penalty(state, params, knobs())) == 0.5
+    method, state, params = start("movement", pattern._replace(groups=()))
+    assert float(method.penalty(state, params, knobs())) == 0.0
+
+
+@pytest.mark.parametrize(("name", "block"), PATTERNS)
+def test_magnitude_keeps_the_largest_mean_weights(name, block):
+    pattern = pattern_of(name, block)
+    method, state, params = start("magnitude", pattern)
+    values = jax.jit(method.masks)(state, params, knobs(density=0.5), None)
+    for group in pattern.groups:
+        parts = [[] for _ in range(int(np.prod(group.shape)))]
+        for target in group.targets:
+            kernel = np.abs(np.asarray(at(params, target.path)["kernel"]))
+            rows, cols = target.block
+            for i, (r, c) in enumerate(np.ndindex(*target.grid)):
+                parts[i] += list(kernel[r * rows :, c * cols :][:rows, :cols].ravel())
+        ranked = np.argsort([-np.mean(part) for part in parts], kind="stable")
+        kept = np.flatnonzero(np.asarray(values[group.name]).ravel())
+        assert set(kept) == set(ranked[: len(parts) // 2])
+
+
+def test_magnitude_does_not_pull_on_its_weights():
+    method, state, params = start("magnitude", pattern_of("struct", (1, 1)))
+
+    def kept(params):
+        return sum(x.sum() for x in method.masks(state, params, knobs(), None).values())
+
+    assert not any(x.any() for x in jax.tree.leaves(jax.jit(jax.grad(kept))(params)))
+
+
+def test_magnitude_ranks_each_array_by_itself():
+    method, state, params = start("magnitude", pattern_of("struct", (1, 1)))
+    path = ("layer_0", "ffn", "in", "kernel")
+    large = put(params, path, 100 * at(params, path))
+    values = jax.jit(method.masks)(state, large, knobs(density=0.5), None)
+    assert [int(values[f"layer_{i}/ffn"].sum()) for i in range(2)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("movements", {}, "method 'movements': expected one of movement, magnitude"),
+        ("movement", {"binarizer": "topk"}, "binarizer 'topk': expected one of sigmoid_threshold"),
+        ("movement", {"floor": 1.5}, r"floor 1\.5: expected a fraction in \[0, 1\]"),
+        ("movement", {"kind_weights": {"fnn": 2.0}}, "kind_weights .*fnn.*: expected"),
+    ],
+)
+def test_refuses(name, options, match):
+    with pytest.raises(ValueError, match=match):
+        make_method(name, pattern_of("hybrid", (4, 3)), **options)

@@ -1,0 +1,181 @@
+"""The corridor end to end on a tiny model: its report, its files, and being killed on the way."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import corridor
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from bpjax.cli import main
+from bpjax.models.pretrained import load_pretrained, load_tokenizer
+from bpjax.report.write import KEYS, read_report
+from bpjax.training.scalars import read_scalars
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STAGES = ("teacher", "prune", "shrink", "fill", "measure")
+
+
+@pytest.fixture
+def workdir(finished_run):
+    return finished_run[1]
+
+
+def test_the_report_holds_what_is_promised(workdir, small_model):
+    report = read_report(workdir)
+    assert set(KEYS) <= set(report)
+    assert (report["task"], report["model"]) == ("embedded", str(small_model))
+    assert (report["pattern"], report["method"], report["seed"]) == ("hybrid", "movement", 17)
+    assert report["command"].startswith("bpjax run --config=")
+    assert report["config"]["budget"] == {"kind": "density", "value": 0.5}
+    assert set(report["seconds"]) == set(STAGES)
+    assert all(seconds > 0 for seconds in report["seconds"].values())
+    shapes = {"1x16", "2x16"}
+    for name in ("dense", "pruned"):
+        assert set(report[name]["metrics"]) == {"f1", "exact_match"}
+        assert set(report[name]["latency_ms"]) == shapes
+    assert set(report["speedup"]) == set(report["theoretical_speedup"]) == shapes
+    assert report["environment"]["versions"]["jax"]
+
+
+def test_the_pruned_model_is_smaller_and_equal(workdir):
+    report = read_report(workdir)
+    assert report["equivalence"]["max_abs_diff"] <= 1e-4
+    assert report["equivalence"]["predictions_changed"] == 0
+    assert report["equivalence"]["examples"] >= 500
+    assert report["ffn_kept"] == [16, 16]
+    dense, pruned = report["dense"], report["pruned"]
+    # Four kernels of 16 × 8 a head, two of 16 × 1 a dimension.
+    assert dense["linear_params"] == 2 * (2 * 4 * 128 + 32 * 32)
+    assert pruned["linear_params"] == sum(report["heads_kept"]) * 4 * 128 + 32 * 32
+    assert report["density"] == pruned["linear_params"] / dense["linear_params"] < 1
+    assert pruned["bytes_on_disk"] < dense["bytes_on_disk"]
+    assert all(x > 1 for x in report["theoretical_speedup"].values())
+    path = workdir / "fill" / "model" / "model.safetensors"
+    assert pruned["bytes_on_disk"] == path.stat().st_size
+    assert pruned["total_params"] == sum(x.size for x in load_file(path).values())
+
+
+def test_the_metrics_of_masked_and_shrunken_model_agree(workdir):
+    report = read_report(workdir)
+    assert report["shrunken"] == {
+        name: report["masked"][name] for name in report["dense"]["metrics"]
+    }
+    assert report["masked"]["final_density"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_every_stage_is_logged_step_by_step(workdir):
+    rows = read_scalars(workdir)
+    logged = [(row["stage"], row["step"]) for row in rows if "loss" in row]
+    expected = [("teacher", 10), ("prune", 30), ("fill", 10)]
+    assert logged == [(name, i) for name, steps in expected for i in range(1, steps + 1)]
+    evaluated = [(row["stage"], row["step"]) for row in rows if "f1" in row]
+    assert evaluated == [("teacher", 10), *(("prune", i) for i in (10, 20, 30)), ("fill", 10)]
+    density = [row["density"] for row in rows if row["stage"] == "prune" and "density" in row]
+    assert density[0] == 1 and density[-1] == pytest.approx(0.5, abs=0.01)
+    assert all("distillation" in row for row in rows if row["stage"] == "prune" and "loss" in row)
+
+
+def test_models_and_plots_are_saved_and_checkpoints_are_not(workdir):
+    for name in ("masks.png", "curves.png"):
+        assert (workdir / name).read_bytes().startswith(b"\x89PNG")
+    report = read_report(workdir)
+    config, params = load_pretrained(workdir / "fill" / "model", head="saved")
+    assert list(config.heads) == report["heads_kept"]
+    assert list(config.intermediate) == report["ffn_kept"]
+    assert all(
+        np.isfinite(x).all() for x in load_file(workdir / "prune/params.safetensors").values()
+    )
+    assert len(load_tokenizer(workdir / "fill" / "model").get_vocab()) == config.vocab_size
+    assert not list(workdir.rglob("checkpoints"))
+    assert any((workdir / "tensorboard" / "prune").iterdir())
+
+
+def test_the_table_is_printed_at_the_end(finished_run):
+    _, workdir, printed = finished_run
+    report = read_report(workdir)
+    assert f"{report['pruned']['metrics']['f1']:.2f}" in printed
+    assert str(workdir) in printed
+    assert "density=" in printed and "loss=" in printed  # the progress bar
+
+
+def test_evaluate_gives_the_reported_metric(workdir, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(workdir / "fill" / "model"), "--task=embedded", "--batch_size=100"])
+    assert end.value.code == 0
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    metrics = read_report(workdir)["pruned"]["metrics"]
+    assert printed == {name: f"{value:.2f}" for name, value in metrics.items()}
+
+
+def test_a_finished_run_is_not_run_again(finished_run, capsys):
+    config, workdir, _ = finished_run
+    before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/*")}
+    report = read_report(workdir)
+    with pytest.raises(SystemExit) as end:
+        main(["run", f"--config={config}", f"--workdir={workdir}"])
+    assert end.value.code == 0
+    assert {path: path.stat().st_mtime_ns for path in workdir.glob("*/*")} == before
+    assert read_report(workdir) == report
+    assert "step" not in capsys.readouterr().out.split("task embedded")[0]
+
+
+def start(config, workdir, cache):
+    """The program in a process of its own, which finds compiled steps in `cache`."""
+    settings = {name.upper(): str(value) for name, value in corridor.COMPILATION.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bpjax", "run", f"--config={config}", f"--workdir={workdir}"],
+        cwd=ROOT,
+        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process, condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended too early: {process.stderr.read()}"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cache, tmp_path):
+    config, whole, _ = finished_run
+    workdir = tmp_path / "killed"
+
+    def pruning_has_a_checkpoint():
+        # A checkpoint that is not finished has another name.
+        saved = [x.name for x in workdir.glob("prune/checkpoints/*") if x.name.isdecimal()]
+        return saved and any(row["stage"] == "prune" for row in read_scalars(workdir))
+
+    process = start(config, workdir, compilation_cache)
+    try:
+        wait_for(process, pruning_has_a_checkpoint)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (workdir / "prune" / "done.json").exists()
+    assert not (workdir / "report.json").exists()
+    teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns
+
+    process = start(config, workdir, compilation_cache)
+    _, stderr = process.communicate(timeout=240)
+    assert (process.returncode, stderr) == (0, "")
+    assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher
+    assert corridor.lasting(read_report(workdir)) == corridor.lasting(read_report(whole))
+    assert read_scalars(workdir) == read_scalars(whole)
+    for stage in ("params", "scores", "masks"):
+        path = pathlib.Path("prune", f"{stage}.safetensors")
+        assert (workdir / path).read_bytes() == (whole / path).read_bytes()
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(
+        (whole / "config.json").read_text()
+    )
