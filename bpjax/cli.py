@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
     from bpjax.models.pretrained import load_tokenizer
-    from bpjax.pipeline import load_for
+    from bpjax.stages.inputs import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
     from bpjax.training.input import eval_batches

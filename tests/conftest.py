@@ -56,7 +56,7 @@ def finished_run(small_model, compilation_cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     config = corridor.write_config(folder / "config.py", small_model)
     printed = io.StringIO()
-    before = {name: getattr(jax.config, name) for name in corridor.COMPILATION}
+    before = {name: jax.config.values[name] for name in corridor.COMPILATION}
     for name, value in corridor.COMPILATION.items():
         jax.config.update(name, value)
     jax.config.update("jax_compilation_cache_dir", str(compilation_cache))

@@ -2,10 +2,11 @@
 
 import json
 
-import jax
+import numpy as np
+from flax.traverse_util import unflatten_dict
 
-from bpjax.models import bert
 from bpjax.models.config import BertConfig
+from bpjax.models.names import tensor_table
 from bpjax.models.pretrained import save_pretrained
 
 SMALL = BertConfig(
@@ -29,9 +30,9 @@ from bpjax.config import default_config
 def get_config():
     config = default_config(task="embedded")
     config.model.source = {source!r}
-    config.task.train_size = 160
+    config.task.train_size, config.task.eval_size = 160, 60
     config.batch.size = 16
-    config.batch.eval_size = 100
+    config.batch.eval_size = 30
     for stage in (config.teacher, config.prune, config.fill):
         stage.epochs, stage.warmup_steps, stage.learning_rate = 1, 2, 1e-3
     config.prune.epochs = 3
@@ -50,7 +51,15 @@ def get_config():
 
 def save_model(folder, tokenizer, config=SMALL):
     """Saves a model of random parameters with a tokenizer (a folder, or None for no tokenizer)."""
-    return save_pretrained(folder, config, bert.init(config, jax.random.key(1)), tokenizer)
+    generator = np.random.default_rng(1)
+
+    def draw(path, shape):
+        if path.endswith(("bias", "scale")):
+            return np.full(shape, float(path.endswith("scale")), np.float32)
+        return generator.normal(scale=0.05, size=shape).astype(np.float32)
+
+    params = {path: draw(path, tensor.shape) for path, tensor in tensor_table(config).items()}
+    return save_pretrained(folder, config, unflatten_dict(params, sep="/"), tokenizer)
 
 
 def write_config(path, source):

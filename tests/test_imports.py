@@ -22,6 +22,7 @@ ALLOWED = {
     "report": {"errors", "pruning.summary"},
     "config": {"errors", "pruning", "tasks", "models", "deploy"},
     "workdir": {"errors"},
+    "stages": {"pruning", "models", "tasks", "training", "deploy", "workdir", "errors"},
     "pipeline": {"any"},
     "cli": {"any"},
     "__main__": {"cli"},

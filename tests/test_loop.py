@@ -1,5 +1,6 @@
 """The loop: an interrupted stage ends as an uninterrupted one; scalars, checkpoints, NaN."""
 
+import functools
 import itertools
 import json
 
@@ -37,14 +38,14 @@ def train(workdir, batches=lambda start: BATCHES[start:], **changes):
     return fit("prune", start_state(), step_of(SOFT), batches, workdir=workdir, **options | changes)
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
 def stopping_after(count):
     def batches(start):
         yield from itertools.islice(BATCHES[start:], count)
-        raise Stop
+        raise StopError
 
     return batches
 
@@ -70,7 +71,7 @@ def assert_same(left, right):
 @pytest.mark.parametrize("stops", [(5,), (1,), (2, 3), (6,)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, whole, stops):
     for count in stops:
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train(tmp_path, stopping_after(count))
     seen = []
 
@@ -85,7 +86,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, whole, stops)
 
 
 def test_a_restored_state_is_not_compiled_anew(tmp_path):
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(tmp_path, stopping_after(3))
     compiled = step_of(SOFT).compilations()
     train(tmp_path)
@@ -174,15 +175,16 @@ def test_predictions_are_in_the_order_of_the_rows_and_without_padding():
             "input_ids": generator.integers(0, 20, length).astype(np.int32),
             "token_type_ids": np.zeros(length, np.int32),
         }
-        for length in (5, 2, 8, 3, 2)
+        for length in (5, 2, 8, 2)
     ]
     features = Features(rows, rows)
     found = predict(config, params, eval_batches(features, 2, (4, 8)), None)
-    assert [x.shape for x in found] == [(5, 2), (2, 2), (8, 2), (3, 2), (2, 2)]
+    assert [x.shape for x in found] == [(5, 2), (2, 2), (8, 2), (2, 2)]
+    alone_logits = jax.jit(functools.partial(forward, config))
     for row, logits in zip(rows, found, strict=True):
         alone = {name: jnp.asarray(x)[None] for name, x in row.items()}
         alone["attention_mask"] = jnp.ones_like(alone["input_ids"])
-        np.testing.assert_allclose(logits, forward(config, params, alone)[0], atol=1e-5)
+        np.testing.assert_allclose(logits, alone_logits(params, alone)[0], atol=1e-5)
     # A classifier's logits are rows of labels, however long the text.
     found = predict(STILL, make_params(STILL), eval_batches(features, 2, ()), None)
-    assert [x.shape for x in found] == [(3,)] * 5
+    assert [x.shape for x in found] == [(3,)] * 4

@@ -29,13 +29,13 @@ def test_rates_rise_over_the_warm_up_and_fall_to_zero():
     # A steady gradient makes each Adam step as long as the learning rate.
     found = moves(10, steps=10, warmup_steps=4, learning_rate=0.1, score_learning_rate=2.0)
     rate = np.array([0, 1, 2, 3, 4, 4 * 5 / 6, 4 * 4 / 6, 4 * 3 / 6, 4 * 2 / 6, 4 / 6]) / 4
-    np.testing.assert_allclose(found[:, 0], 0.1 * rate, rtol=1e-5)
-    np.testing.assert_allclose(found[:, 1], 2.0 * rate, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0], 0.1 * rate, rtol=1e-4)
+    np.testing.assert_allclose(found[:, 1], 2.0 * rate, rtol=1e-4)
 
 
 def test_without_warm_up_the_first_step_is_the_longest():
     found = moves(4, steps=4, warmup_steps=0, learning_rate=0.1)
-    np.testing.assert_allclose(found[:, 0], [0.1, 0.075, 0.05, 0.025], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0], [0.1, 0.075, 0.05, 0.025], rtol=1e-4)
     assert not found[:, 1].any()  # the scores' rate is 0
 
 
@@ -43,7 +43,7 @@ def test_without_warm_up_the_first_step_is_the_longest():
 def test_each_rate_moves_its_own(weights, scores):
     options = dict(learning_rate=weights, score_learning_rate=scores)
     found = moves(1, steps=4, warmup_steps=0, **options)
-    np.testing.assert_allclose(found, [[weights, scores]], rtol=1e-5)
+    np.testing.assert_allclose(found, [[weights, scores]], rtol=1e-4)
 
 
 def test_weight_decay_spares_the_scores():
@@ -74,5 +74,5 @@ def test_a_stage_that_learns_no_scores():
     tree = {"params": TREE["params"], "learned": {}}
     optimizer = make_optimizer(steps=4, warmup_steps=0, learning_rate=0.1)
     updates, _ = optimizer.update({**ONES, "learned": {}}, optimizer.init(tree), tree)
-    np.testing.assert_allclose(updates["params"]["kernel"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(updates["params"]["kernel"], -0.1, rtol=1e-4)
     assert updates["learned"] == {}

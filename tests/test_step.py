@@ -138,6 +138,7 @@ def test_the_dense_method_is_plain_training():
     for batch, found in zip(batches, metrics, strict=True):
         value, gradient = differentiate(params, batch)
         assert found["loss"] == pytest.approx(float(value), rel=1e-5)
+        # As it was before clipping, of which tests/test_optimizer.py tells.
         assert found["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
         params = jax.tree.map(lambda x, g: x - 0.1 * g, params, gradient)
     same(state.params, params, rtol=1e-4, atol=1e-6)
@@ -191,22 +192,6 @@ def test_the_masks_are_in_the_forward_pass():
     assert float(metrics["density"]) == pytest.approx(0.3, abs=0.1)
 
 
-def test_gradients_are_clipped():
-    steps = [
-        train(optimizer=make_optimizer(steps=8, warmup_steps=0, learning_rate=0.01, clip=clip))
-        for clip in (1e-9, 1e9)
-    ]
-    norms = [float(found[0]["gradient_norm"]) for _, _, found in steps]
-    assert norms[0] == norms[1] > 1e-3  # as it was before clipping
-    # Adam's ε is 1e-8: a gradient clipped below it hardly moves anything.
-    start = make_params(STILL)
-    moved = [
-        max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (s.params, start))))
-        for _, s, _ in steps
-    ]
-    assert moved[0] < 0.2 * moved[1]
-
-
 def test_dropout_differs_by_step_and_repeats_by_seed():
     frozen = make_optimizer(steps=8, warmup_steps=0, learning_rate=0.0)
     run = functools.partial(train, config=MOVING, optimizer=frozen, batches=[make_batch()] * 3)
@@ -218,7 +203,7 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
 def test_a_padding_row_changes_nothing():
     batch, padded = make_batch(rows=3), make_batch(rows=3, padding=2)
     padded = {name: x.at[:3].set(batch[name]) for name, x in padded.items()}
-    results = [train(SOFT, teacher=GUIDE, batches=[b, b]) for b in (batch, padded)]
+    results = [train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[b, b]) for b in (batch, padded)]
     (_, left, metrics), (_, right, others) = results
     same(metrics, others, rtol=1e-5)
     same(left.params, right.params, rtol=1e-4, atol=1e-6)

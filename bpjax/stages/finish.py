@@ -1,0 +1,95 @@
+"""The stages after training: shrink and measure."""
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bpjax.deploy.flops import theoretical_speedup
+from bpjax.deploy.latency import compare_latency, parse_shapes
+from bpjax.models import bert
+from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.pruning import surgery
+from bpjax.pruning.patterns import apply_masks, spread
+from bpjax.stages.inputs import Run
+from bpjax.training.step import forward
+from bpjax.workdir import load_arrays
+
+
+def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
+    """Removes what died, and compares the small model with the masked one, example by example."""
+    started = time.perf_counter()
+    model, _ = run.pretrained()
+    params = load_arrays(pruned / "params.safetensors")
+    pattern = run.pruning(model).pattern
+    masks = spread(pattern, load_arrays(pruned / "masks.safetensors"))
+    small = surgery.shrink(
+        apply_masks(params, masks),
+        bert.describe(model),
+        bert.activation,
+        round_to=run.config.shrink.round_to,
+        rank_by=params,
+    )
+    smaller = model.replace(heads=small.heads, intermediate=small.intermediate)
+    save_pretrained(folder / "model", smaller, small.params, run.tokenizer, overwrite=True)
+
+    before = run.predict(model, params, masks)
+    after = run.predict(smaller, small.params)
+    differences = [float(np.abs(x - y).max()) for x, y in zip(before, after, strict=True)]
+    flipped = sum(
+        bool((x.argmax(0) != y.argmax(0)).any()) for x, y in zip(before, after, strict=True)
+    )
+    return {
+        "seconds": time.perf_counter() - started,
+        "metrics": run.task.evaluate(run.evaluation, after),
+        "equivalence": {
+            "max_abs_diff": max(differences),
+            "examples": len(differences),
+            "predictions_changed": flipped,
+        },
+    }
+
+
+def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
+    """Metric, size and latency of the dense and the pruned model, side by side."""
+    config = run.config
+    started = time.perf_counter()
+    shapes = parse_shapes(config.measure.shapes)
+    folders = {"dense": teacher_dir, "pruned": model_dir}
+    models = {
+        name: load_pretrained(path, head="saved", dtype=config.model.dtype)
+        for name, path in folders.items()
+    }
+    latency = compare_latency(
+        {
+            name: (functools.partial(forward, model), params)
+            for name, (model, params) in models.items()
+        },
+        shapes,
+        vocab_size=min(model.vocab_size for model, _ in models.values()),
+        rounds=config.measure.rounds,
+    )
+    measured: dict[str, Any] = {}
+    for name, (model, params) in models.items():
+        measured[name] = {
+            "metrics": run.metrics(model, params),
+            "linear_params": model.linear_parameters(),
+            "total_params": sum(x.size for x in jax.tree.leaves(params)),
+            "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
+            "latency_ms": latency[name],
+        }
+    dense_model, pruned_model = models["dense"][0], models["pruned"][0]
+    return {
+        "seconds": time.perf_counter() - started,
+        **measured,
+        "density": pruned_model.linear_parameters() / dense_model.linear_parameters(),
+        "heads_kept": pruned_model.heads,
+        "ffn_kept": pruned_model.intermediate,
+        "speedup": {s: latency["dense"][s] / latency["pruned"][s] for s in config.measure.shapes},
+        "theoretical_speedup": {
+            f"{b}x{n}": theoretical_speedup(dense_model, pruned_model, b, n) for b, n in shapes
+        },
+    }

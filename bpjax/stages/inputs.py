@@ -1,0 +1,158 @@
+"""What every stage reads: config, task, data, and the models they start from."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bpjax.deploy.latency import parse_shapes
+from bpjax.errors import UserError
+from bpjax.models import bert
+from bpjax.models.config import BertConfig
+from bpjax.models.pretrained import check_vocabulary, load_pretrained, load_tokenizer
+from bpjax.pruning.methods import make_method
+from bpjax.pruning.patterns import make_pattern
+from bpjax.pruning.schedules import cubic
+from bpjax.tasks import Features, Task, get_task
+from bpjax.training.evaluation import predict
+from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
+from bpjax.training.step import Pruning, Teacher
+
+
+class Run(NamedTuple):
+    """What every stage reads: the config, the task and its two splits, tokenised."""
+
+    config: Any
+    task: Task
+    tokenizer: Any
+    train: Features
+    evaluation: Features
+
+    def predict(
+        self, model: BertConfig, params: dict, masks: dict | None = None
+    ) -> list[np.ndarray]:
+        """Logits of the evaluation split, a row each."""
+        batch = self.config.batch
+        batches = eval_batches(self.evaluation, batch.eval_size, batch.buckets)
+        return predict(model, params, batches, masks)
+
+    def metrics(
+        self, model: BertConfig, params: dict, masks: dict | None = None
+    ) -> dict[str, float]:
+        """The task's metrics on the evaluation split, in percent."""
+        return self.task.evaluate(self.evaluation, self.predict(model, params, masks))
+
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training rows."""
+        return steps_per_epoch(len(self.train.rows), self.config.batch.size)
+
+    def pretrained(self) -> tuple[BertConfig, dict]:
+        """The model before the task: what teacher and student both start from."""
+        model, params = load_pretrained(
+            self.config.model.source,
+            head=self.task.head,
+            num_labels=self.task.num_labels,
+            dtype=self.config.model.dtype,
+            rng=jax.random.key(self.config.seed),
+        )
+        check_vocabulary(self.tokenizer, model)
+        return model, params
+
+    def teacher(self, source: Path) -> Teacher:
+        """A finished model as the teacher of prune and fill."""
+        model, params = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
+        return Teacher(
+            model, params, self.config.distillation.weight, self.config.distillation.temperature
+        )
+
+    def pruning(self, model: BertConfig) -> Pruning:
+        """How the prune stage prunes this model.
+
+        Raises:
+          ValueError: a schedule without steps to move in, or a value that the method refuses.
+        """
+        options = self.config.pruning
+        pattern = make_pattern(options.pattern, bert.describe(model), options.block)
+        settings = {}
+        if options.method == "movement":
+            settings = {
+                "binarizer": options.binarizer,
+                "floor": options.floor,
+                "kind_weights": {"attention": options.attention_weight, "ffn": options.ffn_weight},
+            }
+        value = self.config.budget.value
+        schedule = cubic(
+            steps=self.config.prune.epochs * self.steps_per_epoch(),
+            warmup_steps=self.config.prune.warmup_steps,
+            initial_warmup=options.initial_warmup,
+            final_warmup=options.final_warmup,
+            threshold=(options.threshold_initial, options.threshold_final),
+            density=(1.0, value if self.config.budget.kind == "density" else 1.0),
+            penalty=value if self.config.budget.kind == "penalty" else 0.0,
+        )
+        return Pruning(make_method(options.method, pattern, **settings), pattern, schedule)
+
+
+def prepare(config: Any) -> Run:
+    """Reads and tokenises the data of a config.
+
+    Raises:
+      UserError: unknown task, missing or malformed data, no tokenizer.
+    """
+    task = get_task(**config.task)
+    tokenizer = load_tokenizer(config.model.source)
+    train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
+    return Run(config, task, tokenizer, train, evaluation)
+
+
+def check(run: Run) -> None:
+    """Finds what would stop a later stage, before hours are spent on an earlier one.
+
+    Raises:
+      UserError: a vocabulary, head, length or schedule that does not fit.
+    """
+    config = run.config
+    model, _ = run.pretrained()
+    models = {config.model.source: model}
+    if config.teacher.source:
+        models[config.teacher.source], _ = load_for(run.task, config.teacher.source, run.tokenizer)
+    lengths = [length for _, length in parse_shapes(config.measure.shapes)]
+    for features in (run.train, run.evaluation):
+        buckets = resolve_buckets(features.lengths, config.batch.buckets)
+        lengths.append(min(x for x in buckets if x >= features.lengths.max()))
+    for source, found in models.items():
+        if max(lengths) > found.max_positions:
+            raise UserError(
+                f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
+                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
+            )
+    epoch = run.steps_per_epoch()
+    for name in ("teacher", "prune", "fill"):
+        stage = config[name]
+        trains = stage.epochs > 0 and not (name == "teacher" and config.teacher.source)
+        if trains and stage.warmup_steps >= stage.epochs * epoch:
+            raise UserError(
+                f"config.{name}.warmup_steps is {stage.warmup_steps}: expected fewer than the "
+                f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
+            )
+    try:
+        run.pruning(model)
+    except ValueError as error:
+        raise UserError(f"config.pruning or config.prune: {error}") from error
+
+
+def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[BertConfig, dict]:
+    """Loads a finished model, which must have the task's head and the tokenizer's vocabulary.
+
+    Raises:
+      UserError: no model there, another head or another vocabulary.
+    """
+    model, params = load_pretrained(source, head="saved")
+    if (model.head, model.num_labels) != (task.head, task.num_labels):
+        raise UserError(
+            f"{source} has a {model.head} head of {model.num_labels} outputs: task {task.name} "
+            f"expects {task.head} of {task.num_labels}; choose a model or a task that fits"
+        )
+    check_vocabulary(tokenizer, model)
+    return model, params

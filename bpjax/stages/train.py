@@ -1,0 +1,134 @@
+"""The stages that train: teacher, prune, fill. All three run the same loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bpjax.models import bert
+from bpjax.models.config import BertConfig
+from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.pruning.fill import fill as fill_zeros
+from bpjax.pruning.methods.dense import NO_PATTERN, dense
+from bpjax.pruning.patterns import Scores, spread
+from bpjax.pruning.schedules import cubic
+from bpjax.pruning.summary import mask_density
+from bpjax.stages.inputs import Run
+from bpjax.training.input import train_batches
+from bpjax.training.loop import fit
+from bpjax.training.optimizer import make_optimizer
+from bpjax.training.step import Pruning, Teacher, TrainState, init_state, make_train_step
+from bpjax.workdir import save_arrays
+
+STAGES = ("teacher", "prune", "shrink", "fill", "measure")
+"""Their places number the streams of random numbers of the stages: append, do not insert."""
+
+
+def _train(
+    run: Run,
+    folder: Path,
+    *,
+    model: BertConfig,
+    params: dict,
+    pruning: Pruning | None = None,
+    teacher: Teacher | None = None,
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+) -> tuple[TrainState, float]:
+    """Trains one stage, which gives its name to its folder and to its part of the config."""
+    config, stage = run.config, run.config[folder.name]
+    epoch = run.steps_per_epoch()
+    steps = epoch * stage.epochs
+    optimizer = make_optimizer(
+        steps=steps,
+        warmup_steps=stage.warmup_steps,
+        learning_rate=stage.learning_rate,
+        score_learning_rate=stage.get("score_learning_rate", 0.0),
+        weight_decay=stage.weight_decay,
+        clip=stage.clip,
+    )
+    pruning = pruning or Pruning(dense(), NO_PATTERN, cubic(steps=steps, warmup_steps=0))
+    # Each stage has its own stream of dropout and its own order of rows.
+    number = STAGES.index(folder.name)
+    rng = jax.random.fold_in(jax.random.key(config.seed), number)
+    state, seconds = fit(
+        folder.name,
+        init_state(params, pruning, optimizer, rng),
+        make_train_step(model, run.task, pruning, optimizer, teacher),
+        lambda start: train_batches(
+            run.train,
+            config.batch.size,
+            config.batch.buckets,
+            config.seed * len(STAGES) + number,
+            stage.epochs,
+            start,
+        ),
+        steps=steps,
+        workdir=folder.parent,
+        evaluate=evaluate or (lambda state: run.metrics(model, state.params)),
+        evaluate_every=epoch,
+        checkpoint_every=config.checkpoint_every,
+        log_every=config.log_every,
+    )
+    return state, seconds
+
+
+def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
+    """Fine-tunes the dense model that is compared with and distilled from, unless one is given."""
+    if run.config.teacher.source:
+        return {"seconds": 0.0}
+    model, params = run.pretrained()
+    state, seconds = _train(run, folder, model=model, params=params)
+    save_pretrained(folder / "model", model, state.params, run.tokenizer, overwrite=True)
+    return {"seconds": seconds}
+
+
+def prune(run: Run, teacher_dir: Path, folder: Path) -> dict[str, Any]:
+    """Fine-prunes the pretrained model; saves its weights, scores and final masks."""
+    model, params = run.pretrained()
+    pruning = run.pruning(model)
+    last = run.config.prune.epochs * run.steps_per_epoch()
+    final_knobs = pruning.schedule(last)
+
+    @jax.jit
+    def final_masks(state: TrainState) -> tuple[Scores, jax.Array]:
+        values = pruning.method.masks(state.method, state.params, final_knobs, None)
+        return values, mask_density(pruning.pattern, values)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        # With the final threshold, whatever today's: what the model would be if cut now.
+        values, density = final_masks(state)
+        masks = spread(pruning.pattern, values)
+        metrics = run.metrics(model, state.params, masks)
+        return metrics | {"final_density": float(density)}
+
+    state, seconds = _train(
+        run,
+        folder,
+        model=model,
+        params=params,
+        pruning=pruning,
+        teacher=run.teacher(teacher_dir),
+        evaluate=evaluate,
+    )
+    values, _ = final_masks(state)
+    save_arrays(folder / "params.safetensors", state.params)
+    save_arrays(folder / "masks.safetensors", dict(values))
+    if state.method.learned:
+        save_arrays(folder / "scores.safetensors", state.method.learned)
+    return {"seconds": seconds, "metrics": evaluate(state)}
+
+
+def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
+    """Fine-tunes the shrunken model, dense now, with the same distillation."""
+    model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
+    rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
+    state, seconds = _train(
+        run,
+        folder,
+        model=model,
+        params=fill_zeros(params, bert.describe(model), rng),
+        teacher=run.teacher(teacher_dir),
+    )
+    save_pretrained(folder / "model", model, state.params, run.tokenizer, overwrite=True)
+    return {"seconds": seconds}

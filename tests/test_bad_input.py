@@ -1,0 +1,286 @@
+"""Bad input: exit code 2, one line that names value, expectation and mend, nothing overwritten."""
+
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import corridor
+import pytest
+from checkpoints import change_json
+from test_tasks_prepare import CONTEXT, ROME, squad, write_squad, write_sst2
+
+from bpjax import cli
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def refuse(tmp_path, capfd):
+    """Calls the program, which must refuse; checks all that is the same for every mistake."""
+
+    def refuse(*arguments, saying):
+        before = corridor.files_under(tmp_path)
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert end.value.code == 2
+        assert err.startswith("bpjax") and err.count("\n") == 1, err
+        assert out == ""
+        for text in saying:
+            assert text in err
+        assert corridor.files_under(tmp_path) == before
+
+    return refuse
+
+
+@pytest.fixture
+def refuse_run(refuse, tmp_path, small_model):
+    """The same of `bpjax run` with a small config, in which fields can be changed."""
+    config = corridor.write_config(tmp_path / "config.py", small_model)
+
+    def refuse_run(*overrides, saying, workdir=tmp_path / "run"):
+        arguments = [f"--config.{override}" for override in overrides]
+        refuse("run", f"--config={config}", f"--workdir={workdir}", *arguments, saying=saying)
+
+    return refuse_run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "saying"),
+    [
+        (["foo=1"], ["foo", "expected --config.FIELD=VALUE", "bpjax/config.py"]),
+        (["budget.value=1.4"], ["budget.value is 1.4", "at most 1", "change it"]),
+        (["pruning.block=(0, 32)"], ["pruning.block is (0, 32)", "at least 1", "change it"]),
+        (["pruning.pattern=blocks"], ["'blocks'", "one of block, hybrid, struct, unstructured"]),
+        (["pruning.method=movment"], ["'movment'", "one of movement, magnitude", "change it"]),
+        (["pruning.threshold_final=1.5"], ["threshold_final is 1.5", "at least 0 and at most 1"]),
+        (["seed=many"], ["seed=many", "expected --config.FIELD=VALUE"]),
+        (["budget.kind=penalty"], ["'penalty'", "takes 'density'", "set budget.kind=density"]),
+        (["task.name=sst3"], ["'sst3'", "expected one of sst2, squad, embedded"]),
+        (["task.max_length=20"], ["max_length 20: expected at least", "raise it"]),
+        # Found in the data or the model, but before anything is trained.
+        (
+            ["prune.warmup_steps=25", "pruning.final_warmup=1.75"],
+            ["schedule of 30 steps", "held until step 25", "take more epochs"],
+        ),
+        (["teacher.warmup_steps=10"], ["teacher.warmup_steps is 10", "fewer than the 10 steps"]),
+        (["fill.warmup_steps=30"], ["fill.warmup_steps is 30", "fewer than the 10 steps"]),
+        (["batch.buckets=(16, 32)"], ["expected at most the largest bucket, 32", "add bucket"]),
+        (["measure.shapes=('1x512',)"], ["512 tokens", "at most 160", "lower"]),
+        (["task.max_length=512", "batch.buckets=(512,)"], ["512 tokens", "at most 160", "lower"]),
+        (["task.holdout=160"], ["holdout 160", "expected 0 to 159", "choose"]),
+        (["model.source=no/such/folder"], ["'no/such/folder'", "expected a folder"]),
+    ],
+    ids=lambda value: value[0].partition("=")[0] if isinstance(value[0], str) else "",
+)
+def test_a_config_that_cannot_work(refuse_run, overrides, saying):
+    refuse_run(*overrides, saying=saying)
+
+
+@pytest.mark.parametrize(
+    ("body", "saying"),
+    [
+        (None, ["no such file", "configs/"]),
+        ("def get_config(:\n", ["SyntaxError", "correct the file"]),
+        ("def get_config():\n    return 1 / 0\n", ["ZeroDivisionError", "correct the file"]),
+        (corridor.CONFIG.replace("return", "config.foo = 1\n    return"), ["foo", "correct"]),
+        (corridor.CONFIG.replace("'top_k'", "3").replace('"top_k"', "3"), ["3", "correct"]),
+    ],
+    ids=["missing", "syntax", "error", "unknown field", "type"],
+)
+def test_a_config_file_with_an_error(refuse, tmp_path, body, saying):
+    path = tmp_path / "mine.py"
+    if body:
+        path.write_text(body.format(source="x") if "{source" in body else body)
+    saying = [str(path), *saying]
+    refuse("run", f"--config={path}", f"--workdir={tmp_path / 'run'}", saying=saying)
+
+
+@pytest.fixture
+def spoilt(tmp_path, minilm_dir):
+    """A sound model folder, to be spoilt."""
+    return corridor.save_model(tmp_path / "model", minilm_dir)
+
+
+def missing(folder):
+    (folder / "model.safetensors").unlink()
+    return ["no model.safetensors", "name a folder"]
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return ["not a whole safetensors file", "fetch it again"]
+
+
+def another_kind(folder):
+    change_json(folder, model_type="gpt2")
+    return ["model_type is 'gpt2'", "expected 'bert'", "choose a BERT"]
+
+
+def pickled(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": 1}))
+    return ["pytorch_model.bin is a pickle", "expected model.safetensors", "convert it"]
+
+
+def another_vocabulary(folder):
+    small = corridor.SMALL.replace(vocab_size=1000)
+    corridor.save_model(folder.parent / "other", None, small)
+    for name in ("config.json", "model.safetensors"):
+        (folder.parent / "other" / name).replace(folder / name)
+    return ["30522 tokens", "1000 word embeddings", "use the tokenizer that came with the model"]
+
+
+def no_tokenizer(folder):
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink()
+    return ["no tokenizer", "expected tokenizer.json or vocab.txt", "copy"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [missing, truncated, another_kind, pickled, another_vocabulary, no_tokenizer]
+)
+def test_a_checkpoint_that_cannot_be_taken(refuse_run, refuse, spoilt, spoil):
+    saying = spoil(spoilt)
+    refuse_run(f"model.source={spoilt}", saying=saying)
+    if spoil is not another_vocabulary:
+        refuse("evaluate", spoilt, saying=saying)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "inspect", "benchmark"])
+def test_a_model_folder_that_is_not_there(refuse, tmp_path, command):
+    saying = ["no such folder", "expected a folder, an installed package or a hub name"]
+    refuse(command, tmp_path / "none", saying=saying)
+
+
+def test_a_model_of_another_head(refuse, refuse_run, tmp_path, minilm_dir):
+    config = corridor.SMALL.replace(head="classification", num_labels=3)
+    model = corridor.save_model(tmp_path / "classifier", minilm_dir, config)
+    saying = ["classification head of 3 outputs", "expects span of 2", "choose"]
+    refuse_run(f"teacher.source={model}", saying=saying)
+    refuse("evaluate", model, "--task=embedded", saying=saying)
+
+
+def without_a_column(folder):
+    return "sst2", write_sst2(folder, **{"train.tsv": "sentence\tlabel\nno label\n"})
+
+
+def unknown_label(folder):
+    return "sst2", write_sst2(folder, **{"dev.tsv": "sentence\tlabel\nfine\t7\n"})
+
+
+def no_answers(folder):
+    return "squad", write_squad(folder, squad([]))
+
+
+def answer_elsewhere(folder):
+    return "squad", write_squad(folder, squad([{"text": "Madrid", "answer_start": 3}]))
+
+
+def no_json(folder):
+    folder.mkdir()
+    (folder / "train-v1.1.json").write_text("{")
+    return "squad", folder
+
+
+def no_file(folder):
+    folder.mkdir()
+    return "sst2", folder
+
+
+@pytest.mark.parametrize(
+    ("make", "saying"),
+    [
+        (without_a_column, ["train.tsv line 2", "expected 2 separated by tabs", "mend"]),
+        (unknown_label, ["dev.tsv line 2: label '7'", "expected 0 (negative) or 1", "mend"]),
+        (no_answers, ["question q1: answers is []", "expected an answer", "add one or remove"]),
+        (answer_elsewhere, ["answer 'Madrid'", "not in its context", "mend the answer"]),
+        (no_json, ["train-v1.1.json line 1: not JSON", "expected SQuAD v1.1", "fetch"]),
+        (no_file, ["train.tsv", "expected"]),
+    ],
+)
+def test_malformed_data(refuse, tmp_path, make, saying):
+    task, source = make(tmp_path / "official")
+    target = f"--data_dir={tmp_path / 'tfds'}"
+    refuse("data", "prepare", task, f"--source={source}", target, saying=saying)
+
+
+def test_data_is_never_overwritten(refuse, tmp_path):
+    assert CONTEXT.find("Rome") == ROME[0]["answer_start"]
+    (tmp_path / "tfds" / "squad" / "v1.1" / "3.0.0").mkdir(parents=True)
+    (tmp_path / "tfds" / "squad" / "v1.1" / "3.0.0" / "mine").write_text("kept")
+    source = write_squad(tmp_path / "official", squad(ROME))
+    arguments = (
+        "data",
+        "prepare",
+        "squad",
+        f"--source={source}",
+        f"--data_dir={tmp_path / 'tfds'}",
+    )
+    refuse(*arguments, saying=["never overwritten", "delete that folder"])
+    refuse("data", "prepare", "cola", *arguments[3:], saying=["'cola'", "one of sst2, squad"])
+
+
+def test_data_that_was_not_prepared(refuse, tmp_path, small_model):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from bpjax.config import default_config\n\ndef get_config():\n"
+        "    config = default_config(task='sst2')\n"
+        f"    config.model.source = {str(small_model)!r}\n"
+        f"    config.task.data_dir = {str(tmp_path)!r}\n    return config\n"
+    )
+    arguments = ("run", f"--config={config}", f"--workdir={tmp_path / 'run'}")
+    refuse(*arguments, saying=["glue/sst2 is not in data_dir", "run `bpjax data prepare sst2"])
+
+
+def test_a_workdir_of_another_config(refuse_run, tmp_path):
+    (tmp_path / "run" / "teacher").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"seed": 16}))
+    (tmp_path / "run" / "teacher" / "done.json").write_text("{}")
+    refuse_run(saying=["was made by another config", "use the same config, or another --workdir"])
+
+
+def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        saying = [f"workdir {workdir}", "expected a folder that can be written", "choose another"]
+        refuse_run(saying=saying, workdir=workdir)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        ([], ["required: COMMAND"]),
+        (["ran"], ["invalid choice: 'ran'"]),
+        (["run", "--workdir=x"], ["required: --config"]),
+        (["inspect", "x", "--deep"], ["unrecognized arguments: --deep"]),
+        (["benchmark", "x", "--rounds=0"], ["'0': expected a whole number of at least 1"]),
+        (["benchmark", "x", "--shapes=8by128"], ["'8by128'", "expected BATCHxLENGTH", "write it"]),
+        (["evaluate", "x", "--batch_size=-1"], ["'-1': expected a whole number of at least 1"]),
+        (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of sst2", "choose one"]),
+    ],
+)
+def test_arguments_that_are_wrong(refuse, arguments, saying):
+    refuse(*arguments, saying=saying)
+
+
+def test_the_program_itself_says_one_line_and_nothing_else(tmp_path, small_model):
+    """In a process of its own, where libraries are imported and might chat."""
+    config = corridor.write_config(tmp_path / "config.py", small_model)
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "bpjax", "run", f"--config={config}"),
+            *(f"--workdir={tmp_path / 'run'}", "--config.prune.warmup_steps=29"),
+        ],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if "ADVISORY" not in name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("bpjax: config.pru") and run.stderr.count("\n") == 1

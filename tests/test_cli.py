@@ -1,0 +1,105 @@
+"""The command line: help with examples, and every command on tiny models."""
+
+import subprocess
+import sys
+
+import corridor
+import jax
+import pytest
+from test_tasks_prepare import write_sst2
+
+from bpjax import cli
+from bpjax.models.pretrained import load_pretrained
+from bpjax.tasks import get_task
+
+COMMANDS = ("run", "evaluate", "inspect", "benchmark", "data")
+DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
+SMALLER = DENSE.replace(heads=(1, 0), intermediate=(7, 0))
+
+
+@pytest.fixture
+def call(capfd):
+    """Calls the program, which must end well and leave standard error empty."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert (end.value.code, err) == (0, "")
+        return out
+
+    return call
+
+
+@pytest.fixture
+def models(tmp_path):
+    dense = corridor.save_model(tmp_path / "dense", None, DENSE)
+    return dense, corridor.save_model(tmp_path / "smaller", None, SMALLER)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(call, command):
+    printed = call(command, "--help")
+    assert f"example:\n  bpjax {command} " in printed
+
+
+def test_help_names_all_commands(call):
+    printed = call("--help")
+    assert set(COMMANDS) <= {line.strip().partition(" ")[0] for line in printed.splitlines()}
+    assert "example:\n  bpjax run --config=" in printed
+
+
+def test_python_m_is_the_same_program():
+    def show(*program):
+        run = subprocess.run(program, capture_output=True, text=True, check=False)
+        return run.returncode, run.stdout, run.stderr
+
+    code = "from bpjax.cli import main; main(['data', '--help'])"
+    module = show(sys.executable, "-m", "bpjax", "data", "--help")
+    assert module == show(sys.executable, "-c", code)
+    assert module[0] == 0 and "usage: bpjax data" in module[1] and not module[2]
+
+
+def test_inspect_counts_what_is_left(call, models):
+    lines = [line.split() for line in call("inspect", models[1]).splitlines()]
+    assert ["0", "1", "7", "100.0%"] in lines
+    assert ["all", "1", "7", "100.0%"] in [[*line[:3], "100.0%"] for line in lines if line]
+    assert ["736", "linear", "parameters", "stored", "in", "2", "layers"] in lines
+
+
+def test_benchmark_times_one_model(call, models):
+    shape = call("benchmark", models[0], "--shapes=2x8", "--rounds=2").splitlines()[-1].split()
+    assert shape[0] == "2x8" and float(shape[1]) > 0 and len(shape) == 2
+
+
+def test_benchmark_times_two_against_each_other(call, models):
+    dense, smaller = models
+    arguments = ("--shapes=1x8,2x16", "--rounds=2")
+    *_, first, second = call("benchmark", smaller, f"--against={dense}", *arguments).splitlines()
+    assert first.split()[0] == "1x8"
+    shape, mine, other, gain = second.split()
+    assert shape == "2x16"
+    assert float(gain.removesuffix("x")) == pytest.approx(float(other) / float(mine), rel=0.2)
+
+
+def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
+    config, params = load_pretrained(
+        corridor.save_model(tmp_path / "m", None, DENSE.replace(head="none"))
+    )
+    batch = {
+        name: jax.numpy.ones((1, 4), int)
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    shapes = jax.eval_shape(lambda p: cli._outputs(config, p, batch), params)
+    assert [x.shape for x in jax.tree.leaves(shapes)] == [(1, 4, 16)]
+
+
+def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):
+    source, data_dir = write_sst2(tmp_path / "official"), tmp_path / "tfds"
+    printed = call("data", "prepare", "sst2", f"--source={source}", f"--data_dir={data_dir}")
+    assert printed == f"sst2: ready in {data_dir}\n"
+    config = corridor.SMALL.replace(head="classification")
+    model = corridor.save_model(tmp_path / "model", minilm_dir, config)
+    printed = call("evaluate", model, "--task=sst2", f"--data_dir={data_dir}")
+    assert printed in ("accuracy 0.00\n", "accuracy 100.00\n")  # dev.tsv has one row
+    assert get_task("sst2", data_dir=str(data_dir)).metric == "accuracy"
