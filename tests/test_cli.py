@@ -100,6 +100,6 @@ def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):
     assert printed == f"sst2: ready in {data_dir}\n"
     config = corridor.SMALL.replace(head="classification")
     model = corridor.save_model(tmp_path / "model", minilm_dir, config)
-    printed = call("evaluate", model, "--task=sst2", f"--data_dir={data_dir}")
+    printed = call("evaluate", model, "--task=sst2", f"--task.data_dir={data_dir}")
     assert printed in ("accuracy 0.00\n", "accuracy 100.00\n")  # dev.tsv has one row
     assert get_task("sst2", data_dir=str(data_dir)).metric == "accuracy"

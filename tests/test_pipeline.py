@@ -1,6 +1,5 @@
 """The corridor end to end on a tiny model: its report, its files, and being killed on the way."""
 
-import functools
 import json
 import os
 import pathlib
@@ -17,7 +16,6 @@ from safetensors.numpy import load_file
 from bpjax.cli import main
 from bpjax.models.pretrained import load_pretrained, load_tokenizer
 from bpjax.report.write import KEYS, read_report
-from bpjax.tasks import get_task
 from bpjax.training.scalars import read_scalars
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -107,10 +105,10 @@ def test_the_table_is_printed_at_the_end(finished_run):
     assert "density=" in printed and "loss=" in printed  # the progress bar
 
 
-def test_evaluate_gives_the_reported_metric(workdir, capsys, monkeypatch):
-    monkeypatch.setattr("bpjax.tasks.get_task", functools.partial(get_task, eval_size=60))
+def test_evaluate_gives_the_reported_metric(workdir, capsys):
+    model = str(workdir / "fill" / "model")
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", str(workdir / "fill" / "model"), "--task=embedded", "--batch_size=30"])
+        main(["evaluate", model, "--task=embedded", "--task.eval_size=60", "--batch_size=30"])
     assert end.value.code == 0
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
     metrics = read_report(workdir)["pruned"]["metrics"]
