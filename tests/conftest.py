@@ -1,8 +1,6 @@
 """What all tests share: JAX on the CPU, no network, the folders of real data and real weights."""
 
-import contextlib
 import importlib.util
-import io
 import os
 import pathlib
 
@@ -11,11 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import corridor
-import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
-
-from bpjax.cli import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -52,21 +46,14 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_run(small_model, compilation_cache, tmp_path_factory):
-    """Config file, workdir and printed text of one uninterrupted run of the whole corridor."""
+    """Config file, workdir and printed text of one uninterrupted run of the whole corridor.
+
+    In a process of its own: what this one has compiled before, with other settings, may differ in
+    the last bit.
+    """
     folder = tmp_path_factory.mktemp("finished")
     config = corridor.write_config(folder / "config.py", small_model)
-    printed = io.StringIO()
-    before = {name: jax.config.values[name] for name in corridor.COMPILATION}
-    for name, value in corridor.COMPILATION.items():
-        jax.config.update(name, value)
-    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
-    try:
-        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
-            main(["run", f"--config={config}", f"--workdir={folder / 'run'}"])
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        jax.config.update("jax_compilation_cache_dir", None)
-        reset_cache()
-    assert end.value.code == 0
-    return config, folder / "run", printed.getvalue()
+    process = corridor.start(config, folder / "run", compilation_cache)
+    printed, stderr = process.communicate(timeout=600)
+    assert (process.returncode, stderr) == (0, "")
+    return config, folder / "run", printed

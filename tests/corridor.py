@@ -1,6 +1,10 @@
 """A whole run so small that tests can start, kill and repeat it."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -65,6 +69,19 @@ def save_model(folder, tokenizer, config=SMALL):
 def write_config(path, source):
     path.write_text(CONFIG.format(source=str(source)))
     return path
+
+
+def start(config, workdir, cache):
+    """The program in a process of its own, which shares compiled steps with others in `cache`."""
+    settings = {name.upper(): str(value) for name, value in COMPILATION.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bpjax", "run", f"--config={config}", f"--workdir={workdir}"],
+        cwd=pathlib.Path(__file__).resolve().parents[1],
+        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def files_under(folder):

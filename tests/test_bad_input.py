@@ -262,7 +262,7 @@ def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
         (["benchmark", "x", "--shapes=8by128"], ["'8by128'", "expected BATCHxLENGTH", "write it"]),
         (["evaluate", "x", "--batch_size=-1"], ["'-1': expected a whole number of at least 1"]),
         (["evaluate", "x", "--task=sst2", "--task.max_len=3"], ["max_len", "--task.FIELD=VALUE"]),
-        (["evaluate", "x", "--max_length=3"], ["'--max_length=3'", "--task.FIELD=VALUE"]),
+        (["evaluate", "x", "--max_length=3"], ["--max_length=3", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of sst2", "choose one"]),
     ],
 )

@@ -1,11 +1,8 @@
 """The corridor end to end on a tiny model: its report, its files, and being killed on the way."""
 
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import corridor
@@ -127,19 +124,6 @@ def test_a_finished_run_is_not_run_again(finished_run, capsys):
     assert "step" not in capsys.readouterr().out.split("task embedded")[0]
 
 
-def start(config, workdir, cache):
-    """The program in a process of its own, which finds compiled steps in `cache`."""
-    settings = {name.upper(): str(value) for name, value in corridor.COMPILATION.items()}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bpjax", "run", f"--config={config}", f"--workdir={workdir}"],
-        cwd=ROOT,
-        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for(process, condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
@@ -157,7 +141,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cac
         saved = [x.name for x in workdir.glob("prune/checkpoints/*") if x.name.isdecimal()]
         return saved and any(row["stage"] == "prune" for row in read_scalars(workdir))
 
-    process = start(config, workdir, compilation_cache)
+    process = corridor.start(config, workdir, compilation_cache)
     try:
         wait_for(process, pruning_has_a_checkpoint)
     finally:
@@ -168,7 +152,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cac
     assert not (workdir / "report.json").exists()
     teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns
 
-    process = start(config, workdir, compilation_cache)
+    process = corridor.start(config, workdir, compilation_cache)
     _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr) == (0, "")
     assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher
