@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import runpy
 import signal
 import time
 
@@ -110,6 +111,14 @@ def test_evaluate_gives_the_reported_metric(workdir, capsys):
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
     metrics = read_report(workdir)["pruned"]["metrics"]
     assert printed == {name: f"{value:.2f}" for name, value in metrics.items()}
+
+
+def test_the_notebook_reads_the_run(workdir, capsys, monkeypatch):
+    monkeypatch.setenv("BPJAX_RUN", str(workdir))
+    runpy.run_path(str(ROOT / "notebooks" / "read_masks.py"))
+    printed = capsys.readouterr().out
+    for layer, heads in enumerate(read_report(workdir)["heads_kept"]):
+        assert f"layer_{layer}: query " in printed and f"→ {heads} kept" in printed
 
 
 def test_a_finished_run_is_not_run_again(finished_run, capsys):
