@@ -45,9 +45,6 @@ class Checkpoints:
             ),
         )
         state = restored["state"]
-        # The file holds nested dicts and lists: pour the leaves back into the state's own types.
-        leaves = jax.tree.leaves(state)
-        state = jax.tree.unflatten(jax.tree.structure(_storable(like)), leaves)
         return state._replace(rng=jax.random.wrap_key_data(state.rng)), restored.progress["seconds"]
 
     def close(self) -> None:
