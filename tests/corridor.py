@@ -41,7 +41,7 @@ def get_config():
         stage.epochs, stage.warmup_steps, stage.learning_rate = 1, 2, 1e-3
     config.prune.epochs = 3
     config.prune.score_learning_rate = 0.1
-    config.pruning.binarizer = "top_k"
+    config.pruning.movement.binarizer = "top_k"
     config.pruning.block = (8, 8)
     config.budget.kind = "density"
     config.budget.value = 0.5

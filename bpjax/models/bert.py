@@ -88,12 +88,12 @@ class Bert(nn.Module):
         if config.head == "span":
             states = x
         else:
-            pooled = jnp.tanh(Linear(config.hidden_size, config.dtype, name="pooler")(x[:, 0]))
+            pooled = jnp.tanh(Linear(config.hidden_size, config, name="pooler")(x[:, 0]))
             rng = None if deterministic else self.make_rng("dropout")
             states = drop(pooled, config.hidden_dropout, rng)
         if config.head == "none":
             return None
-        logits = Linear(config.num_labels, config.dtype, name="head")(states)
+        logits = Linear(config.num_labels, config, name="head")(states)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
@@ -119,7 +119,7 @@ class Embeddings(nn.Module):
         x = table(config.vocab_size, "word")(input_ids)
         x = x + table(config.max_positions, "position")(jnp.arange(input_ids.shape[1]))
         x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
-        x = LayerNorm(config.norm_eps, config.dtype, name="norm")(x)
+        x = LayerNorm(config.norm_eps, config.activation_dtype, name="norm")(x)
         rng = None if deterministic else self.make_rng("dropout")
         return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
 

@@ -6,7 +6,7 @@ from typing import Any
 from bpjax.errors import UserError
 
 HEADS = ("none", "span", "classification", "regression")
-DTYPES = ("float32", "bfloat16", "float64")
+DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,11 @@ class BertConfig:
       intermediate: feed-forward dimensions left, by layer; 0 leaves only the output's bias.
       head_dim: size of one attention head, the same everywhere (the paper does not prune it).
       dtype: compute type, "float32" or "bfloat16" ("float64" for proofs); parameters keep theirs.
+        "bfloat16_products" computes the layers' matrix products with bfloat16 operands and the rest
+        in float32: the faster of the two on a CPU that multiplies bfloat16.
       head: the task head: "none", "span" (start and end), "classification" or "regression".
       num_labels: outputs of a classification head; 1 for regression, 2 for span.
+      original: of a shrunken model, `heads` and `intermediate` before the removal, if known.
 
     Raises:
       UserError: sizes that do not agree, a rate outside [0, 1), an unknown head or dtype.
@@ -38,6 +41,7 @@ class BertConfig:
     dtype: str = "float32"
     head: str = "none"
     num_labels: int = 2
+    original: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self):
         """Checks what would otherwise go wrong later, or in silence."""
@@ -66,11 +70,31 @@ class BertConfig:
         """Number of transformer layers."""
         return len(self.heads)
 
+    @property
+    def product_dtype(self) -> str:
+        """Type of the operands of the layers' matrix products."""
+        return self.dtype.removesuffix("_products")
+
+    @property
+    def activation_dtype(self) -> str:
+        """Type of all between the layers' matrix products."""
+        return "float32" if self.dtype.endswith("_products") else self.dtype
+
     def replace(self, **changes: Any) -> "BertConfig":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def linear_parameters(self) -> int:
         """Count of the weights in the encoder's kernels: what the papers call encoder size."""
-        attention = sum(4 * self.hidden_size * self.head_dim * n for n in self.heads)
-        return attention + sum(2 * self.hidden_size * n for n in self.intermediate)
+        return sum(self._by_layer(self.heads, self.intermediate))
+
+    def densities(self) -> list[float] | None:
+        """Fraction of each layer's original linear parameters left; None if that is unknown."""
+        if self.original is None:
+            return None
+        left, before = self._by_layer(self.heads, self.intermediate), self._by_layer(*self.original)
+        return [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
+
+    def _by_layer(self, heads: tuple[int, ...], intermediate: tuple[int, ...]) -> list[int]:
+        pairs = zip(heads, intermediate, strict=True)
+        return [self.hidden_size * (4 * self.head_dim * n + 2 * size) for n, size in pairs]

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from bpjax.models.attention import attend, drop
 from bpjax.models.config import BertConfig
+from bpjax.models.products import product
 from bpjax.pruning.blocks import BlockMask
 
 _INITIALIZER = nn.initializers.normal(0.02)
@@ -20,16 +21,15 @@ class Linear(nn.Module):
     """
 
     features: int
-    dtype: str
+    config: BertConfig
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Applies the layer to the last axis."""
-        kernel, bias = self.weights(x.shape[-1])
-        return x.astype(self.dtype) @ kernel + bias
+        return affine(x, *self.weights(x.shape[-1]), self.config)
 
     @nn.compact
     def weights(self, inputs: int) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
-        """Kernel `[inputs, features]` and bias `[features]` in the compute type.
+        """Kernel `[inputs, features]` and bias `[features]`, masked if there is a mask.
 
         For callers that make one product of several layers.
         """
@@ -38,7 +38,19 @@ class Linear(nn.Module):
         if self.has_variable("masks", "kernel"):
             mask: BlockMask = self.get_variable("masks", "kernel")
             kernel, bias = mask.apply(kernel, bias)
-        return kernel.astype(self.dtype), bias.astype(self.dtype)
+        return kernel, bias
+
+
+def affine(
+    x: Float[Array, "*batch in"],
+    kernel: Float[Array, "in out"],
+    bias: Float[Array, " out"],
+    config: BertConfig,
+) -> Float[Array, "*batch out"]:
+    """`x @ kernel + bias` in the compute types of `config`."""
+    # The bias joins before the result is rounded, so that its gradient is a sum of float32.
+    out = product(x, kernel, config.product_dtype)
+    return (out + bias.astype(out.dtype)).astype(config.activation_dtype)
 
 
 class Bias(nn.Module):
@@ -88,12 +100,12 @@ class SelfAttention(nn.Module):
         if self.heads:
             size = self.heads * config.head_dim
             weights = [
-                Linear(size, config.dtype, name=name).weights(config.hidden_size)
+                Linear(size, config, name=name).weights(config.hidden_size)
                 for name in ("query", "key", "value")
             ]
             # One product for the three: a wide matrix keeps the machine busier than three.
             kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*weights, strict=True))
-            projected = (x @ kernel + bias).reshape(*mask.shape, -1, config.head_dim)
+            projected = affine(x, kernel, bias, config).reshape(*mask.shape, -1, config.head_dim)
             query, key, value = jnp.split(projected, 3, axis=2)
             mixed = attend(
                 query,
@@ -103,9 +115,9 @@ class SelfAttention(nn.Module):
                 dropout=config.attention_dropout,
                 rng=None if deterministic else self.make_rng("dropout"),
             )
-            out = Linear(config.hidden_size, config.dtype, name="output")(mixed.reshape(-1, size))
+            out = Linear(config.hidden_size, config, name="output")(mixed.reshape(-1, size))
         else:
-            out = Bias(config.hidden_size, config.dtype, name="output")()
+            out = Bias(config.hidden_size, config.activation_dtype, name="output")()
         return _add_and_norm(self, x, out, deterministic)
 
 
@@ -122,11 +134,11 @@ class FeedForward(nn.Module):
         """Transforms each token by itself."""
         config = self.config
         if self.size:
-            inner = Linear(self.size, config.dtype, name="in")(x)
+            inner = Linear(self.size, config, name="in")(x)
             inner = jax.nn.gelu(inner, approximate=False)
-            out = Linear(config.hidden_size, config.dtype, name="out")(inner)
+            out = Linear(config.hidden_size, config, name="out")(inner)
         else:
-            out = Bias(config.hidden_size, config.dtype, name="out")()
+            out = Bias(config.hidden_size, config.activation_dtype, name="out")()
         return _add_and_norm(self, x, out, deterministic)
 
 
@@ -139,4 +151,4 @@ def _add_and_norm(
     config = module.config
     rng = None if deterministic else module.make_rng("dropout")
     out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
-    return LayerNorm(config.norm_eps, config.dtype, name="norm")(x + out)
+    return LayerNorm(config.norm_eps, config.activation_dtype, name="norm")(x + out)

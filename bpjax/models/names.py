@@ -132,6 +132,9 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
             "intermediate": list(config.intermediate),
             "head_dim": config.head_dim,
         }
+        if config.original:
+            sizes = zip(("heads", "intermediate"), config.original, strict=True)
+            data[SHRUNKEN_KEY]["original"] = {name: list(value) for name, value in sizes}
     return data
 
 
@@ -166,6 +169,7 @@ def config_from_json(
 
     hidden = _size(data, "hidden_size", where)
     layers = _size(data, "num_hidden_layers", where)
+    original = None
     if SHRUNKEN_KEY in data:
         sizes = data[SHRUNKEN_KEY]
         if not isinstance(sizes, Mapping):
@@ -176,6 +180,11 @@ def config_from_json(
         heads = _sizes(sizes, "heads", layers, where)
         intermediate = _sizes(sizes, "intermediate", layers, where)
         head_dim = _size(sizes, "head_dim", where)
+        if before := sizes.get("original"):
+            original = (
+                _sizes(before, "heads", layers, where),
+                _sizes(before, "intermediate", layers, where),
+            )
     else:
         count = _size(data, "num_attention_heads", where)
         if hidden % count:
@@ -202,6 +211,7 @@ def config_from_json(
         dtype=dtype,
         head=head,
         num_labels={"span": 2, "regression": 1}.get(head, num_labels),
+        original=original,
     )
 
 

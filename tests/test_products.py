@@ -1,0 +1,52 @@
+"""Products of narrow operands: sums and gradients in float32, on whatever way through XLA."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY, make_params, relative, run
+
+from bpjax.models.products import product
+
+
+def operands(rows):
+    generator = np.random.default_rng(rows)
+    return [jnp.asarray(generator.normal(size=s), "float32") for s in ((2, rows, 6), (6, 5))]
+
+
+def rounded(x):
+    return np.asarray(x.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("rows", [3, 4, 1])
+def test_bfloat16_operands_are_summed_in_float32(rows):
+    x, kernel = operands(rows)
+    out = product(x, kernel, "bfloat16")
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(out, rounded(x) @ rounded(kernel), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 4, 1])
+def test_gradients_are_products_of_bfloat16_summed_in_float32(rows):
+    x, kernel = operands(rows)
+    x, kernel = x[0], kernel  # an odd number of rows takes another way than an even one
+    pull = jnp.asarray(np.random.default_rng(9).normal(size=(rows, 5)), "float32")
+    _, back = jax.vjp(lambda x, kernel: product(x, kernel, "bfloat16"), x, kernel)
+    of_x, of_kernel = back(pull)
+    assert of_x.dtype == of_kernel.dtype == jnp.float32
+    np.testing.assert_allclose(of_x, rounded(pull) @ rounded(kernel).T, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(of_kernel, rounded(x).T @ rounded(pull), rtol=1e-6, atol=1e-6)
+
+
+def test_wider_types_are_plain_products():
+    x, kernel = operands(4)
+    np.testing.assert_array_equal(product(x, kernel, "float32"), x @ kernel)
+
+
+def test_a_model_with_narrow_products_alone_keeps_its_activations_wide():
+    params = make_params()
+    wide, narrow = run(TINY, params), run(TINY.replace(dtype="bfloat16_products"), params)
+    assert narrow.hidden.dtype == jnp.float32
+    all_narrow = run(TINY.replace(dtype="bfloat16"), params)
+    error = relative(narrow.hidden, wide.hidden)
+    assert 1e-5 < error < relative(all_narrow.hidden, wide.hidden)
