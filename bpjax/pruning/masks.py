@@ -1,13 +1,18 @@
-"""Binarizers: from scores to masks of zeros and ones, with straight-through gradients.
+"""From scores to masks: binarizers with straight-through gradients, and random gates.
 
 Every binarizer counts as the identity in the backward pass (Lagunas et al. 2021, section 3).
 Thresholds and densities may be traced, so a schedule that moves them does not recompile. "Above"
 is strict everywhere: a score at the threshold is pruned.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
+
+# The hard concrete distribution: its temperature, and the interval that it is stretched to.
+_BETA, _LOW, _HIGH = 2 / 3, -0.1, 1.1
 
 Scalar = Float[Array, ""] | float | int
 """A number, traced or not."""
@@ -53,6 +58,31 @@ def sigmoid_threshold(
       floor: fraction in [0, 1], static; above 0, the best `max(1, int(floor * n))` survive.
     """
     return _straight_through(_with_floor(jax.nn.sigmoid(scores) > tau, scores, floor), scores)
+
+
+def hard_concrete(
+    log_alpha: Float[Array, "*grid"], rng: Key[Array, ""] | None
+) -> Float[Array, "*grid"]:
+    """Gates in [0, 1] of which some are exactly 0 or 1 (Louizos et al. 2018, equations 10 to 12).
+
+    With u drawn from (0, 1): `clip(1.2·σ((log u − log(1 − u) + log α) / β) − 0.1, 0, 1)`, β = 2/3;
+    differentiable, so nothing is straight-through here.
+
+    Args:
+      log_alpha: one real number a block; large is open.
+      rng: of the draw; None for evaluation, `clip(1.2·σ(log α) − 0.1, 0, 1)`.
+    """
+    concrete = log_alpha
+    if rng is not None:
+        tiny = jnp.finfo(log_alpha.dtype).eps
+        u = jax.random.uniform(rng, log_alpha.shape, log_alpha.dtype, tiny, 1 - tiny)
+        concrete = (jnp.log(u) - jnp.log1p(-u) + log_alpha) / _BETA
+    return jnp.clip(jax.nn.sigmoid(concrete) * (_HIGH - _LOW) + _LOW, 0, 1)
+
+
+def open_probability(log_alpha: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    """Probability that a drawn hard concrete gate is not 0: `σ(log α − β·log(0.1 / 1.1))`."""
+    return jax.nn.sigmoid(log_alpha - _BETA * math.log(-_LOW / _HIGH))
 
 
 def _straight_through(

@@ -15,9 +15,10 @@ from bpjax.pruning.methods import make_method
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.tasks import Features, Task, get_task
+from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
-from bpjax.training.step import Pruning, Teacher
+from bpjax.training.step import Pruning
 
 
 class Run(NamedTuple):
@@ -74,13 +75,7 @@ class Run(NamedTuple):
         """
         options = self.config.pruning
         pattern = make_pattern(options.pattern, bert.describe(model), options.block)
-        settings = {}
-        if options.method == "movement":
-            settings = {
-                "binarizer": options.binarizer,
-                "floor": options.floor,
-                "kind_weights": {"attention": options.attention_weight, "ffn": options.ffn_weight},
-            }
+        method = make_method(options.method, pattern, **options[options.method])
         value = self.config.budget.value
         schedule = cubic(
             steps=self.config.prune.epochs * self.steps_per_epoch(),
@@ -88,10 +83,10 @@ class Run(NamedTuple):
             initial_warmup=options.initial_warmup,
             final_warmup=options.final_warmup,
             threshold=(options.threshold_initial, options.threshold_final),
-            density=(1.0, value if self.config.budget.kind == "density" else 1.0),
-            penalty=value if self.config.budget.kind == "penalty" else 0.0,
+            density=(1.0, value if method.budget == "density" else 1.0),
+            penalty=value if method.budget == "penalty" else 0.0,
         )
-        return Pruning(make_method(options.method, pattern, **settings), pattern, schedule)
+        return Pruning(method, pattern, schedule)
 
 
 def prepare(config: Any) -> Run:

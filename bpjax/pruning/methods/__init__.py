@@ -4,15 +4,32 @@ To add a method, write a function `pattern, **options -> Method` in a file of it
 in `METHODS`.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from bpjax.pruning.methods.base import Method
+from bpjax.pruning.methods.l0 import l0
 from bpjax.pruning.methods.magnitude import magnitude
 from bpjax.pruning.methods.movement import movement
 from bpjax.pruning.patterns import Pattern
 
-METHODS: dict[str, Callable[..., Method]] = {"movement": movement, "magnitude": magnitude}
+METHODS: dict[str, Callable[..., Method]] = {
+    "movement": movement,
+    "magnitude": magnitude,
+    "l0": l0,
+}
+
+
+def method_options(name: str) -> dict[str, Any]:
+    """The options of a method with their defaults, such as movement's binarizer and floor.
+
+    Raises:
+      ValueError: an unknown method.
+    """
+    _require_known(name)
+    parameters = inspect.signature(METHODS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def make_method(name: str, pattern: Pattern, **options: Any) -> Method:
@@ -21,11 +38,15 @@ def make_method(name: str, pattern: Pattern, **options: Any) -> Method:
     Args:
       name: a key of `METHODS`.
       pattern: which kernels are scored, in what blocks.
-      **options: the method's own, see its function.
+      **options: some of `method_options(name)`.
 
     Raises:
       ValueError: an unknown method, or a value that the method refuses.
     """
+    _require_known(name)
+    return METHODS[name](pattern, **options)
+
+
+def _require_known(name: str) -> None:
     if name not in METHODS:
         raise ValueError(f"method {name!r}: expected one of {', '.join(METHODS)}")
-    return METHODS[name](pattern, **options)

@@ -1,11 +1,13 @@
 """What a pruning method is: four pure functions over pytrees, in the manner of optax."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from bpjax.pruning.patterns import Scores
+from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.pruning.schedules import Knobs
 
 
@@ -31,12 +33,48 @@ class Method(NamedTuple):
       penalty: `(state, params, knobs) -> scalar`, added to the loss; includes the weight λ_s.
       update: `(state, params, knobs, step) -> (state, params)`, called after the optimizer:
         reweighting, clamping, freezing, hard masking.
+      budget: the knob that says how much goes: "penalty" (λ) or "density".
     """
 
     init: Callable[[Key[Array, ""], dict], MethodState]
     masks: Callable[[MethodState, dict, Knobs, Key[Array, ""] | None], Scores]
     penalty: Callable[[MethodState, dict, Knobs], Float[Array, ""]]
     update: Callable[[MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]]
+    budget: str = "penalty"
+
+
+def average_by_kind(
+    pattern: Pattern, values: Scores, attention_weight: float | int, ffn_weight: float | int
+) -> Float[Array, ""]:
+    """Mean of each array, averaged over the arrays of a kind; kinds weighted, over their number.
+
+    The form of every penalty on scores (Lagunas et al. 2021, section 3).
+
+    Args:
+      pattern: gives the kind of each array.
+      values: one number a score, by group name.
+      attention_weight: of the attention's arrays.
+      ffn_weight: of the feed-forward arrays.
+    """
+    weights = {"attention": attention_weight, "ffn": ffn_weight}
+    means: dict[str, list[Array]] = {}
+    for group in pattern.groups:
+        means.setdefault(group.kind, []).append(values[group.name].mean())
+    total = jnp.zeros(())
+    for kind, found in means.items():
+        total += weights[kind] * sum(found) / len(found)
+    return total / max(1, len(means))
+
+
+def require(name: str, value: float | int, low: float | int, high: float | int = math.inf) -> None:
+    """Refuses an option out of range.
+
+    Raises:
+      ValueError: it is not a number in [low, high].
+    """
+    if not low <= value <= high:
+        bound = f"at least {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+        raise ValueError(f"{name} is {value!r}: expected a number {bound}")
 
 
 def keep_state(

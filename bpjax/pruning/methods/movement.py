@@ -1,13 +1,11 @@
 """Block movement pruning: learned scores (Sanh et al. 2020; Lagunas et al. 2021, section 3)."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
 from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, keep_state
-from bpjax.pruning.patterns import KINDS, Pattern
+from bpjax.pruning.methods.base import Method, MethodState, average_by_kind, keep_state, require
+from bpjax.pruning.patterns import Pattern
 
 BINARIZERS = ("sigmoid_threshold", "threshold", "top_k")
 
@@ -17,30 +15,28 @@ def movement(
     *,
     binarizer: str = "sigmoid_threshold",
     floor: float | int = 0.0,
-    kind_weights: Mapping[str, float | int] | None = None,
+    attention_weight: float | int = 1.0,
+    ffn_weight: float | int = 1.0,
 ) -> Method:
     """Scores start at zero and follow the gradient that their blocks' weights would have felt.
 
-    The penalty is the mean of σ(score) in each array, averaged over the arrays of a kind; the
-    kinds are weighted, summed and divided by their number; times λ_s.
+    The penalty is λ_s times the mean of σ(score), averaged by `average_by_kind`.
 
     Args:
       pattern: which kernels are scored, in what blocks.
       binarizer: "sigmoid_threshold" (soft movement pruning), "threshold" or "top_k".
       floor: fraction of each array's blocks that the threshold binarizers never remove.
-      kind_weights: weight of each kind ("attention", "ffn") in the penalty; 1 where not given.
+      attention_weight: of the attention's scores in the penalty.
+      ffn_weight: of the feed-forward scores in the penalty.
 
     Raises:
-      ValueError: an unknown binarizer or kind, or a floor outside [0, 1].
+      ValueError: an unknown binarizer, a floor outside [0, 1], a negative weight.
     """
     if binarizer not in BINARIZERS:
-        raise ValueError(f"binarizer {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
-    if not 0 <= floor <= 1:
-        raise ValueError(f"floor {floor!r}: expected a fraction in [0, 1]")
-    weights = dict.fromkeys(KINDS, 1.0) | dict(kind_weights or {})
-    if len(weights) > len(KINDS):
-        raise ValueError(f"kind_weights {dict(weights)}: expected weights of {', '.join(KINDS)}")
-    kinds = sorted({group.kind for group in pattern.groups})
+        raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
+    require("floor", floor, 0, 1)
+    require("attention_weight", attention_weight, 0)
+    require("ffn_weight", ffn_weight, 0)
 
     def init(rng, params):
         del rng, params
@@ -59,11 +55,8 @@ def movement(
 
     def penalty(state, params, knobs):
         del params
-        total = jnp.zeros(())
-        for kind in kinds:
-            names = [group.name for group in pattern.groups if group.kind == kind]
-            means = [jax.nn.sigmoid(state.learned[name]).mean() for name in names]
-            total += weights[kind] * sum(means) / len(means)
-        return knobs.penalty * total / max(1, len(kinds))
+        alive = jax.tree.map(jax.nn.sigmoid, state.learned)
+        return knobs.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
 
-    return Method(init, mask_values, penalty, keep_state)
+    budget = "density" if binarizer == "top_k" else "penalty"
+    return Method(init, mask_values, penalty, keep_state, budget)

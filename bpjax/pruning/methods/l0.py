@@ -1,0 +1,58 @@
+"""L0 regularisation by hard concrete gates (Louizos et al. 2018; Sanh et al. 2020, section 3)."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.pruning.masks import hard_concrete, open_probability
+from bpjax.pruning.methods.base import Method, MethodState, average_by_kind, keep_state, require
+from bpjax.pruning.patterns import Pattern
+
+
+def l0(
+    pattern: Pattern,
+    *,
+    initial: float | int = 2.197,
+    attention_weight: float | int = 1.0,
+    ffn_weight: float | int = 1.0,
+) -> Method:
+    """Random gates in training, whose probability of being open is penalised.
+
+    A gate stretches a concrete variable beyond [0, 1] and clips it, so it can be exactly 0 or 1
+    and still has a gradient. In evaluation it is the clipped stretched mean: what is kept need not
+    be 1, and surgery folds such a value into the weights. Sanh et al. 2020 take λ = 125 and a
+    score learning rate of 0.1.
+
+    Args:
+      pattern: which kernels are scored, in what blocks.
+      initial: log α at the start; 2.197 opens 9 gates of 10.
+      attention_weight: of the attention's gates in the penalty.
+      ffn_weight: of the feed-forward gates in the penalty.
+
+    Raises:
+      ValueError: a negative weight.
+    """
+    require("attention_weight", attention_weight, 0)
+    require("ffn_weight", ffn_weight, 0)
+
+    def init(rng, params):
+        del rng, params
+        return MethodState(
+            {group.name: jnp.full(group.shape, float(initial)) for group in pattern.groups}, ()
+        )
+
+    def mask_values(state, params, knobs, rng):
+        del params, knobs
+        rngs = [None] * len(pattern.groups)
+        if rng is not None:
+            rngs = list(jax.random.split(rng, len(pattern.groups)))
+        return {
+            group.name: hard_concrete(state.learned[group.name], key)
+            for group, key in zip(pattern.groups, rngs, strict=True)
+        }
+
+    def penalty(state, params, knobs):
+        del params
+        probability = jax.tree.map(open_probability, state.learned)
+        return knobs.penalty * average_by_kind(pattern, probability, attention_weight, ffn_weight)
+
+    return Method(init, mask_values, penalty, keep_state)
