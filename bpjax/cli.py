@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bpjax.errors import UserError
+from bpjax.memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command not in (_run, _evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    keep_freed_memory()
     try:
         options.command(options, rest)
     except UserError as error:
@@ -159,7 +161,14 @@ def _inspect(options: argparse.Namespace, _: list[str]) -> None:
 
     config, params = load_pretrained(options.model, head="saved")
     layers = summarize(params, bert.describe(config))
-    print(format_layers(config.heads, config.intermediate, [layer.density for layer in layers]))
+    print(
+        format_layers(
+            config.heads,
+            config.intermediate,
+            config.densities(),
+            nonzero=[layer.density for layer in layers],
+        )
+    )
     print(
         f"\n{config.linear_parameters():,} linear parameters stored in {config.num_layers} layers"
     )
@@ -171,6 +180,7 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
     from bpjax.deploy.latency import compare_latency, parse_shapes
     from bpjax.models.pretrained import load_pretrained
     from bpjax.report.table import align
+    from bpjax.training.evaluation import apply
 
     shapes = parse_shapes(options.shapes.split(","))
     folders = [options.model] + ([options.against] if options.against else [])
@@ -178,7 +188,8 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
     for folder in folders:
         config, params = load_pretrained(folder, head="saved")
         sizes.append(config.vocab_size)
-        models[folder] = (functools.partial(_outputs, config), params)
+        # States and logits: of a model without a head, logits alone would be no work at all.
+        models[folder] = (functools.partial(apply, config), params)
     latency = compare_latency(models, shapes, vocab_size=min(sizes), rounds=options.rounds)
     rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
     for shape in latency[options.model]:
@@ -186,14 +197,6 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
         gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
         rows.append((shape, *(f"{time:.2f}" for time in times), gain))
     print(align(rows, left=(0,)))
-
-
-def _outputs(config: Any, params: dict, batch: dict) -> Any:
-    # States and logits: of a model without a head, logits alone would be no work at all.
-    from bpjax.models.bert import Bert
-
-    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
-    return Bert(config).apply({"params": params}, *inputs)
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

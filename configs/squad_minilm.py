@@ -14,18 +14,22 @@ def get_config() -> ConfigDict:
     config = default_config(task="squad")
     config.task.data_dir = "data"
     config.batch.size = 16
-    config.batch.buckets = (96, 128, 160, 192, 224, 256, 320, 384)
+    config.batch.buckets = (128, 160, 192, 256, 384)
+    config.model.training_dtype = "bfloat16_products"
+    config.evaluate_every = 100_000  # at a stage's end alone: the dev set takes minutes
+    config.checkpoint_every = 200
 
-    config.teacher.epochs = 3
+    config.teacher.epochs = 2
     config.teacher.learning_rate = 1e-4
-    config.teacher.warmup_steps = 150
+    config.teacher.warmup_steps = 100
 
-    config.prune.epochs = 6
+    config.prune.epochs = 3
     config.prune.learning_rate = 1e-4
-    config.prune.warmup_steps = 300
+    config.prune.score_learning_rate = 3e-2
+    config.prune.warmup_steps = 150
     config.budget.value = 20.0
 
-    config.fill.epochs = 3
+    config.fill.epochs = 2
     config.fill.learning_rate = 1e-4
     config.fill.warmup_steps = 100
 

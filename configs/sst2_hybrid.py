@@ -14,9 +14,16 @@ def get_config() -> ConfigDict:
     config.task.max_length = 64
     config.task.data_dir = "data"
     config.batch.buckets = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+    config.model.training_dtype = "bfloat16_products"
     config.teacher.warmup_steps = 420
-    config.prune.epochs = 4
-    config.prune.warmup_steps = 842
-    config.fill.epochs = 2
-    config.fill.warmup_steps = 420
+
+    config.prune.epochs = 2
+    config.prune.learning_rate = 1e-4
+    config.prune.score_learning_rate = 2e-2
+    config.prune.warmup_steps = 420
+    config.budget.value = 28.0
+
+    config.fill.epochs = 3
+    config.fill.learning_rate = 1e-4
+    config.fill.warmup_steps = 630
     return config

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bpjax.config import read_config
+from bpjax.memory import keep_freed_memory
 from bpjax.pipeline import run
 from bpjax.report.table import align
 
@@ -31,12 +32,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="copy reports, curves and plots here")
     options, overrides = parser.parse_known_args()
 
+    keep_freed_memory()
     teacher = ""
     reports: dict[str, list[dict[str, Any]]] = {}
     for seed in map(int, options.seeds.split(",")):
         for budget in map(float, options.budgets.split(",")):
             name = f"budget{budget:g}_seed{seed}"
-            changes = [f"--config.seed={seed}", f"--config.budget.value={budget}", *overrides]
+            changes = [
+                f"--config.seed={seed}",
+                f"--config.budget.value={budget}",
+                f"--config.distillation.cache={options.workdir.absolute() / 'teacher_logits'}",
+                *overrides,
+            ]
             if teacher:
                 changes.append(f"--config.teacher.source={teacher}")
             workdir = options.workdir / name

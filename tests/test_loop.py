@@ -14,11 +14,11 @@ from tiny import make_params
 
 from bpjax.tasks.base import Features
 from bpjax.training.checkpoints import Checkpoints
-from bpjax.training.evaluation import predict
+from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import eval_batches
 from bpjax.training.loop import fit
 from bpjax.training.scalars import Scalars, read_scalars
-from bpjax.training.step import forward, init_state
+from bpjax.training.step import init_state
 
 BATCHES = [make_batch(seed=i) for i in range(8)]
 
@@ -54,8 +54,8 @@ def stopping_after(count):
 def whole(tmp_path_factory):
     """An uninterrupted run: its folder, its last state as numpy, its seconds."""
     folder = tmp_path_factory.mktemp("whole")
-    state, seconds = train(folder)
-    return folder, as_numpy(state), seconds
+    fitted = train(folder)
+    return folder, as_numpy(fitted.state), fitted.seconds
 
 
 def as_numpy(state):
@@ -79,7 +79,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, whole, stops)
         seen.append(start)
         return BATCHES[start:]
 
-    state, _ = train(tmp_path, batches)
+    state = train(tmp_path, batches).state
     assert seen == [{(5,): 4, (1,): 0, (2, 3): 4, (6,): 6}[stops]]
     assert_same(as_numpy(state), whole[1])
     assert read_scalars(tmp_path) == read_scalars(whole[0])
@@ -94,10 +94,11 @@ def test_a_restored_state_is_not_compiled_anew(tmp_path):
 
 
 def test_what_is_logged_when(tmp_path):
-    train(tmp_path, log_every=3)
+    fitted = train(tmp_path, log_every=3)
     rows = read_scalars(tmp_path)
     assert [row["step"] for row in rows if "loss" in row] == [3, 6, 8]
     assert [row["step"] for row in rows if "metric" in row] == [4, 8]
+    assert fitted.metrics == {"metric": rows[-1]["metric"]}
     assert {"task_loss", "penalty", "density", "threshold", "gradient_norm"} <= set(rows[0])
     assert all(row["stage"] == "prune" for row in rows)
     assert list((tmp_path / "tensorboard" / "prune").glob("events*"))
@@ -127,7 +128,7 @@ def test_seconds_are_counted_over_all_starts(tmp_path):
     checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
     checkpoints.save(start_state(), 1000.0)
     checkpoints.close()
-    _, seconds = train(tmp_path)
+    seconds = train(tmp_path).seconds
     assert 1000 < seconds < 1100
 
 

@@ -13,9 +13,10 @@ from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import spread
 from bpjax.pruning.schedules import cubic
-from bpjax.training.distill import logit_distillation
+from bpjax.training.distill import Teacher, logit_distillation
+from bpjax.training.evaluation import forward
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Teacher, forward, init_state, make_train_step
+from bpjax.training.step import Pruning, init_state, make_train_step
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
 MOVING = STILL.replace(hidden_dropout=0.5)

@@ -43,6 +43,7 @@ def format_layers(
     heads_kept: Sequence[int],
     ffn_kept: Sequence[int],
     density: Sequence[Number] | None = None,
+    nonzero: Sequence[Number] | None = None,
 ) -> str:
     """A table by layer, with a last row for all of them.
 
@@ -50,16 +51,19 @@ def format_layers(
       heads_kept: attention heads left in each layer.
       ffn_kept: feed-forward dimensions left in each layer.
       density: fraction of the original linear parameters left in each layer, when it is known.
-        The layers are taken to have been of one size.
+      nonzero: fraction of each layer's linear parameters that are not zero, of those left.
+
+    The last row's fractions take the layers to have been of one size.
     """
     columns: list[list[str]] = [
         ["layer", *map(str, range(len(heads_kept))), "all"],
         ["heads", *(f"{n:,}" for n in (*heads_kept, sum(heads_kept)))],
         ["FFN dimensions", *(f"{n:,}" for n in (*ffn_kept, sum(ffn_kept)))],
     ]
-    if density is not None:
-        mean = sum(density) / len(density)
-        columns.append(["density", *(f"{share:.1%}" for share in (*density, mean))])
+    for name, shares in (("density", density), ("non-zero", nonzero)):
+        if shares is not None:
+            mean = sum(shares) / len(shares)
+            columns.append([name, *(f"{share:.1%}" for share in (*shares, mean))])
     return align(list(zip(*columns, strict=True)))
 
 

@@ -15,7 +15,7 @@ from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.stages.inputs import Run
-from bpjax.training.step import forward
+from bpjax.training.evaluation import forward
 from bpjax.workdir import load_arrays
 
 
@@ -33,7 +33,11 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
         round_to=run.config.shrink.round_to,
         rank_by=params,
     )
-    smaller = model.replace(heads=small.heads, intermediate=small.intermediate)
+    smaller = model.replace(
+        heads=small.heads,
+        intermediate=small.intermediate,
+        original=(model.heads, model.intermediate),
+    )
     save_pretrained(folder / "model", smaller, small.params, run.tokenizer, overwrite=True)
 
     before = run.predict(model, params, masks)

@@ -1,6 +1,6 @@
 """The stages that train: teacher, prune, fill. All three run the same loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from bpjax.pruning.patterns import Scores, spread
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.inputs import Run
+from bpjax.training.distill import Teacher
+from bpjax.training.evaluation import Batch
 from bpjax.training.input import train_batches
-from bpjax.training.loop import fit
+from bpjax.training.loop import Fitted, fit
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Teacher, TrainState, init_state, make_train_step
+from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
+from bpjax.training.teacher_logits import cached_logits
 from bpjax.workdir import save_arrays
 
 STAGES = ("teacher", "prune", "shrink", "fill", "measure")
@@ -34,7 +37,7 @@ def _train(
     pruning: Pruning | None = None,
     teacher: Teacher | None = None,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-) -> tuple[TrainState, float]:
+) -> Fitted:
     """Trains one stage, which gives its name to its folder and to its part of the config."""
     config, stage = run.config, run.config[folder.name]
     epoch = run.steps_per_epoch()
@@ -51,26 +54,36 @@ def _train(
     # Each stage has its own stream of dropout and its own order of rows.
     number = STAGES.index(folder.name)
     rng = jax.random.fold_in(jax.random.key(config.seed), number)
-    state, seconds = fit(
+    batch, cache = config.batch, config.distillation.cache
+    logits = None
+    if teacher and cache:
+        logits = cached_logits(
+            teacher, run.train, batch.eval_size, batch.buckets, folder.parent / cache
+        )
+
+    def batches(start: int) -> Iterator[Batch]:
+        seed = config.seed * len(STAGES) + number
+        found = train_batches(run.train, batch.size, batch.buckets, seed, stage.epochs, start)
+        return logits.attach(found) if logits else found
+
+    return fit(
         folder.name,
         init_state(params, pruning, optimizer, rng),
-        make_train_step(model, run.task, pruning, optimizer, teacher),
-        lambda start: train_batches(
-            run.train,
-            config.batch.size,
-            config.batch.buckets,
-            config.seed * len(STAGES) + number,
-            stage.epochs,
-            start,
+        make_train_step(
+            model.replace(dtype=config.model.training_dtype),
+            run.task,
+            pruning,
+            optimizer,
+            teacher,
         ),
+        batches,
         steps=steps,
         workdir=folder.parent,
         evaluate=evaluate or (lambda state: run.metrics(model, state.params)),
-        evaluate_every=epoch,
+        evaluate_every=config.evaluate_every or epoch,
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,
     )
-    return state, seconds
 
 
 def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
@@ -78,9 +91,9 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     if run.config.teacher.source:
         return {"seconds": 0.0}
     model, params = run.pretrained()
-    state, seconds = _train(run, folder, model=model, params=params)
-    save_pretrained(folder / "model", model, state.params, run.tokenizer, overwrite=True)
-    return {"seconds": seconds}
+    fitted = _train(run, folder, model=model, params=params)
+    save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
+    return {"seconds": fitted.seconds}
 
 
 def prune(run: Run, teacher_dir: Path, folder: Path) -> dict[str, Any]:
@@ -102,7 +115,7 @@ def prune(run: Run, teacher_dir: Path, folder: Path) -> dict[str, Any]:
         metrics = run.metrics(model, state.params, masks)
         return metrics | {"final_density": float(density)}
 
-    state, seconds = _train(
+    state, metrics, seconds = _train(
         run,
         folder,
         model=model,
@@ -116,19 +129,19 @@ def prune(run: Run, teacher_dir: Path, folder: Path) -> dict[str, Any]:
     save_arrays(folder / "masks.safetensors", dict(values))
     if state.method.learned:
         save_arrays(folder / "scores.safetensors", state.method.learned)
-    return {"seconds": seconds, "metrics": evaluate(state)}
+    return {"seconds": seconds, "metrics": metrics}
 
 
 def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
     """Fine-tunes the shrunken model, dense now, with the same distillation."""
     model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
     rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
-    state, seconds = _train(
+    fitted = _train(
         run,
         folder,
         model=model,
         params=fill_zeros(params, bert.describe(model), rng),
         teacher=run.teacher(teacher_dir),
     )
-    save_pretrained(folder / "model", model, state.params, run.tokenizer, overwrite=True)
-    return {"seconds": seconds}
+    save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
+    return {"seconds": fitted.seconds}

@@ -1,8 +1,31 @@
 """Distillation from a teacher's logits (Hinton et al. 2015; Lagunas et al. 2021, section 4)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from bpjax.models.config import BertConfig
+
+LOGITS = "teacher_logits"
+"""Their name in a batch that brings them along, see `teacher_logits.TeacherLogits`."""
+
+
+class Teacher(NamedTuple):
+    """A dense model to learn from.
+
+    Attributes:
+      config: its sizes; they may differ from the student's.
+      params: its parameters.
+      weight: of the distillation loss, in [0, 1]; the task's loss gets the rest.
+      temperature: T of both softmaxes.
+    """
+
+    config: BertConfig
+    params: dict
+    weight: float = 0.9
+    temperature: float = 2.0
 
 
 def logit_distillation(

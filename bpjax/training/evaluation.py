@@ -1,13 +1,48 @@
-"""Predictions of a model over a split, and the task's metrics from them."""
+"""A model's logits: for a batch, and for all rows of a split."""
 
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Key
 
+from bpjax.models.bert import Bert, Outputs
 from bpjax.models.config import BertConfig
-from bpjax.training.step import Batch, forward
+
+Batch = dict[str, Any]
+"""Arrays by name, see `training.input.collate`: of numpy there, traced inside a step."""
+
+
+def apply(
+    config: BertConfig,
+    params: dict,
+    batch: Batch,
+    masks: dict | None = None,
+    dropout: Key[Array, ""] | None = None,
+) -> Outputs:
+    """Runs a model on a batch, masked by the collection `masks`, with dropout if keyed."""
+    outputs: Any = Bert(config).apply(
+        {"params": params, "masks": masks or {}},
+        *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
+        deterministic=dropout is None,
+        rngs=None if dropout is None else {"dropout": dropout},
+    )
+    return outputs
+
+
+def forward(
+    config: BertConfig,
+    params: dict,
+    batch: Batch,
+    masks: dict | None = None,
+    dropout: Key[Array, ""] | None = None,
+) -> Float[Array, "batch *labels"]:
+    """The logits that `apply` gives."""
+    logits = apply(config, params, batch, masks, dropout).logits
+    assert logits is not None, "the model has no head"
+    return logits
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -16,7 +51,7 @@ def _logits(config: BertConfig, params: dict, masks: dict | None, batch: Batch) 
 
 
 def predict(
-    config: BertConfig, params: dict, batches: Iterable[dict[str, np.ndarray]], masks: dict | None
+    config: BertConfig, params: dict, batches: Iterable[Batch], masks: dict | None
 ) -> list[np.ndarray]:
     """Logits of every row, in the order of the features.
 

@@ -10,8 +10,7 @@ from jaxtyping import Int
 
 from bpjax.errors import UserError
 from bpjax.tasks.base import Features
-
-Batch = dict[str, np.ndarray]
+from bpjax.training.evaluation import Batch
 
 PADDING = -1  # `index` of a padding row
 

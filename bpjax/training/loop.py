@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from tqdm import tqdm
@@ -14,6 +15,20 @@ from bpjax.errors import UserError
 from bpjax.training.checkpoints import Checkpoints
 from bpjax.training.scalars import Scalars
 from bpjax.training.step import Batch, Step, TrainState
+
+
+class Fitted(NamedTuple):
+    """A stage at its end.
+
+    Attributes:
+      state: after the last step.
+      metrics: what `evaluate` gave for it.
+      seconds: of training, over all of the stage's starts.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+    seconds: float
 
 
 def fit(
@@ -28,7 +43,7 @@ def fit(
     evaluate_every: int,
     checkpoint_every: int,
     log_every: int,
-) -> tuple[TrainState, float]:
+) -> Fitted:
     """Trains one stage to its end, from its newest checkpoint if there is one.
 
     Args:
@@ -45,7 +60,7 @@ def fit(
       log_every: in steps; between logs the loop never waits for the device.
 
     Returns:
-      The last state, and the seconds of training over all of the stage's starts.
+      The last state, its metrics, and the seconds of training over all of the stage's starts.
 
     Raises:
       UserError: the loss is not finite; no such state is saved.
@@ -58,6 +73,7 @@ def fit(
         scalars = Scalars(workdir, stage, first)
         stack.callback(scalars.close)
         started = time.perf_counter() - seconds
+        found: dict[str, float] = {}
         bar = stack.enter_context(
             tqdm(
                 total=steps,
@@ -77,15 +93,15 @@ def fit(
                 shown = {k: f"{values[k]:.3f}" for k in ("loss", "density") if k in values}
                 bar.set_postfix(shown, refresh=False)
             if done % evaluate_every == 0 or done == steps:
-                values = evaluate(state)
-                scalars.write(done, values)
-                bar.write(f"{stage} step {done}: " + _readable(values))
+                found = evaluate(state)
+                scalars.write(done, found)
+                bar.write(f"{stage} step {done}: " + _readable(found))
             if done % checkpoint_every == 0 and done < steps:
                 _require_finite(stage, done, float(metrics["loss"]))
                 checkpoints.save(state, time.perf_counter() - started)
             bar.update()
         jax.block_until_ready(state)
-    return state, time.perf_counter() - started
+    return Fitted(state, found, time.perf_counter() - started)
 
 
 def _require_finite(stage: str, step: int, loss: float) -> None:

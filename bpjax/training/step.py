@@ -7,16 +7,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from bpjax.models.bert import Bert
 from bpjax.models.config import BertConfig
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, spread
 from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
-from bpjax.training.distill import logit_distillation
-
-Batch = dict[str, Any]
-"""Arrays by name, see `training.input.collate`."""
+from bpjax.training.distill import LOGITS, Teacher, logit_distillation
+from bpjax.training.evaluation import Batch, forward
 
 
 class TrainState(NamedTuple):
@@ -35,22 +32,6 @@ class TrainState(NamedTuple):
     method: MethodState
     opt_state: PyTree
     rng: Key[Array, ""]
-
-
-class Teacher(NamedTuple):
-    """A dense model to learn from.
-
-    Attributes:
-      config: its sizes; they may differ from the student's.
-      params: its parameters.
-      weight: of the distillation loss, in [0, 1]; the task's loss gets the rest.
-      temperature: T of both softmaxes.
-    """
-
-    config: BertConfig
-    params: dict
-    weight: float = 0.9
-    temperature: float = 2.0
 
 
 class Pruning(NamedTuple):
@@ -99,23 +80,6 @@ def init_state(
     return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
 
 
-def forward(
-    config: BertConfig,
-    params: dict,
-    batch: Batch,
-    masks: dict | None = None,
-    dropout: Key[Array, ""] | None = None,
-) -> Float[Array, "batch *labels"]:
-    """Logits of a model for a batch, masked by the collection `masks`, with dropout if keyed."""
-    outputs: Any = Bert(config).apply(
-        {"params": params, "masks": masks or {}},
-        *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
-        deterministic=dropout is None,
-        rngs=None if dropout is None else {"dropout": dropout},
-    )
-    return outputs.logits
-
-
 def make_train_step(
     config: BertConfig,
     task: TaskLoss,
@@ -132,7 +96,8 @@ def make_train_step(
       task: gives the loss.
       pruning: method, pattern and schedule; `methods.dense` for a stage without masks.
       optimizer: over `{"params": …, "learned": …}`.
-      teacher: to distil from in the same step; None for the task's loss alone.
+      teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
+        batch brings its logits along (`TeacherLogits.attach`).
     """
     method, pattern, schedule = pruning
 
@@ -152,9 +117,11 @@ def make_train_step(
         metrics = {"task_loss": task.loss(logits, batch)}
         total = metrics["task_loss"]
         if teacher:
+            cached = LOGITS in batch
+            taught = batch[LOGITS] if cached else forward(teacher.config, teacher_params, batch)
             metrics["distillation"] = logit_distillation(
                 logits,
-                forward(teacher.config, teacher_params, batch),
+                taught,
                 batch["attention_mask"],
                 batch["weight"],
                 teacher.temperature,

@@ -1,0 +1,107 @@
+"""A teacher's logits, kept so that they are computed once and not in every step."""
+
+import hashlib
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
+
+from bpjax.errors import UserError
+from bpjax.tasks.base import Features
+from bpjax.training.distill import LOGITS, Teacher
+from bpjax.training.evaluation import Batch, predict
+from bpjax.training.input import eval_batches, steps_per_epoch
+
+
+class TeacherLogits(NamedTuple):
+    """A teacher's logits for all rows of a split, end to end.
+
+    Attributes:
+      values: `[total, outputs]`; one line a row, or a token where `per_token`.
+      starts: where each row's lines begin, and `total` at the end.
+      per_token: of a span head.
+    """
+
+    values: Float[np.ndarray, "total outputs"]
+    starts: Int[np.ndarray, " rows_and_end"]
+    per_token: bool
+
+    def attach(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Adds `teacher_logits` to batches of the same features, zeros at padding."""
+        for batch in batches:
+            size, length = batch["input_ids"].shape
+            logits = np.zeros((size, length if self.per_token else 1, self.values.shape[1]), "f4")
+            for place, index in enumerate(batch["index"]):
+                if index >= 0:
+                    row = self.values[self.starts[index] : self.starts[index + 1]]
+                    logits[place, : len(row)] = row
+            yield {**batch, LOGITS: logits if self.per_token else logits[:, 0]}
+
+
+def cached_logits(
+    teacher: Teacher, features: Features, batch_size: int, buckets: tuple[int, ...], folder: Path
+) -> TeacherLogits:
+    """The teacher's logits, without dropout, from `folder` or computed and saved there.
+
+    A file's name is a digest of all that its numbers depend on: the teacher's parameters and
+    config, the tokens of every row, and how they are batched. So a folder may serve many runs.
+
+    Args:
+      teacher: the model.
+      features: the rows to be trained on.
+      batch_size: rows of a batch in which the logits are computed.
+      buckets: padded lengths of those batches.
+      folder: made if missing.
+
+    Raises:
+      UserError: the folder cannot be written, or a file there is damaged.
+    """
+    path = folder / f"{_digest(teacher, features, (batch_size, buckets))}.safetensors"
+    try:
+        # Before minutes are spent on what then cannot be saved.
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            batches = _with_bar(
+                eval_batches(features, batch_size, buckets),
+                steps_per_epoch(len(features.rows), batch_size),
+            )
+            rows = predict(teacher.config, teacher.params, batches, None)
+            _save(path, [np.atleast_2d(row) for row in rows])
+        return TeacherLogits(**load_file(path), per_token=teacher.config.head == "span")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"distillation.cache: {path}: {error}: expected a folder that can be written, and its "
+            "files whole; remove the file, or choose another folder"
+        ) from error
+
+
+def _save(path: Path, rows: list[np.ndarray]) -> None:
+    starts = np.cumsum([0, *map(len, rows)])
+    # Runs that share the folder may get here at once.
+    partial = path.with_suffix(f".{uuid.uuid4().hex}")
+    save_file({"values": np.concatenate(rows), "starts": starts}, partial)
+    partial.replace(path)
+
+
+def _with_bar(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
+    yield from tqdm(batches, "teacher logits", total, file=sys.stdout, mininterval=1.0)
+
+
+def _digest(teacher: Teacher, features: Features, batching: tuple) -> str:
+    digest = hashlib.sha256(repr((teacher.config, batching)).encode())
+    for name, value in jax.tree.leaves_with_path(teacher.params):
+        digest.update(jax.tree_util.keystr(name).encode())
+        digest.update(np.ascontiguousarray(value).data)
+    for row in features.rows:
+        for key in ("input_ids", "token_type_ids"):
+            digest.update(row[key].tobytes())
+        digest.update(b"|")
+    return digest.hexdigest()[:32]
