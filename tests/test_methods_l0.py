@@ -16,7 +16,9 @@ from bpjax.pruning.surgery import shrink
 def test_the_penalty_at_zero():
     assert float(open_probability(jnp.zeros(()))) == pytest.approx(0.83182, abs=1e-5)
     method, state, params = start("l0", pattern_of("hybrid", (4, 3)), initial=0.0)
-    assert float(method.penalty(state, params, knobs(penalty=2.0))) == pytest.approx(2 * 0.83182, abs=1e-4)
+    assert float(method.penalty(state, params, knobs(penalty=2.0))) == pytest.approx(
+        2 * 0.83182, abs=1e-4
+    )
 
 
 def test_evaluation_stretches_and_clips_the_mean():
