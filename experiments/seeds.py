@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bpjax.config import read_config
-from bpjax.memory import keep_freed_memory
 from bpjax.pipeline import run
 from bpjax.report.table import align
+from bpjax.runtime import configure_runtime
 
 KEPT = ("report.json", "scalars.jsonl", "masks.png", "curves.png")
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="copy reports, curves and plots here")
     options, overrides = parser.parse_known_args()
 
-    keep_freed_memory()
+    configure_runtime()
     teacher = ""
     reports: dict[str, list[dict[str, Any]]] = {}
     for seed in map(int, options.seeds.split(",")):

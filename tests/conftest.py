@@ -7,6 +7,8 @@ import pathlib
 # Set before jax and the hub client are imported. A GPU can be asked for: JAX_PLATFORMS=cuda pytest.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests leave nothing in the user's cache of compiled programs.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 import corridor
 import pytest

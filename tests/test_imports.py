@@ -14,7 +14,7 @@ PACKAGE = ROOT / "bpjax"
 # A room is a package or module directly in bpjax. "report" also draws from pruning.summary.
 ALLOWED = {
     "errors": set(),
-    "memory": set(),
+    "runtime": set(),
     "pruning": set(),
     "models": {"pruning", "errors"},
     "tasks": {"errors"},

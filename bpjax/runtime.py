@@ -1,10 +1,29 @@
-"""How the C library keeps memory: the part of a step's time on CPU that no array shows."""
+"""What is set once for the process: how memory is kept, and where compiled programs are."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 # Names and values of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+
+_CACHE_LIMIT = 4 * 2**30  # bytes; beyond it, what was not used for longest is removed
+
+
+def configure_runtime() -> None:
+    """Keeps freed memory, and compiled programs for the next start of the same run.
+
+    Their folder is JAX_COMPILATION_CACHE_DIR where that is set (empty: none are kept), else
+    `bpjax/compiled` in the user's cache folder.
+    """
+    keep_freed_memory()
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "bpjax" / "compiled"))
+        jax.config.update("jax_compilation_cache_max_size", _CACHE_LIMIT)
 
 
 def keep_freed_memory() -> bool:

@@ -1,0 +1,1 @@
+"""What is measured, and against whom. Nothing here is imported by bpjax."""

@@ -1,0 +1,56 @@
+"""Freed memory is kept, on Linux with glibc; compiled programs too, unless the user says no."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+from bpjax.runtime import keep_freed_memory
+
+assert keep_freed_memory() is True
+import numpy as np
+
+def faults():
+    for _ in range(3):
+        np.ones(10_000_000).sum()  # 80 MB, more than glibc keeps by itself
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(10_000_000).sum()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_buffers_are_not_mapped_anew():
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) < 100  # ten times 80 MB in pages of 4 KB would be 195,000
+
+
+COMPILES = """
+import jax
+from bpjax.runtime import configure_runtime
+
+configure_runtime()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.jit(lambda x: x + 1)(1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "folder"), [(None, "home/bpjax/compiled"), ("chosen", "chosen"), ("", None)]
+)
+def test_compiled_programs_are_kept_where_the_user_says(tmp_path, chosen, folder):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "home")}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    if chosen is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / chosen) if chosen else ""
+    subprocess.run([sys.executable, "-W", "error", "-c", COMPILES], env=environment, check=True)
+    found = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == ({tmp_path / folder} if folder else set())
