@@ -34,6 +34,8 @@ setup(
         "optax",
         "orbax-checkpoint",
         "safetensors",
+        "scikit-learn",
+        "scipy",
         "tensorboardX",
         "tensorflow-datasets",
         "tqdm",

@@ -20,7 +20,7 @@ def configure_runtime() -> None:
     keep_freed_memory()
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "bpjax" / "compiled"))
         jax.config.update("jax_compilation_cache_max_size", _CACHE_LIMIT)

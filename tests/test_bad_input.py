@@ -59,7 +59,7 @@ def refuse_run(refuse, tmp_path, small_model):
         (["pruning.threshold_final=1.5"], ["threshold_final is 1.5", "at least 0 and at most 1"]),
         (["seed=many"], ["seed=many", "expected --config.FIELD=VALUE"]),
         (["budget.kind=penalty"], ["'penalty'", "takes 'density'", "set budget.kind=density"]),
-        (["task.name=sst3"], ["'sst3'", "expected one of sst2, squad, embedded"]),
+        (["task.name=sst3"], ["'sst3'", "expected one of cola, sst2, mrpc"]),
         (["task.max_length=20"], ["max_length 20: expected at least", "raise it"]),
         # Found in the data or the model, but before anything is trained.
         (
@@ -222,7 +222,7 @@ def test_data_is_never_overwritten(refuse, tmp_path):
         f"--data_dir={tmp_path / 'tfds'}",
     )
     refuse(*arguments, saying=["never overwritten", "delete that folder"])
-    refuse("data", "prepare", "cola", *arguments[3:], saying=["'cola'", "one of sst2, squad"])
+    refuse("data", "prepare", "sst3", *arguments[3:], saying=["'sst3'", "one of cola, sst2"])
 
 
 def test_data_that_was_not_prepared(refuse, tmp_path, small_model):
@@ -263,7 +263,7 @@ def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
         (["evaluate", "x", "--batch_size=-1"], ["'-1': expected a whole number of at least 1"]),
         (["evaluate", "x", "--task=sst2", "--task.max_len=3"], ["max_len", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--max_length=3"], ["--max_length=3", "--task.FIELD=VALUE"]),
-        (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of sst2", "choose one"]),
+        (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of cola", "choose one"]),
     ],
 )
 def test_arguments_that_are_wrong(refuse, arguments, saying):

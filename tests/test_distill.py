@@ -60,3 +60,10 @@ def test_longer_padding_changes_nothing():
     long = logit_distillation(student, teacher, mask, jnp.ones(2), 2.0)
     short = logit_distillation(student[:, :3], teacher[:, :3], mask[:, :3], jnp.ones(2), 2.0)
     assert float(long) == pytest.approx(float(short), rel=1e-6) and long > 0
+
+
+def test_a_regression_is_taught_by_the_squared_difference():
+    student, teacher = jnp.array([[1.0], [2.0], [7.0]]), jnp.array([[0.0], [2.5], [0.0]])
+    mask, weight = jnp.ones((3, 2), jnp.int32), jnp.array([1.0, 1.0, 0.0])
+    found = logit_distillation(student, teacher, mask, weight, 2.0)
+    assert found == pytest.approx((1 + 0.25) / 2)

@@ -1,4 +1,4 @@
-"""SST-2: features, loss, metric, held-out rows; small files, then the real data."""
+"""GLUE: features, losses, metrics, held-out rows; small files, then the real SST-2."""
 
 import time
 
@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import transformers
+from glue_small import write_glue
 
 from bpjax.errors import UserError
 from bpjax.tasks import TASKS, Task, get_task
 from bpjax.tasks.base import Features, hold_out
+from bpjax.tasks.glue import METRICS, Gold
+from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare
 from bpjax.training.input import plan_epoch
 
@@ -44,7 +47,7 @@ def test_every_task_keeps_the_contract(name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sst3", {}, "task 'sst3': expected one of sst2, squad, embedded"),
+        ("sst3", {}, "task 'sst3': expected one of cola, sst2, mrpc"),
         ("sst2", {"length": 3}, "option 'length' of task sst2: expected one of max_length, "),
         ("sst2", {"max_length": 0}, "max_length 0: expected an integer of at least 1"),
         ("squad", {"n_best": True}, "n_best True"),
@@ -63,8 +66,9 @@ def test_sst2_features(data_dir, tokenizer):
     features = get_task("sst2", data_dir=data_dir).evaluation(tokenizer)
     texts = [tokenizer.decode(row["input_ids"]) for row in features.rows]
     assert sorted(texts) == ["[CLS] a dull film [SEP]", "[CLS] a fine film [SEP]"]
-    for text, row, label in zip(texts, features.rows, features.examples, strict=True):
-        assert int(row["label"]) == label == int("fine" in text)
+    for text, row, gold in zip(texts, features.rows, features.examples, strict=True):
+        assert gold == (int("fine" in text), "validation")
+        assert row["label"].dtype == np.int32 and row["label"] == gold.label
         assert row["input_ids"].dtype == row["token_type_ids"].dtype == np.int32
         assert row["token_type_ids"].tolist() == [0] * 5
     assert features.lengths.tolist() == [5, 5]
@@ -116,13 +120,79 @@ def test_loss_is_the_weighted_cross_entropy():
     assert task.loss(logits.astype(jnp.bfloat16), batch).dtype == jnp.float32
 
 
+def golds(*labels, split="validation"):
+    return [Gold(label, split) for label in labels]
+
+
+def make_features(examples):
+    return Features([{"input_ids": np.zeros(2, np.int32)}] * len(examples), examples)
+
+
 def test_accuracy():
     task = get_task("sst2")
-    features = Features([{"input_ids": np.zeros(2, np.int32)}] * 4, [0, 1, 1, 1])
+    features = make_features(golds(0, 1, 1, 1))
     logits = [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0, 2.0]), np.array([1.0, 0])]
     assert task.evaluate(features, logits) == {"accuracy": 75.0}
     with pytest.raises(ValueError, match="3 rows of logits for 4 examples"):
         task.evaluate(features, logits[:3])
+
+
+# 3 hits of class 1, 1 false alarm, 2 misses, 2 hits of class 0.
+PREDICTED, GOLD = (1, 1, 1, 1, 0, 0, 0, 0), (1, 1, 1, 0, 1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "predicted", "gold", "expected"),
+    [
+        ("mrpc", PREDICTED, GOLD, {"f1": 600 / 9, "accuracy": 62.5}),
+        ("qqp", (0, 0), (1, 0), {"f1": 0.0, "accuracy": 50.0}),
+        # (3·2 − 1·2) / √(4·5·3·4)
+        ("cola", PREDICTED, GOLD, {"matthews": 400 / np.sqrt(240), "accuracy": 62.5}),
+        ("cola", (1, 1), (1, 0), {"matthews": 0.0, "accuracy": 50.0}),
+        ("rte", PREDICTED, GOLD, {"accuracy": 62.5}),
+        ("stsb", (1.0, 2.0, 4.0), (1.0, 2.0, 3.0), {"pearson": 98.198, "spearman": 100.0}),
+        ("stsb", (1.0, 1.0), (1.0, 2.0), {"pearson": 0.0, "spearman": 0.0}),
+    ],
+)
+def test_official_metrics(name, predicted, gold, expected):
+    task = get_task(name)
+    rows = [[x] for x in predicted] if name == "stsb" else np.eye(2)[list(predicted)]
+    found = task.evaluate(make_features(golds(*gold)), [np.array(row) for row in rows])
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert next(iter(found)) == task.metric
+
+
+def test_mnli_reports_both_splits():
+    matched, mismatched = "validation_matched", "validation_mismatched"
+    examples = golds(0, 1, split=matched) + golds(2, 2, split=mismatched)
+    logits = list(np.eye(3)[[0, 1, 2, 0]])
+    found = get_task("mnli").evaluate(make_features(examples), logits)
+    assert found == {"accuracy": 100.0, "accuracy_mismatched": 50.0}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_task_reads_its_files(name, tokenizer, tmp_path):
+    prepare(name, write_glue(name, tmp_path / "official"), tmp_path)
+    task = get_task(name, data_dir=str(tmp_path))
+    train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
+    assert (len(train.rows), len(evaluation.rows)) == (6, 6 if name == "mnli" else 3)
+    texts = len(FILES[name].texts)
+    for row, gold in zip(train.rows, train.examples, strict=True):
+        separators = (row["input_ids"] == tokenizer.sep_token_id).sum()
+        assert separators == texts == 1 + row["token_type_ids"].max()
+        assert row["label"] == gold.label
+    classes = 6 if name == "stsb" else task.num_labels
+    assert len({gold.label for gold in train.examples}) == classes
+    logits = np.zeros((6, task.num_labels), np.float32)
+    batch = {"label": np.stack([row["label"] for row in train.rows]), "weight": np.ones(6, "f4")}
+    assert np.isfinite(task.loss(jnp.asarray(logits), jax.tree.map(jnp.asarray, batch)))
+    assert task.metric in task.evaluate(evaluation, list(logits[: len(evaluation.rows)]))
+
+
+def test_the_loss_of_a_score_is_the_squared_error():
+    batch = {"label": jnp.array([2.0, 0.5, 9.0]), "weight": jnp.array([1.0, 1.0, 0.0])}
+    logits = jnp.array([[1.0], [1.0], [0.0]])
+    assert get_task("stsb").loss(logits, batch) == pytest.approx((1 + 0.25) / 2)
 
 
 def test_a_slow_tokenizer_is_refused(data_dir, tokenizer, monkeypatch):
@@ -139,9 +209,9 @@ def test_real_sst2(shared_data, tokenizer, tmp_path):
     assert time.perf_counter() - start < 60
     assert len(train.rows) == 67349
     assert len(evaluation.rows) == 872
-    assert sum(train.examples) == 37569
-    assert sum(evaluation.examples) == 444
-    gold = [np.eye(2)[label] for label in evaluation.examples]
+    assert sum(gold.label for gold in train.examples) == 37569
+    assert sum(gold.label for gold in evaluation.examples) == 444
+    gold = [np.eye(2)[example.label] for example in evaluation.examples]
     assert task.evaluate(evaluation, gold) == {"accuracy": 100.0}
     plans = plan_epoch(train.lengths, 32, (8, 12, 16, 24, 32, 64), seed=17, epoch=0)
     assert len(plans) == 2105

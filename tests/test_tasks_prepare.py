@@ -1,13 +1,14 @@
 """Official files → TFDS datasets, and every way in which the files can be malformed."""
 
 import json
-import shutil
 
 import pytest
 import transformers
+from glue_small import FOLDERS, write_glue
 
 from bpjax.errors import UserError
 from bpjax.tasks import get_task, official
+from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare
 from bpjax.tasks.source import Source, import_tfds
 
@@ -80,39 +81,39 @@ def test_prepared_data_is_read_by_its_public_name(tmp_path):
     assert names == {"official", "glue", "squad"}
 
 
-@pytest.mark.parametrize(("dataset", "task"), [("glue/sst2", "sst2"), ("squad/v1.1", "squad")])
-def test_public_builders_give_the_same_rows_in_the_same_order(tmp_path, monkeypatch, dataset, task):
-    """The download is replaced by the files; all else is TFDS's own code for the public name."""
-    tfds = import_tfds()
-    files = tmp_path / "official"
-    many = "".join(f"sentence number {i} \t{i % 2}\n" for i in range(50))
-    header = "sentence\tlabel\n"
-    write_sst2(files, **{"train.tsv": header + many, "dev.tsv": header + "dull\t0\n"})
+def squad_files(folder):
     document = squad(ROME)
     for i in range(30):
         document["data"] += squad(ROME, identity=f"x{i}")["data"]
-    write_squad(files, document)
+    return write_squad(folder, document)
 
-    def fetch(manager, urls):
-        if isinstance(urls, dict) and "dev" in urls:
-            return {"train": files / "train-v1.1.json", "dev": files / "dev-v1.1.json"}
-        shutil.copytree(files, tmp_path / "zip" / "SST-2", dirs_exist_ok=True)
-        return (
-            {key: str(tmp_path / "zip") for key in urls}
-            if isinstance(urls, dict)
-            else str(tmp_path / "zip")
-        )
 
-    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fetch)
+# MRPC's public builder starts from other files than GLUE's, so its rows come in another order.
+@pytest.mark.parametrize("task", ["squad", *(name for name in FILES if name != "mrpc")])
+def test_public_builders_give_the_same_rows_in_the_same_order(tmp_path, monkeypatch, task):
+    """The download is replaced by the files; all else is TFDS's own code for the public name."""
+    tfds = import_tfds()
+    if task == "squad":
+        files = squad_files(tmp_path / "official")
+        fetched = {"train": files / "train-v1.1.json", "dev": files / "dev-v1.1.json"}
+    else:
+        files = write_glue(task, tmp_path / "zip" / FOLDERS[task], rows=40)
+        fetched = str(tmp_path / "zip")
+    monkeypatch.setattr(
+        tfds.download.DownloadManager, "download_and_extract", lambda manager, urls: fetched
+    )
+    dataset = "squad/v1.1" if task == "squad" else f"glue/{task}"
     public = Source(dataset, task, str(tmp_path / "public"), download=True)
+    public.read("train")
     prepare(task, files, tmp_path / "prepared")
-    for split in ("train", "validation"):
-        rows = read(dataset, tmp_path / "prepared", split)
-        assert repr(public.read(split)) == repr(rows)
     ours = tfds.builder(dataset, data_dir=tmp_path / "prepared").info
     theirs = tfds.builder(dataset, data_dir=tmp_path / "public").info
     assert ours.full_name == theirs.full_name
     assert repr(ours.features) == repr(theirs.features)
+    assert set(ours.splits) == set(theirs.splits)
+    for split in ours.splits:
+        rows = read(dataset, tmp_path / "prepared", split)
+        assert repr(public.read(split)) == repr(rows)
 
 
 def test_a_finished_dataset_is_never_overwritten(tmp_path):
@@ -151,27 +152,57 @@ def test_a_data_dir_that_is_a_file(tmp_path):
 
 
 def test_an_unknown_task_lists_the_tasks(tmp_path):
-    with pytest.raises(UserError, match="expected one of sst2, squad"):
+    with pytest.raises(UserError, match="expected one of cola, sst2, mrpc"):
         prepare("sst3", tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("task", "text", "message"),
     [
-        ("sentence\tlabel\ngood\t1\nbad\n", r"train.tsv line 3: 'bad' has 1 columns, expected 2"),
-        ("sentence\tlabel\ngood\t1\tx\n", r"line 2: .* has 3 columns, expected 2"),
-        ("sentence\tlabel\ngood\t7\n", r"line 2: label '7', expected 0 .* or 1"),
-        ("sentence\tlabel\ngood\t\n", r"line 2: label ''"),
-        ("sentence\ngood\n", r"line 1: header 'sentence' has no column 'label'"),
-        ("sentence\tlabel\n", r"no rows"),
-        ("", r"line 1: header '' has no column"),
+        ("sst2", "sentence\tlabel\ngood\t1\nbad\n", "tsv line 3: 'bad' has 1 columns, expected 2"),
+        ("sst2", "sentence\tlabel\ngood\t1\tx\n", "line 2: .* has 3 columns, expected 2"),
+        ("sst2", "sentence\tlabel\ngood\t7\n", r"line 2: label '7', expected 0 \(negative\) or 1"),
+        ("sst2", "sentence\tlabel\ngood\t\n", "line 2: label ''"),
+        ("sst2", "sentence\ngood\n", "line 1: header 'sentence' has no column 'label'"),
+        ("sst2", "sentence\tlabel\n", "no rows"),
+        ("sst2", "", "line 1: header '' has no column"),
+        ("cola", "gj04\t1\t\tIt is.\ngj04\t1\n", "line 2: .* has 2 columns, expected 4"),
+        ("stsb", "sentence1\tsentence2\tscore\nA\tB\tmuch\n", "line 2: score 'much', expected a n"),
+        ("rte", "sentence1\tsentence2\tlabel\nA\tB\t1\n", "'1', expected entailment or not_entail"),
+        ("qqp", "question1\tquestion2\tis_duplicate\nA\tB\t1\tC\n", "has 4 columns, expected 3"),
     ],
 )
-def test_malformed_tsv(tmp_path, text, message):
-    source = write_sst2(tmp_path, **{"train.tsv": text})
+def test_malformed_tsv(tmp_path, task, text, message):
+    (tmp_path / "train.tsv").write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        official.read_sst2(source / "train.tsv", labelled=True)
+        FILES[task].read_split(tmp_path / "train.tsv", "train")
     assert "\n" not in str(caught.value)
+
+
+def test_rows_that_the_official_files_cut_short_are_left_out(tmp_path):
+    source = write_glue("qqp", tmp_path)
+    path = source / "train.tsv"
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([*lines[:3], "2\t3\t4\tWhy is it", *lines[4:]]))
+    rows = FILES["qqp"].read_split(path, "train")
+    # Their place is counted all the same: it is the public builder's key.
+    assert [key for key, _ in rows] == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("task", "folder", "counts", "label"),
+    [
+        ("cola", "CoLA", (8551, 1043, 1063), 6023),
+        ("mrpc", "MRPC", (3668, 408, 1725), 2474),
+        ("rte", "RTE", (2490, 277, 3000), 1241),
+        ("stsb", "STS-B", (5749, 1500, 1379), 15528.04),
+    ],
+)
+def test_real_glue_files(shared_data, task, folder, counts, label):
+    splits = FILES[task].read(shared_data / "glue" / folder)
+    assert tuple(len(splits[name]) for name in ("train", "validation", "test")) == counts
+    assert sum(row["label"] for _, row in splits["train"]) == pytest.approx(label, abs=1)
+    assert {row["label"] for _, row in splits["test"]} == {-1}
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -181,9 +212,9 @@ def test_files_that_cannot_be_read(tmp_path):
         prepare("squad", tmp_path, tmp_path / "tfds")
     (tmp_path / "train.tsv").write_bytes(b"sentence\tlabel\n\xff\xfe\t1\n")
     with pytest.raises(UserError, match="byte 15 is not UTF-8"):
-        official.read_sst2(tmp_path / "train.tsv", labelled=True)
+        FILES["sst2"].read_split(tmp_path / "train.tsv", "train")
     with pytest.raises(UserError, match="cannot be read"):
-        official.read_sst2(tmp_path, labelled=True)
+        FILES["sst2"].read_split(tmp_path, "train")
 
 
 def without(document, *keys):

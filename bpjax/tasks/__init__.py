@@ -8,13 +8,13 @@ from typing import Any
 from bpjax.errors import UserError
 from bpjax.tasks.base import Features, Task
 from bpjax.tasks.embedded import Embedded
-from bpjax.tasks.glue import GLUE, Glue
+from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad
 
 __all__ = ["TASKS", "Features", "Task", "get_task", "task_options"]
 
 TASKS: dict[str, Callable[..., Task]] = {
-    **{name: functools.partial(Glue, name) for name in GLUE},
+    **{name: functools.partial(Glue, name) for name in METRICS},
     "squad": Squad,
     "embedded": Embedded,
 }

@@ -1,8 +1,8 @@
-"""GLUE tasks: one or two sentences in, one class out."""
+"""GLUE tasks (Wang et al. 2019): one or two sentences in, one class or score out."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,30 +11,35 @@ from jaxtyping import Array, Float
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
-from bpjax.tasks import base
+from bpjax.tasks import base, metrics
+from bpjax.tasks.glue_files import FILES
+from bpjax.tasks.metrics import Metrics
 from bpjax.tasks.source import Source
 
+METRICS: dict[str, tuple[str, Metrics]] = {
+    "cola": ("matthews", metrics.matthews),
+    "sst2": ("accuracy", metrics.accuracy),
+    "mrpc": ("f1", metrics.f1_and_accuracy),
+    "qqp": ("f1", metrics.f1_and_accuracy),
+    "stsb": ("pearson", metrics.correlations),
+    "mnli": ("accuracy", metrics.accuracy),
+    "qnli": ("accuracy", metrics.accuracy),
+    "rte": ("accuracy", metrics.accuracy),
+    "wnli": ("accuracy", metrics.accuracy),
+}
+"""By task: the metric that decides, and the function that gives it."""
 
-@dataclasses.dataclass(frozen=True)
-class GlueSpec:
-    """What differs between GLUE tasks.
+
+class Gold(NamedTuple):
+    """What a row's prediction is compared with.
 
     Attributes:
-      dataset: TFDS name.
-      texts: features that hold the sentences, in the order in which the model reads them.
-      num_labels: number of classes.
-      metric: the primary metric, a key of what `Glue.evaluate` returns.
+      label: the class, or the score of STS-B.
+      split: the evaluation split that the row is of.
     """
 
-    dataset: str
-    texts: tuple[str, ...]
-    num_labels: int
-    metric: str
-
-
-GLUE = {
-    "sst2": GlueSpec("glue/sst2", texts=("sentence",), num_labels=2, metric="accuracy"),
-}
+    label: int | float
+    split: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Glue:
     """A GLUE task.
 
     Attributes:
-      name: a key of `GLUE`.
+      name: a key of `METRICS`.
       max_length: tokens kept of an input, special tokens included; longer ones are cut.
       data_dir: TFDS folder; None is TFDS's own default.
       download: let TFDS fetch the public dataset when `data_dir` lacks it.
@@ -55,20 +60,23 @@ class Glue:
     download: bool = False
     holdout: int = 0
 
-    head: ClassVar[str] = "classification"
-
     def __post_init__(self) -> None:
         base.require_positive(max_length=self.max_length)
 
     @property
+    def head(self) -> str:
+        """Classification, or regression for STS-B."""
+        return "classification" if FILES[self.name].labels else "regression"
+
+    @property
     def num_labels(self) -> int:
-        """Number of classes."""
-        return GLUE[self.name].num_labels
+        """Number of classes; 1 for a regression."""
+        return len(FILES[self.name].labels) or 1
 
     @property
     def metric(self) -> str:
         """The primary metric."""
-        return GLUE[self.name].metric
+        return METRICS[self.name][0]
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the training split, less the held-out rows."""
@@ -77,44 +85,62 @@ class Glue:
         return self._features([rows[i] for i in kept], tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        """Features of the development split, or of the held-out rows when `holdout` > 0."""
-        if not self.holdout:
-            return self._features(self._read("validation"), tokenizer)
-        rows = self._read("train")
-        _, held = base.hold_out(range(len(rows)), self.holdout)
-        return self._features([rows[i] for i in held], tokenizer)
+        """Features of the development splits, or of the held-out rows when `holdout` > 0."""
+        if self.holdout:
+            rows = self._read("train")
+            _, held = base.hold_out(range(len(rows)), self.holdout)
+            return self._features([rows[i] for i in held], tokenizer)
+        splits = [name for name in FILES[self.name].evaluation if name.startswith("validation")]
+        return self._features([row for name in splits for row in self._read(name)], tokenizer)
 
     def loss(self, logits: Float[Array, "batch labels"], batch: dict[str, Any]) -> Float[Array, ""]:
-        """Softmax cross-entropy, in fp32 at least."""
+        """Softmax cross-entropy, or the squared error of a score; in fp32 at least."""
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        if self.head == "regression":
+            losses = jnp.square(logits[:, 0] - batch["label"])
+        else:
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return base.weighted_mean(losses, batch["weight"])
 
     def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
-        """Accuracy in percent."""
-        predicted = np.array([np.argmax(row) for row in logits])
-        gold = np.array(features.examples)
-        if predicted.shape != gold.shape:
-            raise ValueError(f"{len(predicted)} rows of logits for {len(gold)} examples")
-        return {"accuracy": 100 * float(np.mean(predicted == gold))}
+        """The task's official metrics in percent (Wang et al. 2019, table 1).
+
+        Of MNLI, accuracy is that on the matched split and `accuracy_mismatched` the other's.
+        """
+        if len(logits) != len(features.examples):
+            raise ValueError(f"{len(logits)} rows of logits for {len(features.examples)} examples")
+        regression = self.head == "regression"
+        predicted = np.array([row[0] if regression else np.argmax(row) for row in logits])
+        gold = np.array([example.label for example in features.examples])
+        splits = [example.split for example in features.examples]
+        _, score = METRICS[self.name]
+        found: dict[str, float] = {}
+        for split in dict.fromkeys(splits):
+            rows = np.array([name == split for name in splits])
+            suffix = "_mismatched" if split.endswith("mismatched") else ""
+            for name, value in score(predicted[rows], gold[rows]).items():
+                found[name + suffix] = value
+        return found
 
     def _read(self, split: str) -> list[dict[str, Any]]:
-        dataset = GLUE[self.name].dataset
-        return Source(dataset, self.name, self.data_dir, self.download).read(split)
+        dataset = f"glue/{self.name}"
+        rows = Source(dataset, self.name, self.data_dir, self.download).read(split)
+        for row in rows:
+            row["split"] = split
+            label = row["label"]
+            if not (0 <= label < self.num_labels or self.head == "regression"):
+                raise UserError(
+                    f"{dataset} row {row['idx']}: label {label}, expected 0 to "
+                    f"{self.num_labels - 1}; prepare the dataset again from labelled files"
+                )
+        return rows
 
     def _features(
         self, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:
         base.require_fast(tokenizer)
-        labels = [int(row["label"]) for row in rows]
-        for row, label in zip(rows, labels, strict=True):
-            if not 0 <= label < self.num_labels:
-                raise UserError(
-                    f"{GLUE[self.name].dataset} row {row['idx']}: label {label}, expected 0 to "
-                    f"{self.num_labels - 1}; "
-                    "prepare the dataset again from labelled files"
-                )
-        texts = ([row[key].decode() for row in rows] for key in GLUE[self.name].texts)
+        number, kind = (float, np.float32) if self.head == "regression" else (int, np.int32)
+        texts = ([row[key].decode() for row in rows] for key in FILES[self.name].texts)
         encoded = tokenizer(
             *texts,
             truncation=True,
@@ -123,15 +149,15 @@ class Glue:
             return_token_type_ids=True,
             return_attention_mask=False,
         )
-        columns = zip(encoded["input_ids"], encoded["token_type_ids"], labels, strict=True)
+        columns = zip(encoded["input_ids"], encoded["token_type_ids"], rows, strict=True)
         return base.Features(
             rows=[
                 {
                     "input_ids": np.array(ids, np.int32),
                     "token_type_ids": np.array(types, np.int32),
-                    "label": np.array(label, np.int32),
+                    "label": np.array(row["label"], kind),
                 }
-                for ids, types, label in columns
+                for ids, types, row in columns
             ],
-            examples=labels,
+            examples=[Gold(number(row["label"]), row["split"]) for row in rows],
         )

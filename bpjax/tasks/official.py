@@ -1,4 +1,4 @@
-"""Readers of the official files, which say where and why a file is malformed."""
+"""Official SQuAD files, read by readers that say where and why a file is malformed."""
 
 import json
 from collections.abc import Iterator
@@ -10,11 +10,13 @@ from bpjax.errors import UserError
 # A row with the key by which TFDS shuffles, which is the public builders' key.
 Keyed = tuple[int | str, dict[str, Any]]
 
-SST2_LABELS = ("negative", "positive")
 
+def read_text(path: Path) -> str:
+    """A file's text without a byte-order mark, its line ends as they are.
 
-def _read_text(path: Path) -> str:
-    """A file's text without a byte-order mark, its line ends as they are."""
+    Raises:
+      UserError: the file is missing, cannot be read or is not UTF-8.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return file.read()
@@ -34,62 +36,6 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a TSV file with a header, with their line numbers (the header is line 1).
-
-    GLUE files hold unbalanced quotes: a tab always separates and a quote is a character like any
-    other.
-    """
-    lines = _read_text(path).removesuffix("\n").split("\n")
-    header = lines[0].rstrip("\r").split("\t")
-    for column in columns:
-        if column not in header:
-            raise UserError(
-                f"{path} line 1: header {lines[0]!r} has no column {column!r}; expected the "
-                "official header, add it"
-            )
-    for number, line in enumerate(lines[1:], start=2):
-        values = line.rstrip("\r").split("\t")
-        if len(values) != len(header):
-            raise UserError(
-                f"{path} line {number}: {line[:80]!r} has {len(values)} columns, expected "
-                f"{len(header)} separated by tabs ({', '.join(header)}); mend or remove the line"
-            )
-        yield number, dict(zip(header, values, strict=True))
-
-
-def read_sst2(path: Path, labelled: bool) -> list[Keyed]:
-    """Rows of an SST-2 file.
-
-    Args:
-      path: train.tsv, dev.tsv or test.tsv.
-      labelled: whether the file has a label column, 0 (negative) or 1 (positive); else the label
-        is -1.
-
-    Returns:
-      (key, {sentence, label, idx}) in the order of the file; idx counts from 0.
-
-    Raises:
-      UserError: the file is missing or empty, a row lacks a column or has an unknown label.
-    """
-    columns = ("sentence", "label") if labelled else ("sentence",)
-    rows: list[Keyed] = []
-    for number, row in _read_tsv(path, columns):
-        label = row["label"] if labelled else "-1"
-        if labelled and label not in ("0", "1"):
-            raise UserError(
-                f"{path} line {number}: label {label!r}, expected 0 (negative) or 1 (positive); "
-                "mend or remove the line"
-            )
-        idx = len(rows)
-        rows.append((idx, {"sentence": row["sentence"], "label": int(label), "idx": idx}))
-    if not rows:
-        raise UserError(
-            f"{path}: no rows after the header; expected the official file, fetch it again"
-        )
-    return rows
-
-
 def read_squad(path: Path) -> list[Keyed]:
     """Questions of a SQuAD v1.1 file.
 
@@ -104,7 +50,7 @@ def read_squad(path: Path) -> list[Keyed]:
         answer is not in its context.
     """
     try:
-        document = json.loads(_read_text(path))
+        document = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path} line {error.lineno}: not JSON ({error.msg}); expected SQuAD v1.1, fetch the "

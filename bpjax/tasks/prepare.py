@@ -15,6 +15,7 @@ import numpy as np
 
 from bpjax.errors import UserError
 from bpjax.tasks import official
+from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.source import import_tfds
 
 
@@ -37,21 +38,15 @@ class Dataset:
     features: Callable[[], dict[str, Any]]
 
 
-def _sst2(source: Path) -> dict[str, list[official.Keyed]]:
-    return {
-        "train": official.read_sst2(source / "train.tsv", labelled=True),
-        "validation": official.read_sst2(source / "dev.tsv", labelled=True),
-        "test": official.read_sst2(source / "test.tsv", labelled=False),
-    }
+def _glue(name: str) -> Dataset:
+    files = FILES[name]
 
+    def features() -> dict[str, Any]:
+        tfds = import_tfds().features
+        label = tfds.ClassLabel(names=list(files.labels)) if files.labels else np.float32
+        return {**{text: tfds.Text() for text in files.texts}, "label": label, "idx": np.int32}
 
-def _sst2_features() -> dict[str, Any]:
-    features = import_tfds().features
-    return {
-        "sentence": features.Text(),
-        "label": features.ClassLabel(names=list(official.SST2_LABELS)),
-        "idx": np.int32,
-    }
+    return Dataset("glue", name, "2.0.0", files.read, features)
 
 
 def _squad(source: Path) -> dict[str, list[official.Keyed]]:
@@ -73,7 +68,7 @@ def _squad_features() -> dict[str, Any]:
 
 
 DATASETS = {
-    "sst2": Dataset("glue", "sst2", "2.0.0", _sst2, _sst2_features),
+    **{name: _glue(name) for name in FILES},
     "squad": Dataset("squad", "v1.1", "3.0.0", _squad, _squad_features),
 }
 
@@ -85,7 +80,8 @@ def prepare(task: str, source: Path, data_dir: Path) -> None:
     into place: a failure leaves no dataset behind.
 
     Args:
-      task: "sst2" (train.tsv, dev.tsv, test.tsv) or "squad" (train-v1.1.json, dev-v1.1.json).
+      task: a GLUE task (train.tsv, dev.tsv, test.tsv; of mnli dev_matched.tsv and so on) or "squad"
+        (train-v1.1.json, dev-v1.1.json).
       source: folder of those files.
       data_dir: TFDS folder, made if absent; the dataset goes to data_dir/NAME/CONFIG/VERSION.
 

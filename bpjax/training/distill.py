@@ -37,6 +37,8 @@ def logit_distillation(
 ) -> Float[Array, ""]:
     """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²`, averaged over rows and logit heads.
 
+    Of a regression, whose one logit has no distribution: the squared difference.
+
     Args:
       student: logits `[batch, labels]`, or of a span head `[batch, length, 2]`: two distributions
         over the unpadded positions.
@@ -48,6 +50,8 @@ def logit_distillation(
     if student.ndim == 3:
         student, teacher = (_over_positions(logits, mask) for logits in (student, teacher))
     teacher = jax.lax.stop_gradient(teacher)
+    if student.shape[-1] == 1:
+        return jnp.sum(jnp.square(student - teacher)[:, 0] * weight) / jnp.maximum(weight.sum(), 1)
     log_p = jax.nn.log_softmax(teacher / temperature, axis=-1)
     log_q = jax.nn.log_softmax(student / temperature, axis=-1)
     divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1) * temperature**2
