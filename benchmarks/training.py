@@ -7,18 +7,9 @@ import jax.numpy as jnp
 
 from benchmarks import peers
 from benchmarks.models import BASE, MINILM
+from benchmarks.steps import StepCall
 from bpjax.deploy.latency import measure_latency, random_batch
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
-from bpjax.pruning.methods import make_method
-from bpjax.pruning.methods.dense import NO_PATTERN, dense
-from bpjax.pruning.patterns import make_pattern
-from bpjax.pruning.schedules import cubic
-from bpjax.tasks import get_task
-from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
-
-STEPS = 1000  # of the schedules, which are traced: their number does not matter
 
 CASES = (
     ("MiniLM", MINILM, (32, 14)),
@@ -26,47 +17,6 @@ CASES = (
     ("MiniLM", MINILM, (8, 384)),
     ("BERT-base", BASE, (8, 128)),
 )
-
-
-class StepCall:
-    """A training step as a call that feeds itself its own state; buffers are donated."""
-
-    def __init__(
-        self, config: BertConfig, params: dict, batch: dict, *, masked: bool, dtype: str
-    ) -> None:
-        """Compiles it."""
-        pruning = Pruning(dense(), NO_PATTERN, cubic(steps=STEPS, warmup_steps=0))
-        if masked:
-            pattern = make_pattern("hybrid", bert.describe(config), (32, 32))
-            schedule = cubic(
-                steps=STEPS,
-                warmup_steps=10,
-                initial_warmup=0.0,
-                final_warmup=1.0,
-                threshold=(0.0, 0.1),
-                density=(1.0, 1.0),
-                penalty=20.0,
-            )
-            pruning = Pruning(make_method("movement", pattern), pattern, schedule)
-        optimizer = make_optimizer(
-            steps=STEPS, warmup_steps=10, learning_rate=1e-5, score_learning_rate=1e-2
-        )
-        self.batch = batch
-        self.state = init_state(params, pruning, optimizer, jax.random.key(0))
-        self.step = make_train_step(
-            config.replace(dtype=dtype), get_task("sst2"), pruning, optimizer
-        )
-        lowered = self.step.compiled.lower(self.state, batch, {})
-        self.memory = lowered.compile().memory_analysis()
-
-    def __call__(self) -> Any:
-        """One update."""
-        self.state, metrics = self.step(self.state, self.batch)
-        return metrics
-
-    def peak_bytes(self) -> int:
-        """What the step needs beside its arguments, and those."""
-        return self.memory.temp_size_in_bytes + self.memory.argument_size_in_bytes
 
 
 def time_training(*, rounds: int, seconds: float) -> list[dict[str, Any]]:
