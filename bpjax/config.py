@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
+from bpjax.pruning.budget import BUDGETS
 from bpjax.pruning.methods import METHODS, make_method, method_options
 from bpjax.pruning.methods.dense import NO_PATTERN
 from bpjax.pruning.patterns import PATTERNS
@@ -48,9 +49,10 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 final_warmup=1.75,
                 **{name: method_options(name) for name in METHODS},  # read by the chosen one
             ),
-            # "penalty": value is λ, for movement with a threshold and l0; "density": value is the
-            # kept fraction of each score array, for movement with top_k and magnitude.
-            budget=dict(kind="penalty", value=20.0),
+            # What may be left: "density" (fraction of the linear parameters), "params" or "bytes"
+            # (of the whole model, saved), "speedup" (times faster at `shape`). Or how hard to push:
+            # "penalty" (value is λ), as in the paper.
+            budget=dict(kind="penalty", value=20.0, shape="8x128"),
             prune=dict(
                 score_learning_rate=1e-2,
                 **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
@@ -109,6 +111,7 @@ def _is_whole(low: int, value: Any) -> bool:
 
 
 _FRACTION = _number(0, 1)
+_BUDGET_VALUES = {"density": _FRACTION, "speedup": _number(1)}
 _CHECKS: dict[str, Check] = {
     "seed": _whole(0),
     "model.dtype": _one_of(("float32", "bfloat16", "bfloat16_products")),
@@ -130,7 +133,7 @@ _CHECKS: dict[str, Check] = {
     "pruning.threshold_final": _FRACTION,
     "pruning.initial_warmup": _number(0),
     "pruning.final_warmup": _number(0),
-    "budget.kind": _one_of(("penalty", "density")),
+    "budget.kind": _one_of(BUDGETS),
     "distillation.weight": _FRACTION,
     "distillation.temperature": _number(0, above=True),
     "prune.score_learning_rate": _number(0, above=True),
@@ -164,17 +167,20 @@ def validate(config: ConfigDict) -> None:
     name = config.pruning.method
     options = config.pruning[name].to_dict()
     try:
-        kind = make_method(name, NO_PATTERN, **options).budget
+        method = make_method(name, NO_PATTERN, **options)
     except ValueError as error:
         raise UserError(f"config.pruning.{name}.{error}; change it in the config") from error
-    if config.budget.kind != kind:
+    kind = config.budget.kind
+    kinds = BUDGETS[:1] * method.penalized + BUDGETS[1:] * (method.knob is not None)
+    if kind not in kinds:
         shown = ", ".join(f"{option}={value}" for option, value in options.items())
         raise UserError(
-            f"budget.kind {config.budget.kind!r}: {name}({shown}) takes {kind!r}; set "
-            f"budget.kind={kind}, or choose another pruning.method or other options"
+            f"budget.kind {kind!r}: {name}({shown}) takes {' or '.join(kinds)}; choose one of "
+            "them, or another pruning.method or other options"
         )
+    parse_shapes([config.budget.shape])
     parse_shapes(config.measure.shapes)
-    _require(config, "budget.value", *(_FRACTION if kind == "density" else _number(0)))
+    _require(config, "budget.value", *_BUDGET_VALUES.get(kind, _number(0)))
 
 
 def _require(config: ConfigDict, name: str, accepts: Callable[[Any], bool], words: str) -> None:

@@ -14,6 +14,7 @@ from bpjax.report.environment import describe_environment
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
 from bpjax.stages import finish, inputs, train
+from bpjax.stages.budget import read_budget
 from bpjax.training.scalars import read_scalars
 from bpjax.workdir import Workdir, load_arrays
 
@@ -36,10 +37,12 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     data = inputs.prepare(config)
     inputs.check(data)
 
+    planned = folder.stage("budget", lambda _: data.plan_budget())
+    budget = read_budget(planned)
     teacher = folder.stage("teacher", lambda stage: train.train_teacher(data, stage))
     source = config.teacher.source
     teacher_dir = find_folder(source) if source else workdir / "teacher" / "model"
-    prune = folder.stage("prune", lambda stage: train.prune(data, teacher_dir, stage))
+    prune = folder.stage("prune", lambda stage: train.prune(data, teacher_dir, budget, stage))
     shrunk = folder.stage("shrink", lambda stage: finish.shrink(data, workdir / "prune", stage))
     shrunken_dir = model_dir = workdir / "shrink" / "model"
     filled = {"seconds": 0.0}
@@ -60,6 +63,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
         "config": config.to_dict(),
         "environment": describe_environment(),
         "seconds": {
+            "budget": planned["seconds"],
             "teacher": teacher["seconds"],
             "prune": prune["seconds"],
             "shrink": shrunk["seconds"],

@@ -58,7 +58,11 @@ def refuse_run(refuse, tmp_path, small_model):
         (["pruning.method=movment"], ["'movment'", "one of movement, magnitude", "change it"]),
         (["pruning.threshold_final=1.5"], ["threshold_final is 1.5", "at least 0 and at most 1"]),
         (["seed=many"], ["seed=many", "expected --config.FIELD=VALUE"]),
-        (["budget.kind=penalty"], ["'penalty'", "takes 'density'", "set budget.kind=density"]),
+        (["budget.kind=penalty"], ["'penalty'", "takes density or params", "choose one"]),
+        (
+            ["budget.kind=params", "budget.value=10"],
+            ["budget.value is 10", "expected params of", "change it, in another --workdir"],
+        ),
         (["task.name=sst3"], ["'sst3'", "expected one of cola, sst2, mrpc"]),
         (["task.max_length=20"], ["max_length 20: expected at least", "raise it"]),
         # Found in the data or the model, but before anything is trained.

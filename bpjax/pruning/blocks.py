@@ -103,3 +103,8 @@ class BlockMask:
         """Which of the kernel's `features` outputs still have a weight that feeds them."""
         alive = jnp.any(jax.lax.stop_gradient(self.values) != 0, axis=0)
         return jnp.repeat(alive, self.block.cols)[:features]
+
+    def read_inputs(self, features: int) -> Bool[Array, " in"]:
+        """Which of the kernel's `features` inputs still have a weight that reads them."""
+        alive = jnp.any(jax.lax.stop_gradient(self.values) != 0, axis=1)
+        return jnp.repeat(alive, self.block.rows)[:features]

@@ -11,14 +11,20 @@ from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import check_vocabulary, load_pretrained, load_tokenizer
+from bpjax.pruning.budget import within_budget
 from bpjax.pruning.methods import make_method
-from bpjax.pruning.patterns import make_pattern
+from bpjax.pruning.methods.base import Method
+from bpjax.pruning.patterns import Pattern, make_pattern
 from bpjax.pruning.schedules import cubic
+from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import Features, Task, get_task
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.step import Pruning
+
+START_PENALTY = 20.0
+"""λ that a budget starts from; METHODS' recipes lie between 2.5 and 40."""
 
 
 class Run(NamedTuple):
@@ -67,24 +73,52 @@ class Run(NamedTuple):
             model, params, self.config.distillation.weight, self.config.distillation.temperature
         )
 
-    def pruning(self, model: BertConfig) -> Pruning:
+    def method(self, model: BertConfig) -> tuple[Method, Pattern]:
+        """The pruning method, laid over this model.
+
+        Raises:
+          ValueError: a value that the method or the pattern refuses.
+        """
+        options = self.config.pruning
+        pattern = make_pattern(options.pattern, bert.describe(model), options.block)
+        return make_method(options.method, pattern, **options[options.method]), pattern
+
+    def plan_budget(self) -> dict[str, Any]:
+        """Finds what the model may cost, unless the config gives the penalty instead.
+
+        Raises:
+          UserError: a budget that cannot be reached.
+        """
+        budget = self.config.budget
+        if budget.kind == "penalty":
+            return {"seconds": 0.0}
+        model, params = self.pretrained()
+        return plan_budget(budget, model, params, *self.method(model))
+
+    def pruning(self, model: BertConfig, budget: Budget | None = None) -> Pruning:
         """How the prune stage prunes this model.
+
+        Args:
+          model: before pruning.
+          budget: what may be left; None where the config gives the penalty instead.
 
         Raises:
           ValueError: a schedule without steps to move in, or a value that the method refuses.
         """
         options = self.config.pruning
-        pattern = make_pattern(options.pattern, bert.describe(model), options.block)
-        method = make_method(options.method, pattern, **options[options.method])
-        value = self.config.budget.value
+        steps = self.config.prune.epochs * self.steps_per_epoch()
+        method, pattern = self.method(model)
+        if budget:
+            method = within_budget(method, budget.fraction_of(model, pattern), steps)
+        penalty = START_PENALTY if budget else self.config.budget.value
         schedule = cubic(
-            steps=self.config.prune.epochs * self.steps_per_epoch(),
+            steps=steps,
             warmup_steps=self.config.prune.warmup_steps,
             initial_warmup=options.initial_warmup,
             final_warmup=options.final_warmup,
             threshold=(options.threshold_initial, options.threshold_final),
-            density=(1.0, value if method.budget == "density" else 1.0),
-            penalty=value if method.budget == "penalty" else 0.0,
+            density=(1.0, budget.fraction if budget else 1.0),
+            penalty=penalty if method.penalized else 0.0,
         )
         return Pruning(method, pattern, schedule)
 
@@ -105,7 +139,7 @@ def check(run: Run) -> None:
     """Finds what would stop a later stage, before hours are spent on an earlier one.
 
     Raises:
-      UserError: a vocabulary, head, length or schedule that does not fit.
+      UserError: a vocabulary, head, length, schedule or budget that does not fit.
     """
     config = run.config
     model, _ = run.pretrained()
@@ -131,6 +165,8 @@ def check(run: Run) -> None:
                 f"config.{name}.warmup_steps is {stage.warmup_steps}: expected fewer than the "
                 f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
             )
+    if config.budget.kind != "speedup":  # whose reach has to be measured
+        run.plan_budget()
     try:
         run.pruning(model)
     except ValueError as error:

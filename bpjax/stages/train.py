@@ -14,6 +14,7 @@ from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import Scores, spread
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
+from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
@@ -96,10 +97,10 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     return {"seconds": fitted.seconds}
 
 
-def prune(run: Run, teacher_dir: Path, folder: Path) -> dict[str, Any]:
+def prune(run: Run, teacher_dir: Path, budget: Budget | None, folder: Path) -> dict[str, Any]:
     """Fine-prunes the pretrained model; saves its weights, scores and final masks."""
     model, params = run.pretrained()
-    pruning = run.pruning(model)
+    pruning = run.pruning(model, budget)
     last = run.config.prune.epochs * run.steps_per_epoch()
     final_knobs = pruning.schedule(last)
 

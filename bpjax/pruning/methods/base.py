@@ -33,14 +33,17 @@ class Method(NamedTuple):
       penalty: `(state, params, knobs) -> scalar`, added to the loss; includes the weight λ_s.
       update: `(state, params, knobs, step) -> (state, params)`, called after the optimizer:
         reweighting, clamping, freezing, hard masking.
-      budget: the knob that says how much goes: "penalty" (λ) or "density".
+      penalized: whether the penalty λ decides how much goes.
+      knob: what cuts the masks more or less deeply at given scores, in [0, 1]: "threshold" (rising)
+        or "density" (falling); None where nothing does.
     """
 
     init: Callable[[Key[Array, ""], dict], MethodState]
     masks: Callable[[MethodState, dict, Knobs, Key[Array, ""] | None], Scores]
     penalty: Callable[[MethodState, dict, Knobs], Float[Array, ""]]
     update: Callable[[MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]]
-    budget: str = "penalty"
+    penalized: bool = True
+    knob: str | None = None
 
 
 def average_by_kind(

@@ -15,4 +15,5 @@ def dense() -> Method:
         masks=lambda state, params, knobs, rng: {},
         penalty=lambda state, params, knobs: jnp.zeros(()),
         update=keep_state,
+        penalized=False,
     )

@@ -32,4 +32,4 @@ def magnitude(pattern: Pattern) -> Method:
         del state, params, knobs
         return jnp.zeros(())
 
-    return Method(init, mask_values, penalty, keep_state, budget="density")
+    return Method(init, mask_values, penalty, keep_state, penalized=False, knob="density")

@@ -58,5 +58,5 @@ def movement(
         alive = jax.tree.map(jax.nn.sigmoid, state.learned)
         return knobs.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
 
-    budget = "density" if binarizer == "top_k" else "penalty"
-    return Method(init, mask_values, penalty, keep_state, budget)
+    knob = {"sigmoid_threshold": "threshold", "top_k": "density"}.get(binarizer)
+    return Method(init, mask_values, penalty, keep_state, binarizer != "top_k", knob)

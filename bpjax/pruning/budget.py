@@ -1,0 +1,127 @@
+"""Budgets by name: a method that is told what may be left, not how hard to push.
+
+Two things move. The *level* is the threshold (or, for methods that rank, the density) at which the
+masks are cut; it is found by bisection so that what surgery will leave costs what the schedule
+allows, whatever the scores are. The *gain* multiplies the penalty, so that the scores come to lie
+about the schedule's own threshold and the level has little to correct.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from bpjax.pruning.methods.base import Method, MethodState
+from bpjax.pruning.patterns import Scores
+from bpjax.pruning.schedules import Knobs
+
+BUDGETS = ("penalty", "density", "params", "bytes", "speedup")
+"""Kinds of budgets: how hard to push, or what may be left."""
+
+_REACH = 30.0  # levels are logits: σ(±30) is 0 and 1 to float32's precision
+_HALVINGS = 36
+_EVERY = 16  # steps between two cuts: a bisection evaluates the masks `_HALVINGS` times
+_LARGEST_GAIN = 100.0
+
+
+class BudgetState(NamedTuple):
+    """What the wrapper adds to a method's `fixed` state.
+
+    Attributes:
+      inner: the method's own.
+      level: logit of the threshold, or of 1 − density.
+      log_gain: of the factor on the penalty.
+    """
+
+    inner: PyTree
+    level: Float[Array, ""]
+    log_gain: Float[Array, ""]
+
+
+def reachable(
+    method: Method, fraction: Callable[[Scores], Float[Array, ""]], params: dict
+) -> float:
+    """The least cost that the method's masks can be cut to, over the whole model's."""
+    state = method.init(jax.random.key(0), params)
+    knobs = _at_level(method, Knobs(*jnp.zeros(3)), jnp.float32(_REACH))
+    return float(fraction(method.masks(state, params, knobs, None)))
+
+
+def _at_level(method: Method, knobs: Knobs, level: Float[Array, ""]) -> Knobs:
+    if method.knob == "threshold":
+        return knobs._replace(threshold=jax.nn.sigmoid(level))
+    return knobs._replace(density=jax.nn.sigmoid(-level))
+
+
+def within_budget(
+    method: Method, fraction: Callable[[Scores], Float[Array, ""]], steps: int
+) -> Method:
+    """The method, with its masks cut so that they cost `knobs.density` of the whole model.
+
+    Args:
+      method: one whose masks can be cut by a knob (`Method.knob`).
+      fraction: cost of what surgery leaves of these mask values, over the whole model's; never
+        rises as more values become 0. Called under jit.
+      steps: T; over a quarter of them, masks that cost e times too much at the schedule's own
+        threshold raise the penalty by a factor of e.
+
+    Raises:
+      ValueError: no knob cuts the method's masks.
+    """
+    if method.knob is None:
+        raise ValueError("no knob cuts this method's masks: give it a penalty instead")
+
+    def inner(state: MethodState) -> MethodState:
+        return MethodState(state.learned, state.fixed.inner)
+
+    def cost(state, params, knobs):
+        return fraction(method.masks(inner(state), params, knobs, None))
+
+    def solve(state, params, knobs):
+        """The lowest level at which the masks are within the budget: at most `knobs.density`."""
+
+        def halve(_, ends):
+            low, high = ends
+            middle = (low + high) / 2
+            within = cost(state, params, _at_level(method, knobs, middle)) <= knobs.density + 1e-6
+            return jnp.where(within, low, middle), jnp.where(within, middle, high)
+
+        ends = jnp.float32(-_REACH), jnp.float32(_REACH)
+        return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
+
+    def init(rng, params):
+        state = method.init(rng, params)
+        start = BudgetState(state.fixed, jnp.float32(-_REACH), jnp.float32(0.0))
+        return MethodState(state.learned, start)
+
+    def masks(state, params, knobs, rng):
+        level = solve(state, params, knobs) if rng is None else state.fixed.level
+        return method.masks(inner(state), params, _at_level(method, knobs, level), rng)
+
+    def penalty(state, params, knobs):
+        gain = jnp.exp(state.fixed.log_gain)
+        return method.penalty(inner(state), params, knobs._replace(penalty=knobs.penalty * gain))
+
+    def cut(state, params, knobs):
+        level = solve(state, params, knobs)
+        off = jnp.log(jnp.maximum(cost(state, params, knobs), 1e-6) / knobs.density)
+        change = jnp.clip(off, -1, 1) * (4 * _EVERY / steps)
+        limit = jnp.log(_LARGEST_GAIN)
+        gain = jnp.clip(state.fixed.log_gain + change, -limit, limit)
+        return state.fixed._replace(level=level, log_gain=gain)
+
+    def update(
+        state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""]
+    ) -> tuple[MethodState, dict]:
+        moved, params = method.update(inner(state), params, knobs, step)
+        state = MethodState(moved.learned, state.fixed._replace(inner=moved.fixed))
+        fixed = jax.lax.cond(
+            step % _EVERY == 0,
+            lambda: cut(state, params, knobs),
+            lambda: state.fixed,
+        )
+        return MethodState(state.learned, fixed), params
+
+    return method._replace(init=init, masks=masks, penalty=penalty, update=update)

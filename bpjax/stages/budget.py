@@ -1,0 +1,90 @@
+"""The budget stage: what the model may cost, in what unit, before anything is trained."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from bpjax.deploy.cost_table import measure_cost
+from bpjax.deploy.latency import parse_shapes
+from bpjax.errors import UserError
+from bpjax.models import bert
+from bpjax.models.config import BertConfig
+from bpjax.pruning.budget import reachable
+from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.methods.base import Method
+from bpjax.pruning.patterns import Pattern, Scores
+from bpjax.pruning.survivors import survivors
+from bpjax.training.evaluation import forward
+
+BYTES = 4  # of a parameter: models are saved in float32
+
+
+class Budget(NamedTuple):
+    """What may be left of a model.
+
+    Attributes:
+      cost: of a model by its sizes.
+      fraction: of the whole model's cost that may be left.
+    """
+
+    cost: Cost
+    fraction: float
+
+    def fraction_of(self, model: BertConfig, pattern: Pattern) -> Callable[[Scores], jax.Array]:
+        """From mask values to the fraction of the whole model's cost that surgery will leave."""
+        structure = bert.describe(model)
+        return lambda values: self.cost.fraction(survivors(structure, pattern, values))
+
+
+def plan_budget(
+    options: Any, model: BertConfig, params: dict, method: Method, pattern: Pattern
+) -> dict[str, Any]:
+    """Finds what the model may cost; for a speedup, by timing layers on this device.
+
+    Args:
+      options: `config.budget`, of another kind than "penalty".
+      model: before pruning.
+      params: of that model.
+      method: that will prune it.
+      pattern: that it will prune by.
+
+    Returns:
+      `seconds`, and what `read_budget` reads.
+
+    Raises:
+      UserError: the masks cannot be cut so far, or the model is smaller already.
+    """
+    started = time.perf_counter()
+    structure, kind, value = bert.describe(model), options.kind, options.value
+    count = sum(x.size for x in jax.tree.leaves(params))
+    if kind == "density":
+        cost, fraction = linear_cost(structure), value
+    elif kind == "speedup":
+        (shape,) = parse_shapes([options.shape])
+        cost, fraction = measure_cost(model, forward, *shape), 1 / value
+    else:
+        unit = BYTES if kind == "bytes" else 1
+        cost, fraction = parameter_cost(structure, count), value / unit / count
+    least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern), params)
+    if not least <= fraction <= 1:
+        scale = {"density": 1, "speedup": 1, "params": count, "bytes": BYTES * count}[kind]
+        ends = (1, 1 / least) if kind == "speedup" else (least * scale, scale)
+        raise UserError(
+            f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
+            f"what {pattern.name} masks of this model can reach; change it, in another --workdir"
+        )
+    return {"seconds": time.perf_counter() - started, "cost": cost, "fraction": fraction}
+
+
+def read_budget(notes: Mapping[str, Any]) -> Budget | None:
+    """The budget that `plan_budget` noted, from JSON; None where it noted none."""
+    if "cost" not in notes:
+        return None
+    attention, ffn, rest = notes["cost"]
+
+    def tables(rows: list[list[list[float]]]) -> tuple[Table, ...]:
+        return tuple(Table(tuple(sizes), tuple(costs)) for sizes, costs in rows)
+
+    return Budget(Cost(tables(attention), tables(ffn), rest), notes["fraction"])

@@ -1,0 +1,106 @@
+"""Budgets: what surgery leaves costs what was asked for, at every step, whatever the scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_methods import knobs
+from tiny import PATTERNS, TINY, make_params, pattern_of
+
+from bpjax.models import bert
+from bpjax.models.config import BertConfig
+from bpjax.pruning.budget import reachable, within_budget
+from bpjax.pruning.costs import linear_cost
+from bpjax.pruning.methods import make_method
+from bpjax.pruning.survivors import survivors
+
+# Large enough that a head is a small part of it.
+CONFIG = BertConfig(
+    vocab_size=20, hidden_size=16, head_dim=2, heads=(8, 8), intermediate=(64, 64), max_positions=8
+)
+PARAMS = make_params(CONFIG)
+STEPS = 1000
+
+
+def fraction_for(pattern, config=CONFIG):
+    structure = bert.describe(config)
+    return lambda values: linear_cost(structure).fraction(survivors(structure, pattern, values))
+
+
+def start(name, pattern, **options):
+    """The method within a budget, and a state with scores drawn at random."""
+    method = within_budget(make_method(name, pattern, **options), fraction_for(pattern), STEPS)
+    state = method.init(jax.random.key(0), PARAMS)
+    generator = np.random.default_rng(0)
+    learned = jax.tree.map(lambda x: jnp.float32(generator.normal(size=x.shape)), state.learned)
+    return method, state._replace(learned=learned)
+
+
+CASES = [("movement", {}, *pattern) for pattern in PATTERNS] + [
+    ("movement", {"binarizer": "top_k"}, "hybrid", (5, 3)),
+    ("magnitude", {}, "hybrid", (5, 3)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "pattern", "block"), CASES)
+def test_what_is_left_costs_what_is_asked_for(name, options, pattern, block):
+    pattern = pattern_of(pattern, block, CONFIG)
+    method, state = start(name, pattern, **options)
+    masks = jax.jit(lambda density: method.masks(state, PARAMS, knobs(density=density), None))
+    for wanted in (0.5, 0.15):
+        found = float(fraction_for(pattern)(masks(wanted)))
+        # One head is 2%; blocks of 5 columns take two or three at once, and so does ranking each
+        # array by itself.
+        assert wanted - 0.06 <= found <= wanted + 1e-5
+
+
+def test_a_smaller_budget_keeps_a_part_of_what_a_larger_one_keeps():
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    method, state = start("movement", pattern)
+    kept = [method.masks(state, PARAMS, knobs(density=d), None) for d in (0.5, 0.3, 0.1)]
+    for larger, smaller in zip(kept, kept[1:], strict=False):
+        assert all((smaller[name] <= larger[name]).all() for name in larger)
+
+
+def test_masks_in_training_are_cut_where_the_last_update_found():
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    method, state = start("movement", pattern)
+    rng = jax.random.key(1)
+    fraction = fraction_for(pattern)
+    assert fraction(method.masks(state, PARAMS, knobs(density=0.3), rng)) == 1  # nothing cut yet
+    update = jax.jit(method.update)
+    state, _ = update(state, PARAMS, knobs(density=0.3), jnp.int32(5))
+    assert fraction(method.masks(state, PARAMS, knobs(density=0.3), rng)) == 1  # not at every step
+    state, _ = update(state, PARAMS, knobs(density=0.3), jnp.int32(16))
+    assert fraction(method.masks(state, PARAMS, knobs(density=0.3), rng)) == pytest.approx(
+        0.3, abs=0.01
+    )
+    assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize(("shift", "sign"), [(5.0, 1), (-5.0, -1)])
+def test_the_penalty_grows_while_the_scores_are_too_high(shift, sign):
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    method, state = start("movement", pattern)
+    state = state._replace(learned=jax.tree.map(lambda x: x + shift, state.learned))
+    before = method.penalty(state, PARAMS, knobs(density=0.3))
+    # A quarter of the steps, 16 apart.
+    for step in range(0, STEPS // 4, 16):
+        state, _ = method.update(state, PARAMS, knobs(density=0.3), jnp.int32(step))
+    ratio = float(method.penalty(state, PARAMS, knobs(density=0.3)) / before)
+    off = np.log(1 / 0.3) if sign > 0 else -1  # at most one
+    expected = np.exp(np.clip(off, -1, 1))
+    assert ratio == pytest.approx(expected, rel=0.05)
+
+
+def test_the_least_that_masks_can_leave():
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    assert reachable(make_method("movement", pattern), fraction_for(pattern), PARAMS) == 0
+    held = make_method("movement", pattern, floor=0.5)
+    assert 0.4 < reachable(held, fraction_for(pattern), PARAMS) < 1
+
+
+def test_a_method_that_nothing_cuts_is_refused():
+    pattern = pattern_of("hybrid", (4, 2), TINY)
+    with pytest.raises(ValueError, match="no knob cuts"):
+        within_budget(make_method("l0", pattern), fraction_for(pattern, TINY), STEPS)
