@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in (_run, _evaluate):
+    if rest and options.command not in (_run, _sweep, _evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     configure_runtime()
     try:
@@ -64,6 +64,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", required=True, help="a file with get_config()")
     run.add_argument("--workdir", required=True, type=Path, help="folder of the run")
 
+    sweep = command(
+        _sweep,
+        "sweep",
+        "Run all runs of a sweep, or one of them for a job array. Finished runs are skipped, and "
+        "one that fails does not stop the others.",
+        "bpjax sweep experiments/sst2.py --workdir=runs/sst2 --index=0",
+    )
+    sweep.add_argument("sweep", help="a file with get_sweep(workdir)")
+    sweep.add_argument("--workdir", required=True, type=Path, help="folder of the runs' folders")
+    sweep.add_argument("--index", type=int, help="run this one alone, counted from 0")
+
+    report = command(
+        _report,
+        "report",
+        "Compare finished runs: one table, mean ± standard deviation over seeds, and one plot.",
+        "bpjax report runs/sst2 --plot=pareto.png",
+    )
+    report.add_argument("folders", nargs="+", type=Path, help="runs, or folders above runs")
+    report.add_argument("--plot", type=Path, help="draw metric against density and speed here")
+    report.add_argument("--shape", help="whose speedup is drawn (default: the reports' last)")
+
     evaluate = command(
         _evaluate,
         "evaluate",
@@ -101,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "bpjax data prepare sst2 --source=glue/SST-2 --data_dir=data",
     )
     data.add_argument("action", choices=["prepare"])
-    data.add_argument("task", help="sst2 or squad")
+    data.add_argument("task", help="squad, sst2 or another GLUE task")
     data.add_argument("--source", required=True, type=Path, help="folder of the official files")
     data.add_argument("--data_dir", required=True, type=Path, help="TFDS folder to write to")
     return parser
@@ -134,6 +155,30 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     report = run(config, options.workdir, command)
     print(format_report(report))
     print(f"\nreport, plots and models: {options.workdir}")
+
+
+def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
+    from bpjax.report.compare import format_groups, gather
+    from bpjax.report.table import format_report
+    from bpjax.report.write import read_report
+    from bpjax.sweep import run_all, run_one
+
+    if options.index is not None:
+        folder = run_one(options.sweep, options.workdir, overrides, options.index)
+        print(format_report(read_report(folder)))
+        return
+    print(format_groups(gather(run_all(options.sweep, options.workdir, overrides))))
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from bpjax.report.compare import format_groups, gather
+    from bpjax.report.pareto import plot_pareto
+
+    groups = gather(options.folders)
+    print(format_groups(groups))
+    if options.plot:
+        shapes = list(groups[0].reports[0]["speedup"])
+        plot_pareto(groups, options.shape or shapes[-1], options.plot)
 
 
 def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -206,19 +207,54 @@ def read_config(path: str, overrides: list[str]) -> ConfigDict:
       UserError: no such file, an error in it, an unknown field, a value of another type or out of
         range.
     """
+    return _finish(f"config {path}: get_config()", _call(path, "get_config"), overrides)
+
+
+def read_sweep(path: str, workdir: Path, overrides: list[str]) -> dict[str, ConfigDict]:
+    """Reads a sweep: the configs of many runs by name.
+
+    Args:
+      path: a Python file with `get_sweep(workdir)`, which gives (name, config) pairs. A run may
+        read what one before it writes under `workdir`/NAME, such as its teacher.
+      workdir: folder of the runs.
+      overrides: as for `read_config`, of every config.
+
+    Raises:
+      UserError: as `read_config`; no runs, two of one name, or a name that is not a folder's.
+    """
+    found: dict[str, ConfigDict] = {}
+    for pair in _call(path, "get_sweep", workdir.absolute()) or ():
+        name, config = pair if isinstance(pair, tuple) and len(pair) == 2 else (pair, None)
+        if not re.fullmatch(r"[\w.=+-]*\w[\w.=+-]*", str(name)):
+            raise UserError(
+                f"sweep {path}: run {str(name)[:80]!r}: expected a pair of a name of letters, "
+                "digits and ._=+- and a config; rename it"
+            )
+        if name in found:
+            raise UserError(f"sweep {path}: two runs are named {name!r}; rename one of them")
+        found[name] = _finish(f"sweep {path}: run {name!r}", config, overrides)
+    if not found:
+        raise UserError(f"sweep {path}: get_sweep() gives no runs; return (name, config) pairs")
+    return found
+
+
+def _call(path: str, function: str, *arguments: Any) -> Any:
     if not Path(path).is_file():
-        raise UserError(f"config {path}: no such file; name a file under configs/")
+        raise UserError(f"config {path}: no such file; name a file under configs/ or experiments/")
     try:
-        config = runpy.run_path(path)["get_config"]()
+        return runpy.run_path(path)[function](*arguments)
     except Exception as error:  # whatever a user's own code may raise
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(
-            f"config {path}: {text}; expected get_config() that changes fields of "
+            f"config {path}: {text}; expected {function}() that changes fields of "
             "bpjax.config.default_config(); correct the file"
         ) from error
+
+
+def _finish(where: str, config: Any, overrides: list[str]) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(
-            f"config {path}: get_config() gives {type(config).__name__}, expected a ConfigDict; "
+            f"{where} gives {type(config).__name__}, expected a ConfigDict; "
             "return the changed bpjax.config.default_config()"
         )
     _override("config", config, overrides)

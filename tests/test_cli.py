@@ -12,7 +12,7 @@ from bpjax import cli
 from bpjax.models.pretrained import load_pretrained
 from bpjax.tasks import get_task
 
-COMMANDS = ("run", "evaluate", "inspect", "benchmark", "data")
+COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "data")
 DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
     heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate)

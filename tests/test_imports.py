@@ -25,6 +25,7 @@ ALLOWED = {
     "workdir": {"errors"},
     "stages": {"pruning", "models", "tasks", "training", "deploy", "workdir", "errors"},
     "pipeline": {"any"},
+    "sweep": {"any"},
     "cli": {"any"},
     "__main__": {"cli"},
     "__init__": set(),

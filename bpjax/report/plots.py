@@ -150,7 +150,7 @@ def plot_curves(
     )[:, 0]
     figure.align_ylabels()
     for axes, (key, draw) in zip(panels, keys.items(), strict=True):
-        _style(axes, f"{metric} [%]" if key == metric else key)
+        style(axes, f"{metric} [%]" if key == metric else key)
         _draw_stages(axes, stages, named=axes is panels[0])
         # One line a stage: nothing happened between the end of one and the start of the next.
         for stage in stages:
@@ -224,7 +224,8 @@ def _smooth(values: Curve) -> Curve:
     return np.convolve(values, window, mode="same") / covered
 
 
-def _style(axes: Axes, label: str) -> None:
+def style(axes: Axes, label: str) -> None:
+    """The look that all graphs share, and the label of the vertical axis."""
     axes.set_ylabel(label, fontsize=9, color=INK)
     axes.grid(axis="y", color=GRID, lw=0.6)
     axes.tick_params(labelsize=8, colors=MUTED, length=3)

@@ -1,0 +1,110 @@
+"""Many runs side by side: those that differ by their seed alone are one row."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bpjax.errors import UserError
+from bpjax.report.table import align
+from bpjax.report.write import FILE, read_report
+
+# Fields of a config that say where things are, or how they were computed, and not what.
+_PLACES = ("seed", "teacher.source", "distillation.cache", "task.data_dir", "log_every")
+
+
+class Group(NamedTuple):
+    """Runs of one config with different seeds.
+
+    Attributes:
+      label: what tells the group from the others compared, by field of the config.
+      reports: one a run.
+    """
+
+    label: dict[str, Any]
+    reports: list[dict[str, Any]]
+
+
+def gather(folders: Sequence[Path]) -> list[Group]:
+    """Finds the reports in and under some folders and groups them.
+
+    Raises:
+      UserError: a folder without a report, or reports of several tasks.
+    """
+    reports = []
+    for folder in folders:
+        found = sorted(path.parent for path in folder.rglob(FILE))
+        if not found:
+            raise UserError(
+                f"{folder}: expected a finished run's folder, or one above some; no {FILE} there"
+            )
+        reports += [read_report(path) for path in found]
+    tasks = sorted({report["task"] for report in reports})
+    if len(tasks) > 1:
+        raise UserError(f"reports of {' and '.join(tasks)}: expected one task; compare them apart")
+    configs = [_flatten(report["config"]) for report in reports]
+    names = sorted({name for config in configs for name in config} - set(_PLACES))
+    groups: dict[str, Group] = {}
+    for report, config in zip(reports, configs, strict=True):
+        shown = {name: config.get(name) for name in names}
+        groups.setdefault(repr(shown), Group(shown, [])).reports.append(report)
+    differing = [
+        name for name in names if len({repr(group.label[name]) for group in groups.values()}) > 1
+    ]
+    return [
+        Group({name: group.label[name] for name in differing}, group.reports)
+        for group in groups.values()
+    ]
+
+
+def format_groups(groups: Sequence[Group]) -> str:
+    """A row a group: what differs, metrics of dense and pruned, density and speed.
+
+    Numbers are mean ± standard deviation over the seeds.
+    """
+    first = groups[0].reports[0]
+    names = list(groups[0].label)
+    metrics, shapes = list(first["dense"]["metrics"]), list(first["speedup"])
+    titles = (*(_short(name, names) for name in names), "seeds", f"dense {metrics[0]}", *metrics)
+    rows: list[tuple[str, ...]] = [(*titles, "density [%]", *(f"{shape} [×]" for shape in shapes))]
+    for group in groups:
+        columns = [
+            [report["dense"]["metrics"][metrics[0]] for report in group.reports],
+            *([report["pruned"]["metrics"][m] for report in group.reports] for m in metrics),
+            [100 * report["density"] for report in group.reports],
+            *([report["speedup"].get(s) for report in group.reports] for s in shapes),
+        ]
+        label = [_value(group.label[name]) for name in names]
+        seeds = ", ".join(str(report["seed"]) for report in group.reports)
+        rows.append((*label, seeds, *map(spread, columns)))
+    return align(rows, left=range(len(names) + 1))
+
+
+def spread(values: Sequence[float | int | None]) -> str:
+    """Mean ± standard deviation of a sample, or the one value; a dash where any is missing."""
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values) or not numbers:
+        return "–"
+    mean = f"{statistics.mean(numbers):.2f}"
+    return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.2f}"
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """The last part of a field's name, or all of it where another ends alike."""
+    last = name.rpartition(".")[2]
+    alike = [other for other in names if other.rpartition(".")[2] == last]
+    return last if len(alike) == 1 else name
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "×".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""Many runs from one file: all of them in turn, or one of them for a job array."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bpjax.config import read_sweep
+from bpjax.errors import UserError
+from bpjax.pipeline import run
+from bpjax.report.write import FILE
+
+
+def run_one(path: str, workdir: Path, overrides: list[str], index: int) -> Path:
+    """Runs, or finishes, the i-th run of a sweep in its folder under `workdir`.
+
+    Returns:
+      That folder.
+
+    Raises:
+      UserError: no such run, or what `pipeline.run` refuses.
+    """
+    configs = read_sweep(path, workdir, overrides)
+    if not 0 <= index < len(configs):
+        raise UserError(
+            f"--index={index}: expected 0 to {len(configs) - 1}, the {len(configs)} runs of {path}"
+        )
+    name, config = list(configs.items())[index]
+    folder = workdir / name
+    if not _is_finished(folder, config.to_dict()):
+        run(config, folder, " ".join(["bpjax", *_arguments(path, workdir, overrides, index)]))
+    return folder
+
+
+def run_all(path: str, workdir: Path, overrides: list[str]) -> list[Path]:
+    """Runs all runs of a sweep that are not finished, each in a process of its own.
+
+    One that fails, whatever it dies of, does not stop the others; the same call tries it again.
+
+    Returns:
+      The folders of the runs, all finished.
+
+    Raises:
+      UserError: some failed; the message names them.
+    """
+    configs = read_sweep(path, workdir, overrides)
+    failed = []
+    for index, (name, config) in enumerate(configs.items()):
+        if _is_finished(workdir / name, config.to_dict()):
+            continue
+        print(f"\n{name} ({index + 1} of {len(configs)})", flush=True)
+        arguments = _arguments(path, workdir, overrides, index)
+        if subprocess.run([sys.executable, "-m", "bpjax", *arguments], check=False).returncode:
+            failed.append(name)
+    if failed:
+        raise UserError(
+            f"sweep {path}: {len(failed)} of {len(configs)} runs failed ({', '.join(failed)}); "
+            "their messages stand above; the same command tries them again"
+        )
+    return [workdir / name for name in configs]
+
+
+def _arguments(path: str, workdir: Path, overrides: list[str], index: int) -> list[str]:
+    return ["sweep", path, f"--workdir={workdir}", f"--index={index}", *overrides]
+
+
+def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
+    report = folder / FILE
+    if not report.exists():
+        return False
+    return json.loads(report.read_text())["config"] == json.loads(json.dumps(config))

@@ -1,0 +1,66 @@
+"""Many reports side by side: grouped by all but the seed, refused across tasks."""
+
+import json
+
+import pytest
+from test_report import make_report
+
+from bpjax.errors import UserError
+from bpjax.report.compare import format_groups, gather, spread
+from bpjax.report.pareto import plot_pareto
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two seeds at one budget, one at another, under one folder."""
+    for name, seed, value, metric in (
+        ("a", 1, 20.0, 80.0),
+        ("b", 2, 20.0, 82.0),
+        ("c", 1, 5.0, 85.0),
+    ):
+        report = make_report()
+        report["seed"] = seed
+        report["config"] = {
+            "seed": seed,
+            "budget": {"kind": "penalty", "value": value},
+            "pruning": {"block": [32, 32]},
+            "teacher": {"source": f"/{name}"},
+        }
+        key = next(iter(report["pruned"]["metrics"]))
+        report["pruned"]["metrics"][key] = metric
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    return tmp_path
+
+
+def test_runs_that_differ_by_their_seed_are_one_row(runs):
+    groups = gather([runs])
+    assert [(group.label, len(group.reports)) for group in groups] == [
+        ({"budget.value": 20.0}, 2),
+        ({"budget.value": 5.0}, 1),
+    ]
+    title, _, first, second = format_groups(groups).splitlines()
+    assert title.split()[:2] == ["value", "seeds"]
+    assert first.startswith("20 ") and "81.00 ± 1.41" in first
+    assert second.startswith("5 ") and "85.00" in second
+
+
+def test_spread_is_of_a_sample():
+    assert spread([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
+    assert spread([2.5]) == "2.50"
+    assert spread([1.0, None]) == spread([]) == "–"
+
+
+def test_the_plot_is_a_picture(runs):
+    groups = gather([runs / "a", runs / "b", runs / "c"])
+    plot_pareto(groups, next(iter(groups[0].reports[0]["speedup"])), runs / "p.png")
+    assert (runs / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_refuses_what_cannot_be_compared(runs, tmp_path):
+    with pytest.raises(UserError, match="nothing: expected a finished run's folder"):
+        gather([tmp_path / "nothing"])
+    other = json.loads((runs / "a" / "report.json").read_text())
+    (runs / "a" / "report.json").write_text(json.dumps(other | {"task": "other"}))
+    with pytest.raises(UserError, match="reports of .* and .*: expected one task"):
+        gather([runs])

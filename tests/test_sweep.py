@@ -1,0 +1,105 @@
+"""Sweeps: every run of a file, one by its place, and none stopped by another's failure."""
+
+import os
+import subprocess
+import sys
+
+import corridor
+import pytest
+
+from bpjax.config import read_sweep
+from bpjax.errors import UserError
+
+SWEEP = """
+import runpy
+
+def get_sweep(workdir):
+    runs = []
+    for name, source in (("broken", "no/such/model"), ("good", {source!r}), ("again", {source!r})):
+        config = runpy.run_path({config!r})["get_config"]()
+        config.model.source = source
+        if name == "again":
+            config.seed = 18
+            config.teacher.source = str(workdir / "good" / "teacher" / "model")
+        runs.append((name, config))
+    return runs
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path, small_model):
+    config = corridor.write_config(tmp_path / "config.py", small_model)
+    path = tmp_path / "sweep.py"
+    path.write_text(SWEEP.format(source=str(small_model), config=str(config)))
+    return path
+
+
+def call(cache, *arguments):
+    settings = {name.upper(): str(value) for name, value in corridor.COMPILATION.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "bpjax", *map(str, arguments)],
+        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_one_failing_run_does_not_stop_the_rest(sweep, compilation_cache, tmp_path):
+    workdir = tmp_path / "runs"
+    ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}")
+    assert ended.returncode == 2
+    first, last = ended.stderr.strip().splitlines()
+    assert first.startswith("bpjax: model 'no/such/model'")
+    assert "1 of 3 runs failed (broken)" in last
+    assert not corridor.files_under(workdir / "broken")
+
+    # One by its place; a finished run is not run again.
+    before = corridor.files_under(workdir)
+    ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}", "--index=1")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "f1 [%]" in ended.stdout
+    assert corridor.files_under(workdir) == before
+
+    plot = tmp_path / "pareto.png"
+    ended = call(compilation_cache, "report", workdir, f"--plot={plot}")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = ended.stdout.strip().splitlines()
+    assert len(rows) == 3 and rows[2].startswith("18, 17  ") and "±" in rows[2]
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_overrides_are_of_every_run(sweep, tmp_path):
+    configs = read_sweep(str(sweep), tmp_path / "runs", ["--config.seed=5"])
+    assert {config.seed for config in configs.values()} == {5}
+    assert configs["again"].teacher.source == str(tmp_path / "runs/good/teacher/model")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("[('a', c), ('a', c)]", "two runs are named 'a'; rename one"),
+        ("[('a/b', c)]", "run 'a/b': expected a pair of a name"),
+        ("[('..', c)]", "run '..': expected a pair of a name"),
+        ("[c]", "expected a pair of a name"),
+        ("[('a', 3)]", "run 'a' gives int, expected a ConfigDict"),
+        ("[]", "gives no runs"),
+        ("None", "gives no runs"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_refuses(tmp_path, pairs, message):
+    path = tmp_path / "sweep.py"
+    path.write_text(
+        "from bpjax.config import default_config\n\ndef get_sweep(workdir):\n"
+        f"    c = default_config()\n    return {pairs}\n"
+    )
+    with pytest.raises(UserError, match=message) as caught:
+        read_sweep(str(path), tmp_path, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_beyond_the_runs(sweep, tmp_path, compilation_cache):
+    ended = call(compilation_cache, "sweep", sweep, f"--workdir={tmp_path / 'r'}", "--index=3")
+    assert ended.returncode == 2
+    assert "--index=3: expected 0 to 2, the 3 runs" in ended.stderr
