@@ -81,6 +81,18 @@ def test_prepared_data_is_read_by_its_public_name(tmp_path):
     assert names == {"official", "glue", "squad"}
 
 
+def squad_v2_files(folder):
+    document = squad([], identity="none")
+    document["data"] += squad(ROME)["data"]
+    for number, article in enumerate(document["data"]):
+        (entry,) = article["paragraphs"][0]["qas"]
+        entry |= {"is_impossible": not number, "plausible_answers": [] if number else ROME}
+    folder.mkdir()
+    for name in ("train", "dev"):
+        (folder / f"{name}-v2.0.json").write_text(json.dumps(document))
+    return folder
+
+
 def squad_files(folder):
     document = squad(ROME)
     for i in range(30):
@@ -88,21 +100,25 @@ def squad_files(folder):
     return write_squad(folder, document)
 
 
+SQUAD = {"squad": ("v1.1", squad_files), "squad_v2": ("v2.0", squad_v2_files)}
+
+
 # MRPC's public builder starts from other files than GLUE's, so its rows come in another order.
-@pytest.mark.parametrize("task", ["squad", *(name for name in FILES if name != "mrpc")])
+@pytest.mark.parametrize("task", ["squad", "squad_v2", *(name for name in FILES if name != "mrpc")])
 def test_public_builders_give_the_same_rows_in_the_same_order(tmp_path, monkeypatch, task):
     """The download is replaced by the files; all else is TFDS's own code for the public name."""
     tfds = import_tfds()
-    if task == "squad":
-        files = squad_files(tmp_path / "official")
-        fetched = {"train": files / "train-v1.1.json", "dev": files / "dev-v1.1.json"}
+    if task in SQUAD:
+        version, write = SQUAD[task]
+        files = write(tmp_path / "official")
+        fetched = {name: files / f"{name}-{version}.json" for name in ("train", "dev")}
     else:
         files = write_glue(task, tmp_path / "zip" / FOLDERS[task], rows=40)
         fetched = str(tmp_path / "zip")
     monkeypatch.setattr(
         tfds.download.DownloadManager, "download_and_extract", lambda manager, urls: fetched
     )
-    dataset = "squad/v1.1" if task == "squad" else f"glue/{task}"
+    dataset = f"squad/{version}" if task in SQUAD else f"glue/{task}"
     public = Source(dataset, task, str(tmp_path / "public"), download=True)
     public.read("train")
     prepare(task, files, tmp_path / "prepared")
@@ -257,6 +273,23 @@ def test_malformed_squad(tmp_path, document, message):
     assert "\n" not in str(caught.value)
     assert "train-v1.1.json" in str(caught.value)
     assert not (tmp_path / "tfds").exists()
+
+
+@pytest.mark.parametrize(
+    ("answers", "impossible", "message"),
+    [
+        ([], False, "is_impossible is False with 0 answers, expected answers where"),
+        (ROME, True, "is_impossible is True with 1 answers"),
+        (ROME, "no", "is_impossible is 'no', expected bool"),
+    ],
+)
+def test_malformed_squad_v2(tmp_path, answers, impossible, message):
+    document = squad(answers)
+    document["data"][0]["paragraphs"][0]["qas"][0]["is_impossible"] = impossible
+    (tmp_path / "train-v2.0.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=message) as caught:
+        official.read_squad_v2(tmp_path / "train-v2.0.json")
+    assert "\n" not in str(caught.value)
 
 
 def test_squad_that_is_not_json(tmp_path):

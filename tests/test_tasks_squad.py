@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import transformers
 
-from bpjax.tasks import get_task, spans
+from bpjax.tasks import get_task, official, spans
 from bpjax.tasks.prepare import prepare
-from bpjax.tasks.spans import Example, Window
+from bpjax.tasks.spans import Answer, Example, Window
 from bpjax.tasks.squad import SpanTask, Squad
 
 
@@ -132,28 +132,28 @@ def test_decoding_considers_only_spans_of_the_passage():
     scores[7, 0], scores[5, 1] = 9, 9  # e ends before h starts
     scores[8, 1] = 3
     # (7, 8) scores 12; (4, 5), with a start of 0, scores 9; (7, 5) would score 18.
-    assert spans.decode([window], [scores], 20, 30) == {"q": "ef"}
+    assert spans.decode([window], [scores], 20, 30)["q"].text == "ef"
 
 
 def test_decoding_limits_the_length():
     window = make_window()
     scores = np.zeros((14, 2))
     scores[3, 0], scores[10, 1], scores[4, 1] = 9, 9, 1
-    assert spans.decode([window], [scores], 20, 8) == {"q": "abcdefgh"}
-    assert spans.decode([window], [scores], 20, 7) == {"q": "ab"}
+    assert spans.decode([window], [scores], 20, 8)["q"].text == "abcdefgh"
+    assert spans.decode([window], [scores], 20, 7)["q"].text == "ab"
 
 
 def test_decoding_takes_the_best_window():
     one, other = make_window(), make_window(tokens=5)
     low, high = np.zeros((14, 2)), np.zeros((9, 2))
     low[3], high[5] = 4, 5
-    assert spans.decode([one, other], [low, high], 20, 30) == {"q": "c"}
-    assert spans.decode([other, one], [high, low], 20, 30) == {"q": "c"}
+    assert spans.decode([one, other], [low, high], 20, 30)["q"].text == "c"
+    assert spans.decode([other, one], [high, low], 20, 30)["q"].text == "c"
     # n_best 1: the best start lies after the best end, and nothing is left.
     high[:] = 0
     high[6, 0] = high[4, 1] = 9
-    assert spans.decode([other], [high], 1, 30) == {"q": ""}
-    assert spans.decode([other], [high], 2, 30)["q"] != ""
+    assert spans.decode([other], [high], 1, 30)["q"].text == ""
+    assert spans.decode([other], [high], 2, 30)["q"].text
     with pytest.raises(ValueError, match="7 rows of logits for a window of 8 tokens"):
         spans.decode([other], [high[:7]], 20, 30)
 
@@ -169,7 +169,7 @@ def test_decoding_equals_a_search_of_all_spans():
             for e in range(s, min(12, s + limit))
         )
         text = window.example.context[best[1] : best[2] + 1]
-        assert spans.decode([window], [scores], 12, limit) == {"q": text}
+        assert spans.decode([window], [scores], 12, limit)["q"].text == text
 
 
 def test_loss_ignores_padding_in_the_softmax_and_the_mean():
@@ -238,3 +238,84 @@ def test_real_squad(shared_data, tokenizer, tmp_path):
     noise = np.random.default_rng(0)
     random = [noise.normal(size=(n, 2)).astype(np.float32) for n in features.lengths]
     assert task.evaluate(features, random)["f1"] < 15
+
+
+def answered(identity, answer="cat"):
+    return Example(identity, "a cat and a dog", "?", (answer,), (2,))
+
+
+def unanswerable(identity):
+    return Example(identity, "a cat and a dog", "?", (), ())
+
+
+def test_null_odds_are_the_least_null_score_over_the_best_span():
+    offsets = np.array([[0, 1], [2, 5]], np.int32)
+    windows = [Window(answered("q"), 1, offsets)] * 2
+    first = np.array([[3.0, 2.0], [0.0, 0.0], [1.0, 3.0]], np.float32)
+    other = np.array([[1.0, 0.5], [0.0, 0.0], [0.0, 1.0]], np.float32)
+    answer = spans.decode(windows, [first, other], 20, 30)["q"]
+    assert answer == Answer("cat", 1.5 - 4.0)
+
+
+def test_official_metrics_with_null_answers():
+    examples = [answered("a"), answered("b", "dog"), unanswerable("c"), unanswerable("d")]
+    answers = {
+        "a": Answer("cat", -5.0),  # right
+        "b": Answer("big dog", 2.0),  # half right, but taken for no answer
+        "c": Answer("cat", -1.0),  # wrong: it has none
+        "d": Answer("dog", 3.0),  # right: taken for no answer
+    }
+    found = spans.score_with_null(answers, examples, 0.0)
+    assert found == pytest.approx(
+        {
+            "f1": 50.0,
+            "exact_match": 50.0,
+            "has_answer_f1": 50.0,
+            "has_answer_exact_match": 50.0,
+            "no_answer_f1": 50.0,
+            "no_answer_exact_match": 50.0,
+            # Answer "a" alone: three of four.
+            "best_f1": 75.0,
+            "best_f1_threshold": -5.0,
+            "best_exact": 75.0,
+            "best_exact_threshold": -5.0,
+        }
+    )
+    everything = spans.score_with_null(answers, examples, 10.0)
+    assert everything["f1"] == pytest.approx(100 * (1 + 2 / 3) / 4)
+    assert spans.score_with_null(answers, examples, -5.0)["exact_match"] == 75.0
+    # Nothing is worth an answer.
+    poor = {e.id: Answer("house", -1.0) for e in examples}
+    assert spans.score_with_null(poor, examples, 0.0)["best_f1"] == 50.0
+
+
+def test_squad_v2_from_its_files(tokenizer, tmp_path):
+    def question(identity, answers, **more):
+        entry = {"id": identity, "question": "Where did Tom die?", "answers": answers}
+        return {**entry, "is_impossible": not answers, **more}
+
+    there = [{"text": "New York", "answer_start": CONTEXT.index("New York")}]
+    nearly = {"plausible_answers": [{"text": "Paris", "answer_start": 24}]}
+    paragraph = {"context": CONTEXT, "qas": [question("a", there), question("b", [], **nearly)]}
+    document = {"version": "v2.0", "data": [{"title": "Tom", "paragraphs": [paragraph]}]}
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}-v2.0.json").write_text(json.dumps(document))
+    prepare("squad_v2", tmp_path, tmp_path / "tfds")
+    task = get_task("squad_v2", data_dir=str(tmp_path / "tfds"))
+    features = task.train(tokenizer)
+    starts = {
+        w.example.id: row["start_position"]
+        for w, row in zip(features.examples, features.rows, strict=True)
+    }
+    assert starts["b"] == 0 < starts["a"]
+    logits = gold_logits(features)
+    for row, scores in zip(features.rows, logits, strict=True):
+        if row["start_position"] == 0:
+            scores[0] = 20
+    assert task.evaluate(features, logits)["f1"] == 100.0
+
+
+def test_real_squad_v2(shared_data):
+    rows = dict(official.read_squad_v2(shared_data / "squad" / "dev-v2.0.json"))
+    assert len(rows) == 11873
+    assert sum(row["is_impossible"] for row in rows.values()) == 5945

@@ -16,7 +16,8 @@ def format_report(report: Mapping[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [("", "dense", "pruned", "")]
     for name, value in dense["metrics"].items():
         change = _signed(pruned["metrics"][name], value)
-        rows.append((f"{name} [%]", _number(value), _number(pruned["metrics"][name]), change))
+        title = name if name.endswith("_threshold") else f"{name} [%]"
+        rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
     for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
         rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))
     sizes = dense["bytes_on_disk"], pruned["bytes_on_disk"]

@@ -9,13 +9,14 @@ from bpjax.errors import UserError
 from bpjax.tasks.base import Features, Task
 from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.glue import METRICS, Glue
-from bpjax.tasks.squad import Squad
+from bpjax.tasks.squad import Squad, SquadV2
 
 __all__ = ["TASKS", "Features", "Task", "get_task", "task_options"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     **{name: functools.partial(Glue, name) for name in METRICS},
     "squad": Squad,
+    "squad_v2": SquadV2,
     "embedded": Embedded,
 }
 

@@ -72,7 +72,7 @@ class Task(Protocol):
         """Mean loss of the rows of a batch, weighted by `batch["weight"]` (0 for padding rows)."""
 
     def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
-        """Metrics in percent; `logits[i]` belongs to `features.rows[i]`."""
+        """Metrics in percent, and thresholds; `logits[i]` belongs to `features.rows[i]`."""
 
 
 def weighted_mean(values: Float[Array, " batch"], weight: Num[Array, " batch"]) -> Float[Array, ""]:

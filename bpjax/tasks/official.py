@@ -49,43 +49,90 @@ def read_squad(path: Path) -> list[Keyed]:
       UserError: the file is missing, not JSON or not SQuAD v1.1; a question has no answer or its
         answer is not in its context.
     """
-    try:
-        document = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} line {error.lineno}: not JSON ({error.msg}); expected SQuAD v1.1, fetch the "
-            "file again"
-        ) from error
     rows: dict[str, dict[str, Any]] = {}
-    for title, context, qa in _questions(document, str(path)):
-        identity = _field(qa, "id", str, f"{path} a question of article {title!r}")
-        where = f"{path} question {identity}"
-        answers = _field(qa, "answers", list, where)
-        if not answers:
+    for row, qa, where in _read_questions(path, "v1.1"):
+        answers = _answers(qa, "answers", row["context"], where)
+        if not answers["text"]:
             raise UserError(
                 f"{where}: answers is [], expected an answer or more as in SQuAD v1.1; add one or "
                 "remove the question"
             )
-        texts = [_field(answer, "text", str, where) for answer in answers]
-        starts = [_field(answer, "answer_start", int, where) for answer in answers]
-        row = {
-            "id": identity,
-            "title": title,
-            "context": context,
-            "question": _field(qa, "question", str, where),
-        }
-        found = rows.setdefault(identity, {**row, "answers": {"text": [], "answer_start": []}})
+        found = rows.setdefault(row["id"], {**row, "answers": {"text": [], "answer_start": []}})
         if any(found[key] != value for key, value in row.items()):
-            raise UserError(
-                f"{where}: another question has this id, expected unique ids; rename or remove one "
-                "of the two"
-            )
-        for text, start in zip(texts, starts, strict=True):
-            found["answers"]["text"].append(text)
-            found["answers"]["answer_start"].append(locate(text, start, context, where))
-    if not rows:
-        raise UserError(f"{path}: no questions; expected SQuAD v1.1, fetch the file again")
+            raise _repeated(where)
+        for key, values in answers.items():
+            found["answers"][key] += values
     return list(rows.items())
+
+
+def read_squad_v2(path: Path) -> list[Keyed]:
+    """Questions of a SQuAD v2.0 file, of which some have no answer.
+
+    Returns:
+      (id, {id, title, context, question, answers, is_impossible, plausible_answers}) in the order
+      of the file; answers are moved as by `read_squad`.
+
+    Raises:
+      UserError: as `read_squad`; a question both answered and impossible, or neither; two of one
+        id.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for row, qa, where in _read_questions(path, "v2.0"):
+        answers = _answers(qa, "answers", row["context"], where)
+        impossible = _field(qa, "is_impossible", bool, where)
+        if impossible == bool(answers["text"]):
+            raise UserError(
+                f"{where}: is_impossible is {impossible} with {len(answers['text'])} answers, "
+                "expected answers where it is False alone; correct one of the two"
+            )
+        if row["id"] in rows:
+            raise _repeated(where)
+        plausible = {"plausible_answers": [], **qa}
+        rows[row["id"]] = {
+            **row,
+            "answers": answers,
+            "is_impossible": impossible,
+            "plausible_answers": _answers(plausible, "plausible_answers", row["context"], where),
+        }
+    return list(rows.items())
+
+
+def _read_questions(path: Path, version: str) -> Iterator[tuple[dict[str, Any], Any, str]]:
+    """(id, title, context and question; the question's entry; where it is) of every question."""
+    try:
+        document = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} line {error.lineno}: not JSON ({error.msg}); expected SQuAD {version}, fetch "
+            "the file again"
+        ) from error
+    questions = list(_questions(document, str(path)))
+    if not questions:
+        raise UserError(f"{path}: no questions; expected SQuAD {version}, fetch the file again")
+    for title, context, qa in questions:
+        identity = _field(qa, "id", str, f"{path} a question of article {title!r}")
+        where = f"{path} question {identity}"
+        question = _field(qa, "question", str, where)
+        yield (
+            {"id": identity, "title": title, "context": context, "question": question},
+            qa,
+            where,
+        )
+
+
+def _answers(qa: Any, key: str, context: str, where: str) -> dict[str, list[Any]]:
+    answers = _field(qa, key, list, where)
+    texts = [_field(answer, "text", str, where) for answer in answers]
+    starts = [_field(answer, "answer_start", int, where) for answer in answers]
+    found = [locate(text, start, context, where) for text, start in zip(texts, starts, strict=True)]
+    return {"text": texts, "answer_start": found}
+
+
+def _repeated(where: str) -> UserError:
+    return UserError(
+        f"{where}: another question has this id, expected unique ids; rename or remove one of the "
+        "two"
+    )
 
 
 def locate(text: str, start: int, context: str, where: str) -> int:
@@ -122,16 +169,14 @@ def _field(entry: Any, key: str, kind: type, where: str) -> Any:
     """`entry[key]`, which must be of the given type."""
     if not isinstance(entry, dict):
         raise UserError(
-            f"{where}: {str(entry)[:80]!r}, expected an object with {key!r} as in SQuAD v1.1; mend "
+            f"{where}: {str(entry)[:80]!r}, expected an object with {key!r} as in SQuAD; mend "
             "the entry"
         )
     if key not in entry:
-        raise UserError(
-            f"{where}: no {key!r}, expected it as in SQuAD v1.1; add it or remove the entry"
-        )
+        raise UserError(f"{where}: no {key!r}, expected it as in SQuAD; add it or remove the entry")
     if not isinstance(entry[key], kind):
         raise UserError(
-            f"{where}: {key} is {str(entry[key])[:80]!r}, expected {kind.__name__} as in SQuAD "
-            "v1.1; mend the entry"
+            f"{where}: {key} is {str(entry[key])[:80]!r}, expected {kind.__name__} as in SQuAD; "
+            "mend the entry"
         )
     return entry[key]

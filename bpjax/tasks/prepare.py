@@ -49,27 +49,30 @@ def _glue(name: str) -> Dataset:
     return Dataset("glue", name, "2.0.0", files.read, features)
 
 
-def _squad(source: Path) -> dict[str, list[official.Keyed]]:
-    return {
-        "train": official.read_squad(source / "train-v1.1.json"),
-        "validation": official.read_squad(source / "dev-v1.1.json"),
-    }
+def _squad(version: str, read: Callable[[Path], list[official.Keyed]]) -> Dataset:
+    def read_splits(source: Path) -> dict[str, list[official.Keyed]]:
+        files = {"train": f"train-{version}.json", "validation": f"dev-{version}.json"}
+        return {split: read(source / name) for split, name in files.items()}
 
+    def features() -> dict[str, Any]:
+        tfds = import_tfds().features
 
-def _squad_features() -> dict[str, Any]:
-    features = import_tfds().features
-    return {
-        "id": np.str_,
-        "title": features.Text(),
-        "context": features.Text(),
-        "question": features.Text(),
-        "answers": features.Sequence({"text": features.Text(), "answer_start": np.int32}),
-    }
+        def answers() -> Any:
+            return tfds.Sequence({"text": tfds.Text(), "answer_start": np.int32})
+
+        texts = {name: tfds.Text() for name in ("title", "context", "question")}
+        found = {"id": np.str_, **texts, "answers": answers()}
+        if version == "v2.0":
+            found |= {"plausible_answers": answers(), "is_impossible": np.bool_}
+        return found
+
+    return Dataset("squad", version, "3.0.0", read_splits, features)
 
 
 DATASETS = {
     **{name: _glue(name) for name in FILES},
-    "squad": Dataset("squad", "v1.1", "3.0.0", _squad, _squad_features),
+    "squad": _squad("v1.1", official.read_squad),
+    "squad_v2": _squad("v2.0", official.read_squad_v2),
 }
 
 
@@ -80,8 +83,8 @@ def prepare(task: str, source: Path, data_dir: Path) -> None:
     into place: a failure leaves no dataset behind.
 
     Args:
-      task: a GLUE task (train.tsv, dev.tsv, test.tsv; of mnli dev_matched.tsv and so on) or "squad"
-        (train-v1.1.json, dev-v1.1.json).
+      task: a GLUE task (train.tsv, dev.tsv, test.tsv; of mnli dev_matched.tsv and so on) "squad"
+        (train-v1.1.json, dev-v1.1.json) or "squad_v2" (train-v2.0.json, dev-v2.0.json).
       source: folder of those files.
       data_dir: TFDS folder, made if absent; the dataset goes to data_dir/NAME/CONFIG/VERSION.
 

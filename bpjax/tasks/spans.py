@@ -1,10 +1,11 @@
-"""From span logits to answers, and the official SQuAD v1.1 metrics."""
+"""From span logits to answers, and the official SQuAD metrics."""
 
 import collections
 import dataclasses
 import re
 import string
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -18,7 +19,7 @@ class Example:
       id: unique in its split.
       context: the passage.
       question: the question.
-      answers: accepted answers, each a part of the context.
+      answers: accepted answers, each a part of the context; none where it has no answer.
       starts: character position of each answer in the context.
     """
 
@@ -44,9 +45,22 @@ class Window:
     offsets: Int[np.ndarray, "tokens 2"]
 
 
+class Answer(NamedTuple):
+    """What a model answers.
+
+    Attributes:
+      text: the best span over all windows; "" where none of the best starts and ends make one.
+      null_odds: logits of no answer, the [CLS] token, over those of the best span: the least over
+        the windows, less the best span's.
+    """
+
+    text: str
+    null_odds: float
+
+
 def decode(
     windows: Sequence[Window], logits: Sequence[np.ndarray], n_best: int, max_answer_length: int
-) -> dict[str, str]:
+) -> dict[str, Answer]:
     """The best answer of each example over all its windows, by the sum of start and end logit.
 
     Args:
@@ -56,13 +70,15 @@ def decode(
       max_answer_length: longest answer, in tokens.
 
     Returns:
-      Example id → text; "" where none of the best starts and ends make a span.
+      By example id.
     """
     best: dict[str, tuple[float, str]] = {}
+    null: dict[str, float] = {}
     for window, scores in zip(windows, logits, strict=True):
-        stop = window.first + len(window.offsets)
+        identity, stop = window.example.id, window.first + len(window.offsets)
         if len(scores) < stop:
             raise ValueError(f"{len(scores)} rows of logits for a window of {stop} tokens")
+        null[identity] = min(null.get(identity, np.inf), float(scores[0].sum()))
         context = np.asarray(scores[window.first : stop], np.float32)
         starts, ends = _top(context[:, 0], n_best), _top(context[:, 1], n_best)
         length = ends[None, :] - starts[:, None] + 1
@@ -73,9 +89,11 @@ def decode(
         if score > -np.inf:
             begin, end = window.offsets[starts[row], 0], window.offsets[ends[column], 1]
             text = window.example.context[begin:end]
-        if window.example.id not in best or score > best[window.example.id][0]:
-            best[window.example.id] = score, text
-    return {identity: text for identity, (_, text) in best.items()}
+        if identity not in best or score > best[identity][0]:
+            best[identity] = score, text
+    return {
+        identity: Answer(text, null[identity] - score) for identity, (score, text) in best.items()
+    }
 
 
 def _top(scores: np.ndarray, count: int) -> np.ndarray:
@@ -112,9 +130,52 @@ def _overlap(predicted: collections.Counter[str], answer: str) -> float:
 
 
 def score(predictions: dict[str, str], examples: Sequence[Example]) -> dict[str, float]:
-    """Mean F1 and exact match in percent; an example without prediction counts 0."""
+    """SQuAD v1.1: mean F1 and exact match in percent; an example without prediction counts 0."""
     pairs = [(predictions.get(example.id), example.answers) for example in examples]
     return {
         "f1": 100 * sum(f1(p, a) for p, a in pairs if p is not None) / len(pairs),
         "exact_match": 100 * sum(exact_match(p, a) for p, a in pairs if p is not None) / len(pairs),
     }
+
+
+def score_with_null(
+    answers: dict[str, Answer], examples: Sequence[Example], threshold: float | int
+) -> dict[str, float]:
+    """SQuAD v2.0: F1 and exact match in percent, where having no answer is an answer.
+
+    Args:
+      answers: of every example, by id.
+      examples: of which those without answers have none.
+      threshold: null odds above which a model is taken to give no answer.
+
+    Returns:
+      f1 and exact_match at the threshold, over all examples and (`has_answer_`, `no_answer_`) over
+      those that have an answer or none; best_f1 and best_exact at the thresholds that are best for
+      them, which are given too.
+    """
+    found = [answers[example.id] for example in examples]
+    answerable = np.array([bool(example.answers) for example in examples])
+    odds = np.array([answer.null_odds for answer in found])
+    metrics: dict[str, float] = {}
+    best: dict[str, float] = {}
+    for name, short, of in (("f1", "f1", f1), ("exact_match", "exact", exact_match)):
+        right = np.array(
+            [
+                of(answer.text, example.answers) if example.answers else float(not answer.text)
+                for answer, example in zip(found, examples, strict=True)
+            ]
+        )
+        at = np.where(odds > threshold, ~answerable, right)
+        metrics[name] = 100 * float(at.mean())
+        for part, rows in (("has_answer", answerable), ("no_answer", ~answerable)):
+            if rows.any():
+                best[f"{part}_{name}"] = 100 * float(at[rows].mean())
+        # Lowest odds first: answering one more question gains `right` and loses a null answer.
+        order = np.argsort(odds, kind="stable")
+        gained = np.cumsum((right - ~answerable)[order])
+        place = int(np.argmax(gained))
+        none_answered = float((~answerable).sum())
+        highest = max(0.0, float(gained[place]))
+        best[f"best_{short}"] = 100 * (none_answered + highest) / len(examples)
+        best[f"best_{short}_threshold"] = float(odds[order][place]) if gained[place] > 0 else 0.0
+    return metrics | best

@@ -1,4 +1,4 @@
-"""Extractive question answering: SQuAD v1.1, and what every span task shares."""
+"""Extractive question answering: SQuAD v1.1 and v2.0, and what every span task shares."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -91,9 +91,9 @@ class SpanTask:
 
     def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """F1 and exact match of the official evaluation, in percent."""
-        predictions = spans.decode(features.examples, logits, self.n_best, self.max_answer_length)
-        examples = {window.example.id: window.example for window in features.examples}
-        return spans.score(predictions, list(examples.values()))
+        answers = spans.decode(features.examples, logits, self.n_best, self.max_answer_length)
+        texts = {identity: answer.text for identity, answer in answers.items()}
+        return spans.score(texts, distinct(features.examples))
 
     def _features(
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
@@ -143,27 +143,57 @@ class Squad(SpanTask):
     download: bool = False
 
     name: ClassVar[str] = "squad"
+    dataset: ClassVar[str] = "squad/v1.1"
+    with_null: ClassVar[bool] = False
 
     def examples(self, split: str) -> list[spans.Example]:
         """The questions of a TFDS split."""
-        rows = Source("squad/v1.1", self.name, self.data_dir, self.download).read(split)
-        return [_example(row) for row in rows]
+        rows = Source(self.dataset, self.name, self.data_dir, self.download).read(split)
+        return [self._example(row) for row in rows]
 
-
-def _example(row: dict[str, Any]) -> spans.Example:
-    """An example of a TFDS row; misplaced answers are moved to their text."""
-    identity, context = row["id"].decode(), row["context"].decode()
-    answers = tuple(text.decode() for text in row["answers"]["text"])
-    where = f"squad/v1.1 question {identity}"
-    if not answers:
-        raise UserError(
-            f"{where}: no answers, expected one or more; prepare the dataset from SQuAD v1.1 files"
+    def _example(self, row: dict[str, Any]) -> spans.Example:
+        """An example of a TFDS row; misplaced answers are moved to their text."""
+        identity, context = row["id"].decode(), row["context"].decode()
+        answers = tuple(text.decode() for text in row["answers"]["text"])
+        where = f"{self.dataset} question {identity}"
+        if not (answers or self.with_null):
+            raise UserError(
+                f"{where}: no answers, expected one or more; prepare the dataset from SQuAD v1.1 "
+                "files"
+            )
+        starts = tuple(
+            locate(text, int(start), context, where)
+            for text, start in zip(answers, row["answers"]["answer_start"], strict=True)
         )
-    starts = tuple(
-        locate(text, int(start), context, where)
-        for text, start in zip(answers, row["answers"]["answer_start"], strict=True)
-    )
-    return spans.Example(identity, context, row["question"].decode(), answers, starts)
+        return spans.Example(identity, context, row["question"].decode(), answers, starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class SquadV2(Squad):
+    """SQuAD v2.0, Rajpurkar et al. 2018: half of the questions have no answer in their passage.
+
+    A window without the answer is taught to point to [CLS], which is how a model says so.
+
+    Attributes:
+      null_threshold: how much larger the logits of no answer must be than the best span's; the
+        metrics tell the best value too.
+    """
+
+    null_threshold: float | int = 0.0
+
+    name: ClassVar[str] = "squad_v2"
+    dataset: ClassVar[str] = "squad/v2.0"
+    with_null: ClassVar[bool] = True
+
+    def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
+        """The official metrics, see `spans.score_with_null`."""
+        answers = spans.decode(features.examples, logits, self.n_best, self.max_answer_length)
+        return spans.score_with_null(answers, distinct(features.examples), self.null_threshold)
+
+
+def distinct(windows: Sequence[spans.Window]) -> list[spans.Example]:
+    """The examples of some windows, each once."""
+    return list({window.example.id: window.example for window in windows}.values())
 
 
 def cut_questions(
@@ -184,6 +214,8 @@ def cut_questions(
 
 def _answer_tokens(window: spans.Window) -> tuple[int, int]:
     """First and last token of the first answer; (0, 0), the [CLS] token, if it is cut or absent."""
+    if not window.example.answers:
+        return 0, 0
     begin = window.example.starts[0]
     end = begin + len(window.example.answers[0])
     starts, ends = window.offsets[:, 0], window.offsets[:, 1]
