@@ -44,6 +44,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 method="movement",
                 pattern="hybrid",
                 block=(32, 32),  # rows × columns of a block, in weights
+                block_rules=(),  # (glob over kernels, rows, columns) of kernels with other blocks
                 threshold_initial=0.0,
                 threshold_final=0.1,
                 initial_warmup=1.0,  # in multiples of prune.warmup_steps
@@ -56,9 +57,11 @@ def default_config(task: str = "embedded") -> ConfigDict:
             budget=dict(kind="penalty", value=20.0, shape="8x128"),
             prune=dict(
                 score_learning_rate=1e-2,
+                rewind="",  # workdir of a finished run, whose heads are held dense
                 **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
             ),
             distillation=dict(  # in prune and fill
+                source="",  # a finished model of any size to learn from; empty: the dense one
                 weight=0.9,
                 temperature=2.0,
                 # Folder for the teacher's logits, in the workdir unless absolute; empty: compute
@@ -129,6 +132,13 @@ _CHECKS: dict[str, Check] = {
     "pruning.block": (
         lambda value: len(value) == 2 and all(_is_whole(1, x) for x in value),
         "two whole numbers of at least 1, such as (32, 32)",
+    ),
+    "pruning.block_rules": (
+        lambda value: all(
+            isinstance(glob, str) and len(sizes) == 2 and all(_is_whole(1, x) for x in sizes)
+            for glob, *sizes in value
+        ),
+        "triples of a glob and two whole numbers of at least 1, such as (('*/ffn/*', 64, 64),)",
     ),
     "pruning.threshold_initial": _FRACTION,
     "pruning.threshold_final": _FRACTION,

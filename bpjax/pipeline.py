@@ -42,13 +42,15 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     teacher = folder.stage("teacher", lambda stage: train.train_teacher(data, stage))
     source = config.teacher.source
     teacher_dir = find_folder(source) if source else workdir / "teacher" / "model"
-    prune = folder.stage("prune", lambda stage: train.prune(data, teacher_dir, budget, stage))
+    guide = config.distillation.source
+    guide_dir = find_folder(guide) if guide else teacher_dir
+    prune = folder.stage("prune", lambda stage: train.prune(data, guide_dir, budget, stage))
     shrunk = folder.stage("shrink", lambda stage: finish.shrink(data, workdir / "prune", stage))
     shrunken_dir = model_dir = workdir / "shrink" / "model"
     filled = {"seconds": 0.0}
     if config.fill.epochs:
         filled = folder.stage(
-            "fill", lambda stage: train.fill(data, teacher_dir, shrunken_dir, stage)
+            "fill", lambda stage: train.fill(data, guide_dir, shrunken_dir, stage)
         )
         model_dir = workdir / "fill" / "model"
     measured = folder.stage("measure", lambda _: finish.measure(data, teacher_dir, model_dir))

@@ -27,7 +27,9 @@ report = read_report(RUN)
 config, _ = load_pretrained(report["model"])
 structure = bert.describe(config)
 pruning = report["config"]["pruning"]
-pattern = make_pattern(pruning["pattern"], structure, tuple(pruning["block"]))
+pattern = make_pattern(
+    pruning["pattern"], structure, tuple(pruning["block"]), pruning.get("block_rules", ())
+)
 params = load_arrays(RUN / "prune" / "params.safetensors")
 masks = spread(pattern, load_arrays(RUN / "prune" / "masks.safetensors"))
 

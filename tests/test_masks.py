@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bpjax.pruning.masks import sigmoid_threshold, threshold, top_k
+from bpjax.pruning.masks import n_m, sigmoid_threshold, threshold, top_k
 
 SCORES = jnp.array([[0.3, -1.0, 2.0], [0.1, -3.0, 0.2]])
 
@@ -88,3 +88,14 @@ def test_settings_are_traced(binarizer):
     counts = [float(compiled(SCORES, setting).sum()) for setting in (0.0, 0.3, 0.7, 0.9)]
     assert compiled._cache_size() == 1
     assert len(set(counts)) > 1
+
+
+def test_two_of_four_along_the_inputs():
+    scores = jnp.array(
+        [[1.0, 4, 0], [2, 3, 0], [3, 2, 0], [4, 1, 0], [9, -1, 0], [8, -2, 0], [7, 5, 0]]
+    )
+    expected = [[0, 1, 1], [0, 1, 1], [1, 0, 0], [1, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0]]
+    np.testing.assert_array_equal(n_m(scores, 2, 4), expected)
+    np.testing.assert_array_equal(n_m(scores, 4, 4), np.ones((7, 3)))
+    gradient = jax.grad(lambda s: jnp.sum(n_m(s, 2, 4) * scores))(scores)
+    np.testing.assert_array_equal(gradient, scores)

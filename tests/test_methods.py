@@ -151,6 +151,16 @@ def test_magnitude_ranks_each_array_by_itself():
     assert [int(values[f"layer_{i}/ffn"].sum()) for i in range(2)] == [2, 1]
 
 
+def test_two_of_four_halves_every_kernel():
+    method, state, params = start("movement", pattern_of("unstructured", (1, 1)), binarizer="n_m")
+    for name, values in method.masks(state, params, knobs(), None).items():
+        rows = values.shape[0]
+        kept = 2 * (rows // 4) + min(2, rows % 4)
+        assert (values.sum(0) == kept).all(), name
+    with pytest.raises(ValueError, match="expected a pattern of 1×1 blocks, such as unstruct"):
+        start("movement", pattern_of("hybrid", (4, 3)), binarizer="n_m")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
@@ -162,6 +172,7 @@ def test_magnitude_ranks_each_array_by_itself():
         ),
         ("movement", {"floor": 1.5}, r"floor is 1\.5: expected a number at least 0 and at most 1"),
         ("movement", {"ffn_weight": -2.0}, "ffn_weight is -2.0: expected a number at least 0"),
+        ("movement", {"n_of_m": (5, 4)}, "n_of_m is 5: expected a number at least 1 and at most 4"),
         ("l0", {"attention_weight": float("nan")}, "attention_weight is nan: expected a number"),
     ],
 )

@@ -207,3 +207,31 @@ def test_refuses_an_unknown_pattern():
 def test_refuses_a_bad_block(block):
     with pytest.raises(ValueError, match="expected two sizes of at least 1"):
         make_pattern("block", bert.describe(TINY), block)
+
+
+def test_rules_give_some_kernels_other_blocks():
+    rules = (("layer_0/*", 2, 1), ("*/out", 3, 6), ("layer_0/attention/key", 6, 2))
+    pattern = make_pattern("block", bert.describe(TINY), (4, 5), rules)
+    found = {group.name: tuple(group.targets[0].block) for group in pattern.groups}
+    assert found["layer_0/attention/query"] == found["layer_0/attention/output"] == (2, 1)
+    assert found["layer_0/attention/key"] == (6, 2)
+    assert found["layer_0/ffn/out"] == found["layer_1/ffn/out"] == (3, 6)
+    assert found["layer_1/attention/query"] == (4, 5)
+    assert found["layer_1/attention/output"] == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "match"),
+    [
+        (
+            "hybrid",
+            ("*/ffn/in", 2, 2),
+            "rule '\\*/ffn/in': expected it to fit a kernel that hybrid",
+        ),
+        ("block", ("layer_9/*", 2, 2), "such as layer_0/attention/query"),
+        ("block", ("*", 0, 2), "block \\(0, 2\\): expected two sizes"),
+    ],
+)
+def test_refuses_a_rule(name, rule, match):
+    with pytest.raises(ValueError, match=match):
+        make_pattern(name, bert.describe(TINY), (4, 5), [rule])

@@ -60,6 +60,24 @@ def sigmoid_threshold(
     return _straight_through(_with_floor(jax.nn.sigmoid(scores) > tau, scores, floor), scores)
 
 
+def n_m(scores: Float[Array, "rows cols"], n: int, m: int) -> Float[Array, "rows cols"]:
+    """Keeps the n best of every m scores along the rows, a kernel's inputs: 2:4 for tensor cores.
+
+    Forward: 1.0 for the n highest of each run of m rows of a column, ties to the lower row; a last
+    run that is shorter keeps n too, or all it has. Backward: the identity.
+
+    Args:
+      scores: one real number a weight, unbounded.
+      n: kept of every m.
+      m: rows of a run.
+    """
+    rows, cols = scores.shape
+    padded = jnp.pad(scores, ((0, -rows % m), (0, 0)), constant_values=-jnp.inf)
+    order = jnp.argsort(-padded.reshape(-1, m, cols), axis=1, stable=True)
+    keep = jnp.argsort(order, axis=1) < n
+    return _straight_through(keep.reshape(-1, cols)[:rows], scores)
+
+
 def hard_concrete(
     log_alpha: Float[Array, "*grid"], rng: Key[Array, ""] | None
 ) -> Float[Array, "*grid"]:

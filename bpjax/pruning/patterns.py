@@ -1,10 +1,11 @@
 """Patterns: which kernels are scored, in what blocks, and which of them share their scores.
 
-To add a pattern, write a function `Structure, Block -> tuple[ScoreGroup, ...]` and name it in
+To add a pattern, write a function `Structure, Blocks -> tuple[ScoreGroup, ...]` and name it in
 `PATTERNS`.
 """
 
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -58,7 +59,33 @@ Scores = Mapping[str, Float[Array, "..."]]
 """Scores, or mask values at score resolution, by group name."""
 
 
-def make_pattern(name: str, structure: Structure, block: tuple[int, int] = (32, 32)) -> Pattern:
+class Blocks(NamedTuple):
+    """The block of each kernel that has scores of its own.
+
+    Attributes:
+      default: of kernels that no rule names; output kernels take it transposed.
+      rules: glob over the kernel's path ("layer_0/*", "*/ffn/in"), and the block as it lies in
+        that kernel. The last rule that fits counts.
+    """
+
+    default: Block
+    rules: tuple[tuple[str, Block], ...] = ()
+
+    def of(self, path: Path, *, output: bool) -> Block:
+        """The block of a kernel, which is an output kernel or not."""
+        block = Block(self.default.cols, self.default.rows) if output else self.default
+        for glob, ruled in self.rules:
+            if fnmatch.fnmatchcase("/".join(path), glob):
+                block = ruled
+        return block
+
+
+def make_pattern(
+    name: str,
+    structure: Structure,
+    block: tuple[int, int] = (32, 32),
+    rules: Sequence[tuple[str, int, int]] = (),
+) -> Pattern:
     """Lays a pattern over a model.
 
     Args:
@@ -66,15 +93,29 @@ def make_pattern(name: str, structure: Structure, block: tuple[int, int] = (32, 
       structure: where the model keeps its heads and feed-forward dimensions.
       block: rows × columns of a block, in weights, where the pattern has blocks. The attention and
         feed-forward output kernels use the transposed block (Lagunas et al. 2021, section 4).
+      rules: (glob, rows, columns), see `Blocks`: other blocks for some kernels.
 
     Raises:
-      ValueError: an unknown pattern, or a block size below 1.
+      ValueError: an unknown pattern, a block size below 1, or a rule that fits no kernel with
+        scores of its own.
     """
     if name not in PATTERNS:
         raise ValueError(f"pattern {name!r}: expected one of {', '.join(PATTERNS)}")
-    if min(block) < 1:
-        raise ValueError(f"block {tuple(block)}: expected two sizes of at least 1")
-    return Pattern(name, PATTERNS[name](structure, Block(*block)))
+    blocks = Blocks(Block(*block), tuple((glob, Block(*sizes)) for glob, *sizes in rules))
+    for given in (blocks.default, *(ruled for _, ruled in blocks.rules)):
+        if min(given) < 1:
+            raise ValueError(f"block {tuple(given)}: expected two sizes of at least 1")
+    groups = PATTERNS[name](structure, blocks)
+    for glob, ruled in blocks.rules:
+        if not any(
+            fnmatch.fnmatchcase(group.name, glob) and group.targets[0].block == ruled
+            for group in groups
+        ):
+            raise ValueError(
+                f"blocks rule {glob!r}: expected it to fit a kernel that {name} gives scores of "
+                f"its own, such as {next((g.name for g in groups), 'none')}"
+            )
+    return Pattern(name, groups)
 
 
 def spread(pattern: Pattern, values: Scores) -> dict:
@@ -113,57 +154,62 @@ def apply_masks(params: dict, masks: dict) -> dict:
     return {**params, **{name: apply_masks(params[name], sub) for name, sub in masks.items()}}
 
 
-def _targets(sublayer: Sublayer, hidden: int, block: Block) -> tuple[Target, ...]:
-    """A sublayer's kernels, cut by `block`; the output kernel's is the transposed."""
-    into, out_of = (hidden, sublayer.channels), (sublayer.channels, hidden)
-    transposed = Block(block.cols, block.rows)
-    return tuple(
-        Target(path, into, block) if path in sublayer.inputs else Target(path, out_of, transposed)
-        for path in kernels(sublayer)
-    )
-
-
 def _kind(sublayer: Sublayer) -> str:
     return "attention" if isinstance(sublayer, Attention) else "ffn"
 
 
-def _separate(sublayer: Sublayer, hidden: int, block: Block) -> list[ScoreGroup]:
+def _target(sublayer: Sublayer, hidden: int, path: Path, block: Block) -> Target:
+    into = path in sublayer.inputs
+    shape = (hidden, sublayer.channels) if into else (sublayer.channels, hidden)
+    return Target(path, shape, block)
+
+
+def _separate(sublayer: Sublayer, hidden: int, blocks: Blocks) -> list[ScoreGroup]:
     """Scores of its own for each kernel, on its grid of blocks."""
-    return [
-        ScoreGroup("/".join(target.path), _kind(sublayer), target.grid, (target,))
-        for target in _targets(sublayer, hidden, block)
+    targets = [
+        _target(sublayer, hidden, path, blocks.of(path, output=path == sublayer.output))
+        for path in kernels(sublayer)
     ]
+    return [ScoreGroup("/".join(t.path), _kind(sublayer), t.grid, (t,)) for t in targets]
 
 
 def _shared(sublayer: Sublayer, hidden: int, width: int) -> list[ScoreGroup]:
     """One score for every `width` channels, shared by all that goes into and out of them."""
-    targets = _targets(sublayer, hidden, Block(hidden, width))
+    targets = tuple(
+        _target(
+            sublayer,
+            hidden,
+            path,
+            Block(width, hidden) if path == sublayer.output else Block(hidden, width),
+        )
+        for path in kernels(sublayer)
+    )
     shape = (-(-sublayer.channels // width),)
     name = "/".join(sublayer.output[:-1])
     return [ScoreGroup(name, _kind(sublayer), shape, targets)] if targets else []
 
 
-def _block(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
+def _block(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     hidden = structure.hidden_size
     return tuple(
         group
         for layer in structure.layers
         for sublayer in (layer.attention, layer.ffn)
-        for group in _separate(sublayer, hidden, block)
+        for group in _separate(sublayer, hidden, blocks)
     )
 
 
-def _hybrid(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
+def _hybrid(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     hidden = structure.hidden_size
     return tuple(
         group
         for layer in structure.layers
-        for group in _separate(layer.attention, hidden, block) + _shared(layer.ffn, hidden, 1)
+        for group in _separate(layer.attention, hidden, blocks) + _shared(layer.ffn, hidden, 1)
     )
 
 
-def _struct(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
-    del block  # a head and a dimension have their own sizes
+def _struct(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
+    del blocks  # a head and a dimension have their own sizes
     hidden = structure.hidden_size
     return tuple(
         group
@@ -173,12 +219,12 @@ def _struct(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
     )
 
 
-def _unstructured(structure: Structure, block: Block) -> tuple[ScoreGroup, ...]:
-    del block
-    return _block(structure, Block(1, 1))
+def _unstructured(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
+    del blocks
+    return _block(structure, Blocks(Block(1, 1)))
 
 
-PATTERNS: dict[str, Callable[[Structure, Block], tuple[ScoreGroup, ...]]] = {
+PATTERNS: dict[str, Callable[[Structure, Blocks], tuple[ScoreGroup, ...]]] = {
     "block": _block,
     "hybrid": _hybrid,
     "struct": _struct,

@@ -1,5 +1,6 @@
 """What every stage reads: config, task, data, and the models they start from."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,17 @@ from bpjax.pruning.budget import within_budget
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, make_pattern
+from bpjax.pruning.rewind import hold_heads
 from bpjax.pruning.schedules import cubic
+from bpjax.pruning.structure import Structure
+from bpjax.pruning.survivors import survivors
 from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import Features, Task, get_task
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.step import Pruning
+from bpjax.workdir import load_arrays
 
 START_PENALTY = 20.0
 """λ that a budget starts from; METHODS' recipes lie between 2.5 and 40."""
@@ -80,8 +85,15 @@ class Run(NamedTuple):
           ValueError: a value that the method or the pattern refuses.
         """
         options = self.config.pruning
-        pattern = make_pattern(options.pattern, bert.describe(model), options.block)
-        return make_method(options.method, pattern, **options[options.method]), pattern
+        pattern = make_pattern(
+            options.pattern, bert.describe(model), options.block, options.block_rules
+        )
+        method = make_method(options.method, pattern, **options[options.method])
+        if self.config.prune.rewind:
+            structure = bert.describe(model)
+            kept = _kept_heads(Path(self.config.prune.rewind), structure)
+            method = hold_heads(method, pattern, structure, kept)
+        return method, pattern
 
     def plan_budget(self) -> dict[str, Any]:
         """Finds what the model may cost, unless the config gives the penalty instead.
@@ -123,6 +135,22 @@ class Run(NamedTuple):
         return Pruning(method, pattern, schedule)
 
 
+def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
+    """Which heads a finished run of the same model kept, by layer."""
+    try:
+        options = json.loads((workdir / "config.json").read_text())["pruning"]
+        values = load_arrays(workdir / "prune" / "masks.safetensors")
+        pattern = make_pattern(
+            options["pattern"], structure, tuple(options["block"]), options["block_rules"]
+        )
+        return survivors(structure, pattern, values).heads
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"config.prune.rewind is {str(workdir)!r}: expected the --workdir of a finished run of "
+            f"the same model ({' '.join(str(error).split())[:80]}); name one"
+        ) from error
+
+
 def prepare(config: Any) -> Run:
     """Reads and tokenises the data of a config.
 
@@ -144,8 +172,8 @@ def check(run: Run) -> None:
     config = run.config
     model, _ = run.pretrained()
     models = {config.model.source: model}
-    if config.teacher.source:
-        models[config.teacher.source], _ = load_for(run.task, config.teacher.source, run.tokenizer)
+    for source in filter(None, (config.teacher.source, config.distillation.source)):
+        models[source], _ = load_for(run.task, source, run.tokenizer)
     lengths = [length for _, length in parse_shapes(config.measure.shapes)]
     for features in (run.train, run.evaluation):
         buckets = resolve_buckets(features.lengths, config.batch.buckets)

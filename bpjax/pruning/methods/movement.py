@@ -7,7 +7,7 @@ from bpjax.pruning import masks
 from bpjax.pruning.methods.base import Method, MethodState, average_by_kind, keep_state, require
 from bpjax.pruning.patterns import Pattern
 
-BINARIZERS = ("sigmoid_threshold", "threshold", "top_k")
+BINARIZERS = ("sigmoid_threshold", "threshold", "top_k", "n_m")
 
 
 def movement(
@@ -15,6 +15,7 @@ def movement(
     *,
     binarizer: str = "sigmoid_threshold",
     floor: float | int = 0.0,
+    n_of_m: tuple[int, int] = (2, 4),
     attention_weight: float | int = 1.0,
     ffn_weight: float | int = 1.0,
 ) -> Method:
@@ -24,17 +25,28 @@ def movement(
 
     Args:
       pattern: which kernels are scored, in what blocks.
-      binarizer: "sigmoid_threshold" (soft movement pruning), "threshold" or "top_k".
+      binarizer: "sigmoid_threshold" (soft movement pruning), "threshold", "top_k" or "n_m".
       floor: fraction of each array's blocks that the threshold binarizers never remove.
+      n_of_m: what "n_m" keeps of every run of inputs; for patterns of 1×1 blocks.
       attention_weight: of the attention's scores in the penalty.
       ffn_weight: of the feed-forward scores in the penalty.
 
     Raises:
-      ValueError: an unknown binarizer, a floor outside [0, 1], a negative weight.
+      ValueError: an unknown binarizer, a floor outside [0, 1], a negative weight, n beyond m, or a
+        pattern that "n_m" cannot serve.
     """
     if binarizer not in BINARIZERS:
         raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
     require("floor", floor, 0, 1)
+    n, m = n_of_m
+    require("n_of_m", n, 1, m)
+    if binarizer == "n_m" and any(
+        target.grid != target.kernel_shape for group in pattern.groups for target in group.targets
+    ):
+        raise ValueError(
+            f"binarizer is 'n_m': expected a pattern of 1×1 blocks, such as unstructured, not "
+            f"{pattern.name}"
+        )
     require("attention_weight", attention_weight, 0)
     require("ffn_weight", ffn_weight, 0)
 
@@ -45,6 +57,8 @@ def movement(
     def binarize(scores, knobs):
         if binarizer == "top_k":
             return masks.top_k(scores, knobs.density)
+        if binarizer == "n_m":
+            return masks.n_m(scores, n, m)
         if binarizer == "threshold":
             return masks.threshold(scores, knobs.threshold, floor)
         return masks.sigmoid_threshold(scores, knobs.threshold, floor)
