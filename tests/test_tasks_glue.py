@@ -94,6 +94,17 @@ def test_holdout_parts_the_training_rows(data_dir, tokenizer):
     assert held == keys(task.evaluation(tokenizer))
 
 
+def test_a_limit_takes_the_same_rows_every_time(data_dir, tokenizer):
+    task = get_task("sst2", data_dir=data_dir, limit=9, holdout=7)
+    first, again = task.train(tokenizer), task.train(tokenizer)
+    assert len(first.rows) == 9
+    assert [r["input_ids"].tobytes() for r in first.rows] == [
+        r["input_ids"].tobytes() for r in again.rows
+    ]
+    with pytest.raises(UserError, match=r"limit 34: expected 0 \(all\) to 33, the training rows"):
+        get_task("sst2", data_dir=data_dir, limit=34, holdout=7).train(tokenizer)
+
+
 def test_holdout_keeps_groups_together():
     groups = [i // 3 for i in range(30)]
     kept, held = hold_out(groups, 7)

@@ -116,6 +116,23 @@ def hold_out(groups: Sequence[Hashable], holdout: int) -> tuple[list[int], list[
     return kept, held
 
 
+def take(rows: Sequence[int], limit: int) -> list[int]:
+    """A fixed choice of `limit` of the rows, in their order; all of them where it is 0.
+
+    Raises:
+      UserError: `limit` is negative or more than there are.
+    """
+    if not 0 <= limit <= len(rows):
+        raise UserError(
+            f"limit {limit}: expected 0 (all) to {len(rows)}, the training rows there are; choose "
+            "a number in that range"
+        )
+    if limit == 0:
+        return list(rows)
+    order = np.random.default_rng(HOLDOUT_SEED).permutation(len(rows))
+    return [rows[place] for place in sorted(order[:limit])]
+
+
 def require_positive(**options: int) -> None:
     """Raises UserError unless every option is an integer of at least 1."""
     for name, value in options.items():

@@ -52,6 +52,7 @@ class Glue:
       data_dir: TFDS folder; None is TFDS's own default.
       download: let TFDS fetch the public dataset when `data_dir` lacks it.
       holdout: training rows held out and evaluated on instead of the development split.
+      limit: of the training rows, how many are used, always the same ones; 0 is all.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Glue:
     data_dir: str | None = None
     download: bool = False
     holdout: int = 0
+    limit: int = 0
 
     def __post_init__(self) -> None:
         base.require_positive(max_length=self.max_length)
@@ -79,10 +81,10 @@ class Glue:
         return METRICS[self.name][0]
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        """Features of the training split, less the held-out rows."""
+        """Features of the training split, less the held-out rows and those beyond `limit`."""
         rows = self._read("train")
         kept, _ = base.hold_out(range(len(rows)), self.holdout)
-        return self._features([rows[i] for i in kept], tokenizer)
+        return self._features([rows[i] for i in base.take(kept, self.limit)], tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the development splits, or of the held-out rows when `holdout` > 0."""

@@ -28,6 +28,7 @@ class SpanTask:
       max_answer_length: longest answer decoded, in tokens.
       holdout: training questions held out, by whole passages, and evaluated on instead of the
         development split.
+      limit: of the training questions, how many are used, always the same ones; 0 is all.
     """
 
     max_length: int = 384
@@ -36,6 +37,7 @@ class SpanTask:
     n_best: int = 20
     max_answer_length: int = 30
     holdout: int = 0
+    limit: int = 0
 
     head: ClassVar[str] = "span"
     num_labels: ClassVar[int] = 2
@@ -64,10 +66,10 @@ class SpanTask:
         raise AssertionError("a span task says where its examples come from")
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        """Features of the training split, less the held-out rows."""
+        """Features of the training split, less the held-out rows and those beyond `limit`."""
         examples = self.examples("train")
         kept, _ = base.hold_out([example.context for example in examples], self.holdout)
-        return self._features([examples[i] for i in kept], tokenizer)
+        return self._features([examples[i] for i in base.take(kept, self.limit)], tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
