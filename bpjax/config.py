@@ -64,6 +64,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 source="",  # a finished model of any size to learn from; empty: the dense one
                 weight=0.9,
                 temperature=2.0,
+                hidden=dict(prune=0.0, fill=0.0),  # weight of the hidden states' squared difference
                 # Folder for the teacher's logits, in the workdir unless absolute; empty: compute
                 # them in every step.
                 cache="teacher_logits",
@@ -147,6 +148,8 @@ _CHECKS: dict[str, Check] = {
     "budget.kind": _one_of(BUDGETS),
     "distillation.weight": _FRACTION,
     "distillation.temperature": _number(0, above=True),
+    "distillation.hidden.prune": _number(0),
+    "distillation.hidden.fill": _number(0),
     "prune.score_learning_rate": _number(0, above=True),
     "shrink.round_to": _whole(1),
     "measure.rounds": _whole(1),

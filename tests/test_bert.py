@@ -159,7 +159,7 @@ def test_hidden_states():
     np.testing.assert_array_equal(outputs.hidden_states[-1], outputs.hidden)
     less = RAGGED.replace(heads=RAGGED.heads[:2], intermediate=RAGGED.intermediate[:2])
     np.testing.assert_array_equal(outputs.hidden_states[2], run(less, params).hidden)
-    assert run(RAGGED, params).hidden_states is None
+    assert run(RAGGED, params).hidden_states == ()
 
 
 def test_a_sublayer_that_is_gone_keeps_its_bias_and_norm():

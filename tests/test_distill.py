@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bpjax.training.distill import logit_distillation
+from bpjax.training.distill import hidden_distillation, logit_distillation
 
 ONES = jnp.ones((2, 3), jnp.int32)
 
@@ -67,3 +67,15 @@ def test_a_regression_is_taught_by_the_squared_difference():
     mask, weight = jnp.ones((3, 2), jnp.int32), jnp.array([1.0, 1.0, 0.0])
     found = logit_distillation(student, teacher, mask, weight, 2.0)
     assert found == pytest.approx((1 + 0.25) / 2)
+
+
+def test_hidden_states_are_compared_where_tokens_are_real():
+    ours = jnp.array([[[1.0, 1], [5, 5]], [[0, 2], [0, 0]], [[9, 9], [9, 9]]])
+    zeros = jnp.zeros_like(ours)
+    mask, weight = jnp.array([[1, 0], [1, 1], [1, 0]]), jnp.array([1.0, 1.0, 0.0])
+    # Three real tokens with mean squares 1, 2 and 0; the second layer is equal.
+    value = hidden_distillation([ours, zeros], [zeros, zeros], mask, weight)
+    assert value == pytest.approx((1 + 2) / 3 / 2)
+    gradient = jax.grad(lambda t: hidden_distillation([ours], [t], mask, weight))(zeros)
+    assert not gradient.any()
+    assert hidden_distillation([ours], [zeros], mask, jnp.zeros(3)) == 0

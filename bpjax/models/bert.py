@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
 
     hidden: Float[Array, "batch length hidden"]
     logits: Float[Array, "batch *labels"] | None
-    hidden_states: tuple[Float[Array, "batch length hidden"], ...] | None = None
+    hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
 
 
 class Bert(nn.Module):
@@ -80,7 +80,7 @@ class Bert(nn.Module):
         return Outputs(
             hidden=x,
             logits=self._head(x, deterministic),
-            hidden_states=tuple(map(by_row, states)) if hidden_states else None,
+            hidden_states=tuple(map(by_row, states)) if hidden_states else (),
         )
 
     def _head(self, x, deterministic):

@@ -71,12 +71,12 @@ class Run(NamedTuple):
         check_vocabulary(self.tokenizer, model)
         return model, params
 
-    def teacher(self, source: Path) -> Teacher:
-        """A finished model as the teacher of prune and fill."""
+    def teacher(self, source: Path, stage: str) -> Teacher:
+        """A finished model as the teacher of prune or fill."""
         model, params = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
-        return Teacher(
-            model, params, self.config.distillation.weight, self.config.distillation.temperature
-        )
+        options = self.config.distillation
+        hidden = options.hidden[stage]
+        return Teacher(model, params, options.weight, options.temperature, hidden)
 
     def method(self, model: BertConfig) -> tuple[Method, Pattern]:
         """The pruning method, laid over this model.
@@ -184,6 +184,7 @@ def check(run: Run) -> None:
                 f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
                 f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
             )
+    _check_hidden(run, models)
     epoch = run.steps_per_epoch()
     for name in ("teacher", "prune", "fill"):
         stage = config[name]
@@ -199,6 +200,18 @@ def check(run: Run) -> None:
         run.pruning(model)
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
+
+
+def _check_hidden(run: Run, models: dict[str, BertConfig]) -> None:
+    options, source = run.config.distillation, run.config.model.source
+    guide = options.source or run.config.teacher.source or source
+    ours, theirs = ((m.num_layers, m.hidden_size) for m in (models[source], models[guide]))
+    if any(options.hidden.values()) and ours != theirs:
+        raise UserError(
+            f"config.distillation.hidden: {guide} has {theirs[0]} layers of {theirs[1]} "
+            f"dimensions, expected the model's {ours[0]} of {ours[1]}; set the weights to 0, or "
+            "learn from a model of that shape"
+        )
 
 
 def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[BertConfig, dict]:

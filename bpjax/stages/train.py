@@ -122,7 +122,7 @@ def prune(run: Run, teacher_dir: Path, budget: Budget | None, folder: Path) -> d
         model=model,
         params=params,
         pruning=pruning,
-        teacher=run.teacher(teacher_dir),
+        teacher=run.teacher(teacher_dir, folder.name),
         evaluate=evaluate,
     )
     values, _ = final_masks(state)
@@ -142,7 +142,7 @@ def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str,
         folder,
         model=model,
         params=fill_zeros(params, bert.describe(model), rng),
-        teacher=run.teacher(teacher_dir),
+        teacher=run.teacher(teacher_dir, folder.name),
     )
     save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
     return {"seconds": fitted.seconds}

@@ -1,5 +1,6 @@
-"""Distillation from a teacher's logits (Hinton et al. 2015; Lagunas et al. 2021, section 4)."""
+"""Distillation from a teacher's logits (Hinton et al. 2015) and states (Jiao et al. 2020)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,12 +21,37 @@ class Teacher(NamedTuple):
       params: its parameters.
       weight: of the distillation loss, in [0, 1]; the task's loss gets the rest.
       temperature: T of both softmaxes.
+      hidden: weight of `hidden_distillation`, which is added to the loss; 0 does without the
+        teacher's hidden states, and so without running it where its logits are cached.
     """
 
     config: BertConfig
     params: dict
     weight: float = 0.9
     temperature: float = 2.0
+    hidden: float = 0.0
+
+
+def hidden_distillation(
+    student: Sequence[Float[Array, "batch length hidden"]],
+    teacher: Sequence[Float[Array, "batch length hidden"]],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of the hidden states, over layers, real tokens and dimensions.
+
+    Args:
+      student: states after the embeddings and after each layer.
+      teacher: the same from the teacher, as many and as wide; no gradient flows into them.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    real = mask * weight[:, None]
+    total = jnp.zeros(())
+    for ours, theirs in zip(student, teacher, strict=True):
+        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(-1)
+        total += jnp.sum(squares * real)
+    return total / len(student) / jnp.maximum(real.sum(), 1)
 
 
 def logit_distillation(

@@ -21,12 +21,14 @@ def apply(
     batch: Batch,
     masks: dict | None = None,
     dropout: Key[Array, ""] | None = None,
+    hidden_states: bool = False,
 ) -> Outputs:
     """Runs a model on a batch, masked by the collection `masks`, with dropout if keyed."""
     outputs: Any = Bert(config).apply(
         {"params": params, "masks": masks or {}},
         *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
         deterministic=dropout is None,
+        hidden_states=hidden_states,
         rngs=None if dropout is None else {"dropout": dropout},
     )
     return outputs

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from bpjax.models.bert import Outputs
 from bpjax.models.config import BertConfig
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, spread
 from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
-from bpjax.training.distill import LOGITS, Teacher, logit_distillation
-from bpjax.training.evaluation import Batch, forward
+from bpjax.training.distill import LOGITS, Teacher, hidden_distillation, logit_distillation
+from bpjax.training.evaluation import Batch, apply, forward
 
 
 class TrainState(NamedTuple):
@@ -53,8 +54,8 @@ class TaskLoss(Protocol):
 class Step(NamedTuple):
     """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
 
-    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `penalty`; `density`
-    (of the masks, a fraction), `threshold`, `gradient_norm`.
+    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `hidden`, `penalty`;
+    `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
     """
 
     compiled: Any
@@ -78,6 +79,28 @@ def init_state(
     method = pruning.method.init(init_rng, params)
     opt_state = optimizer.init({"params": params, "learned": method.learned})
     return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
+
+
+def _distil(
+    teacher: Teacher, params: dict, config: BertConfig, outputs: Outputs, batch: Batch
+) -> dict[str, Array]:
+    """The losses of distillation, unweighted."""
+    mask, weight = batch["attention_mask"], batch["weight"]
+    found, logits = {}, batch.get(LOGITS)
+    if teacher.hidden:
+        # States are matched, not reported: the student's precision will do.
+        guide = apply(teacher.config.replace(dtype=config.dtype), params, batch, hidden_states=True)
+        found["hidden"] = hidden_distillation(
+            outputs.hidden_states, guide.hidden_states, mask, weight
+        )
+        logits = guide.logits if logits is None else logits
+    if logits is None:
+        logits = forward(teacher.config, params, batch)
+    assert outputs.logits is not None and logits is not None
+    found["distillation"] = logit_distillation(
+        outputs.logits, logits, mask, weight, teacher.temperature
+    )
+    return found
 
 
 def make_train_step(
@@ -107,26 +130,21 @@ def make_train_step(
         rng, dropout = jax.random.split(jax.random.fold_in(state.rng, state.step))
         method_state = state.method._replace(learned=trained["learned"])
         values = method.masks(method_state, trained["params"], knobs, rng)
-        logits = forward(
+        outputs = apply(
             config,
             trained["params"],
             batch,
             spread(pattern, values),
             dropout,
+            hidden_states=bool(teacher and teacher.hidden),
         )
-        metrics = {"task_loss": task.loss(logits, batch)}
+        assert outputs.logits is not None, "the model has no head"
+        metrics = {"task_loss": task.loss(outputs.logits, batch)}
         total = metrics["task_loss"]
         if teacher:
-            cached = LOGITS in batch
-            taught = batch[LOGITS] if cached else forward(teacher.config, teacher_params, batch)
-            metrics["distillation"] = logit_distillation(
-                logits,
-                taught,
-                batch["attention_mask"],
-                batch["weight"],
-                teacher.temperature,
-            )
+            metrics |= _distil(teacher, teacher_params, config, outputs, batch)
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
+            total += teacher.hidden * metrics.get("hidden", 0.0)
         if pattern.groups:
             metrics["penalty"] = method.penalty(method_state, trained["params"], knobs)
             metrics |= {"density": mask_density(pattern, values), "threshold": knobs.threshold}
