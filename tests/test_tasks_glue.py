@@ -11,7 +11,7 @@ from glue_small import write_glue
 
 from bpjax.errors import UserError
 from bpjax.tasks import TASKS, Task, get_task
-from bpjax.tasks.base import Features, hold_out
+from bpjax.tasks.base import Features, find_phrases, hold_out
 from bpjax.tasks.glue import METRICS, Gold
 from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare
@@ -103,6 +103,34 @@ def test_a_limit_takes_the_same_rows_every_time(data_dir, tokenizer):
     ]
     with pytest.raises(UserError, match=r"limit 34: expected 0 \(all\) to 33, the training rows"):
         get_task("sst2", data_dir=data_dir, limit=34, holdout=7).train(tokenizer)
+
+
+def test_phrases_belong_to_the_sentence_they_are_part_of():
+    texts = [
+        "a fine film",
+        "fine",
+        "a fine film by anna ",
+        "by anna",
+        "by ann",
+        "dull",
+        "a dull film",
+    ]
+    assert find_phrases(texts) == [2, 2, 2, 2, 4, 6, 6]
+    assert find_phrases(["twice", "twice", ""]) == [0, 0, 0]
+
+
+def test_held_out_sentences_take_their_phrases_along(tmp_path, tokenizer):
+    source = write_glue("sst2", tmp_path / "official")
+    words = ("one two three", "four five six", "seven eight nine", "ten eleven twelve")
+    rows = [f"{part} \t1\n" for text in words for part in (text, *text.split())]
+    (source / "train.tsv").write_text("sentence\tlabel\n" + "".join(rows))
+    prepare("sst2", source, tmp_path)
+    task = get_task("sst2", data_dir=str(tmp_path), holdout=1)
+    (held,) = task.evaluation(tokenizer).rows
+    assert len(held["input_ids"]) == 5  # a whole sentence
+    kept = task.train(tokenizer).rows
+    assert len(kept) == 12
+    assert not set(held["input_ids"][1:-1]) & {i for row in kept for i in row["input_ids"][1:-1]}
 
 
 def test_holdout_keeps_groups_together():

@@ -80,16 +80,18 @@ def weighted_mean(values: Float[Array, " batch"], weight: Num[Array, " batch"]) 
     return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1)
 
 
-def hold_out(groups: Sequence[Hashable], holdout: int) -> tuple[list[int], list[int]]:
+def hold_out(
+    groups: Sequence[Hashable], holdout: int, wanted: Sequence[bool] | None = None
+) -> tuple[list[int], list[int]]:
     """Takes the last `holdout` rows of a seeded permutation out of the training rows.
 
     Rows of one group (questions about one passage) are kept on one side: the permutation orders the
-    groups, and the rows of a group that the cut falls into are used on neither side but for those
-    already taken.
+    groups, and the other rows of a group that one was taken of are used on neither side.
 
     Args:
       groups: the group of each training row; all different when rows are independent.
       holdout: number of rows to hold out; 0 holds out nothing.
+      wanted: which rows may be held out; all where it is None.
 
     Returns:
       Indices of the rows to train on and of the rows held out, each in its original order.
@@ -99,21 +101,38 @@ def hold_out(groups: Sequence[Hashable], holdout: int) -> tuple[list[int], list[
     """
     if holdout == 0:
         return list(range(len(groups))), []
-    if not 0 <= holdout < len(groups):
+    able = [row for row in range(len(groups)) if wanted is None or wanted[row]]
+    if not 0 <= holdout < len(able):
         raise UserError(
-            f"holdout {holdout}: expected 0 to {len(groups) - 1} of the {len(groups)} training "
+            f"holdout {holdout}: expected 0 to {len(able) - 1} of the {len(able)} training "
             "rows; choose a number in that range"
         )
     names = list(dict.fromkeys(groups))
     places = np.random.default_rng(HOLDOUT_SEED).permutation(len(names))
     rank = dict(zip(names, places.tolist(), strict=True))
-    order = sorted(range(len(groups)), key=lambda row: rank[groups[row]])
-    held = sorted(order[-holdout:])
+    held = sorted(sorted(able, key=lambda row: rank[groups[row]])[-holdout:])
     held_groups = {groups[row] for row in held}
     kept = [row for row in range(len(groups)) if groups[row] not in held_groups]
     if not kept:
         raise UserError(f"holdout {holdout}: nothing is left to train on; hold out fewer rows")
     return kept, held
+
+
+def find_phrases(texts: Sequence[str]) -> list[int]:
+    """For each text the place of the longest one that it is a part of, by whole words.
+
+    Its own, where there is no longer one.
+    """
+    words = [tuple(text.split()) for text in texts]
+    owner: dict[tuple[str, ...], int] = {}
+    for place in sorted(range(len(texts)), key=lambda i: -len(words[i])):
+        sentence = words[place]
+        if sentence in owner:
+            continue
+        for start in range(len(sentence) + 1):
+            for stop in range(start, len(sentence) + 1):
+                owner.setdefault(sentence[start:stop], place)
+    return [owner[sentence] for sentence in words]
 
 
 def take(rows: Sequence[int], limit: int) -> list[int]:

@@ -51,7 +51,8 @@ class Glue:
       max_length: tokens kept of an input, special tokens included; longer ones are cut.
       data_dir: TFDS folder; None is TFDS's own default.
       download: let TFDS fetch the public dataset when `data_dir` lacks it.
-      holdout: training rows held out and evaluated on instead of the development split.
+      holdout: training rows held out and evaluated on instead of the development split. Of SST-2
+        they are whole sentences, whose phrases are then left out of training too.
       limit: of the training rows, how many are used, always the same ones; 0 is all.
     """
 
@@ -83,14 +84,14 @@ class Glue:
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the training split, less the held-out rows and those beyond `limit`."""
         rows = self._read("train")
-        kept, _ = base.hold_out(range(len(rows)), self.holdout)
+        kept, _ = self._hold_out(rows)
         return self._features([rows[i] for i in base.take(kept, self.limit)], tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the development splits, or of the held-out rows when `holdout` > 0."""
         if self.holdout:
             rows = self._read("train")
-            _, held = base.hold_out(range(len(rows)), self.holdout)
+            _, held = self._hold_out(rows)
             return self._features([rows[i] for i in held], tokenizer)
         splits = [name for name in FILES[self.name].evaluation if name.startswith("validation")]
         return self._features([row for name in splits for row in self._read(name)], tokenizer)
@@ -123,6 +124,12 @@ class Glue:
             for name, value in score(predicted[rows], gold[rows]).items():
                 found[name + suffix] = value
         return found
+
+    def _hold_out(self, rows: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
+        if not (self.holdout and FILES[self.name].phrases):
+            return base.hold_out(range(len(rows)), self.holdout)
+        owners = base.find_phrases([row["sentence"].decode() for row in rows])
+        return base.hold_out(owners, self.holdout, [i == owner for i, owner in enumerate(owners)])
 
     def _read(self, split: str) -> list[dict[str, Any]]:
         dataset = f"glue/{self.name}"

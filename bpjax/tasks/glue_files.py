@@ -26,6 +26,8 @@ class GlueFiles:
       labels: names of the classes; empty where the label is a score.
       spelled: the files spell the classes' names; else they number them.
       header: the columns' names where the train and dev files lack them.
+      phrases: the training rows are sentences and, apart, parts of them; the other files have
+        whole sentences alone.
       cut_rows: the official files hold rows cut short, which the public builder leaves out.
       evaluation: file of each split but the training split.
     """
@@ -35,6 +37,7 @@ class GlueFiles:
     labels: tuple[str, ...] = ()
     spelled: bool = False
     header: tuple[str, ...] | None = None
+    phrases: bool = False
     cut_rows: bool = False
     evaluation: Mapping[str, str] = dataclasses.field(default_factory=DEV_AND_TEST.copy)
 
@@ -123,7 +126,7 @@ FILES: dict[str, GlueFiles] = {
         labels=("unacceptable", "acceptable"),
         header=("source", "label", "star", "sentence"),
     ),
-    "sst2": GlueFiles({"sentence": "sentence"}, labels=("negative", "positive")),
+    "sst2": GlueFiles({"sentence": "sentence"}, labels=("negative", "positive"), phrases=True),
     "mrpc": GlueFiles(
         {"sentence1": "#1 String", "sentence2": "#2 String"},
         label="Quality",
