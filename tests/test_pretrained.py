@@ -54,7 +54,7 @@ def test_table_is_the_models_own(sizes, head):
     config = sizes.replace(head=head, num_labels=labels)
     init = jax.eval_shape(lambda: bert.init(config, jax.random.key(0)))
     shapes = {k: v.shape for k, v in traverse_util.flatten_dict(init, sep="/").items()}
-    assert shapes == {path: shape for path, (_, shape) in names.tensor_table(config).items()}
+    assert shapes == {path: x.shape for path, x in names.tensor_table(config).items()}
 
 
 @pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])

@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019): post-layer-norm, per-layer sizes, optional masks, task heads."""
+"""BERT (Devlin et al. 2019) and its family: post-norm, per-layer sizes, masks, task heads."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from bpjax.errors import UserError
 from bpjax.models.attention import drop
 from bpjax.models.config import BertConfig
+from bpjax.models.families import FAMILIES
 from bpjax.models.layers import FeedForward, LayerNorm, Linear, SelfAttention
 from bpjax.pruning import structure
 
@@ -84,11 +85,13 @@ class Bert(nn.Module):
         )
 
     def _head(self, x, deterministic):
-        config = self.config
-        if config.head == "span":
-            states = x
-        else:
-            pooled = jnp.tanh(Linear(config.hidden_size, config, name="pooler")(x[:, 0]))
+        config, family = self.config, FAMILIES[self.config.family]
+        if config.head == "none" and not family.base_pooler:
+            return None
+        states = x
+        if config.head != "span":
+            activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[family.pooler_activation]
+            pooled = activation(Linear(config.hidden_size, config, name="pooler")(x[:, 0]))
             rng = None if deterministic else self.make_rng("dropout")
             states = drop(pooled, config.hidden_dropout, rng)
         if config.head == "none":
@@ -117,8 +120,11 @@ class Embeddings(nn.Module):
             return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
 
         x = table(config.vocab_size, "word")(input_ids)
-        x = x + table(config.max_positions, "position")(jnp.arange(input_ids.shape[1]))
-        x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
+        offset = FAMILIES[config.family].position_offset
+        places = jnp.arange(offset, offset + input_ids.shape[1])
+        x = x + table(config.max_positions + offset, "position")(places)
+        if config.type_vocab_size:
+            x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
         x = LayerNorm(config.norm_eps, config.activation_dtype, name="norm")(x)
         rng = None if deterministic else self.make_rng("dropout")
         return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)

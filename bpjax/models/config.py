@@ -22,6 +22,9 @@ class BertConfig:
         in float32: the faster of the two on a CPU that multiplies bfloat16.
       head: the task head: "none", "span" (start and end), "classification" or "regression".
       num_labels: outputs of a classification head; 1 for regression, 2 for span.
+      max_positions: tokens in a row at most.
+      type_vocab_size: rows of token types; 0 has none.
+      family: a key of `families.FAMILIES`.
       original: of a shrunken model, `heads` and `intermediate` before the removal, if known.
 
     Raises:
@@ -42,6 +45,7 @@ class BertConfig:
     head: str = "none"
     num_labels: int = 2
     original: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    family: str = "bert"
 
     def __post_init__(self):
         """Checks what would otherwise go wrong later, or in silence."""

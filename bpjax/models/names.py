@@ -1,4 +1,4 @@
-"""Translates between Hugging Face's BERT and ours: tensors' names, the keys of config.json."""
+"""Translates between Hugging Face's encoders and ours: tensors' names, config.json's keys."""
 
 import re
 from collections.abc import Mapping
@@ -6,16 +6,10 @@ from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
 from bpjax.models.config import BertConfig
+from bpjax.models.families import DISTILBERT, FAMILIES, Family
 
 Json = Mapping[str, Any]
 
-# The class of transformers that carries each of our heads.
-ARCHITECTURES = {
-    "none": "BertModel",
-    "span": "BertForQuestionAnswering",
-    "classification": "BertForSequenceClassification",
-    "regression": "BertForSequenceClassification",
-}
 # Sizes of a shrunken model live under this key of config.json; see `config_to_json`.
 SHRUNKEN_KEY = "bpjax"
 
@@ -24,12 +18,14 @@ class Tensor(NamedTuple):
     """One tensor of a checkpoint.
 
     Attributes:
-      name: its Hugging Face name, without the prefix `bert.`.
+      name: its Hugging Face name, without the encoder's prefix such as `bert.`.
       shape: its shape in our parameters; kernels are `[in, out]`, stored transposed.
+      prefixed: it is the encoder's, whose tensors bear the prefix in a model with a task head.
     """
 
     name: str
     shape: tuple[int, ...]
+    prefixed: bool = True
 
 
 def tensor_table(config: BertConfig) -> dict[str, Tensor]:
@@ -38,52 +34,60 @@ def tensor_table(config: BertConfig) -> dict[str, Tensor]:
     A layer without heads keeps of its attention only the output's bias and the norm; a layer
     without feed-forward dimensions likewise (METHODS section 2).
     """
-    hidden = config.hidden_size
+    family, hidden = FAMILIES[config.family], config.hidden_size
     table: dict[str, Tensor] = {}
 
     def norm(path: str, name: str) -> None:
         table[f"{path}/scale"] = Tensor(f"{name}.weight", (hidden,))
         table[f"{path}/bias"] = Tensor(f"{name}.bias", (hidden,))
 
-    def linear(path: str, name: str, inputs: int, outputs: int) -> None:
+    def linear(path: str, name: str, inputs: int, outputs: int, prefixed: bool = True) -> None:
         if inputs:  # nothing feeds the output layer of a removed sublayer: its bias is left
-            table[f"{path}/kernel"] = Tensor(f"{name}.weight", (inputs, outputs))
-        table[f"{path}/bias"] = Tensor(f"{name}.bias", (outputs,))
+            table[f"{path}/kernel"] = Tensor(f"{name}.weight", (inputs, outputs), prefixed)
+        table[f"{path}/bias"] = Tensor(f"{name}.bias", (outputs,), prefixed)
 
     for part, rows in (
         ("word", config.vocab_size),
-        ("position", config.max_positions),
+        ("position", config.max_positions + family.position_offset),
         ("token_type", config.type_vocab_size),
     ):
-        table[f"embeddings/{part}/embedding"] = Tensor(
-            f"embeddings.{part}_embeddings.weight", (rows, hidden)
-        )
+        if rows:
+            table[f"embeddings/{part}/embedding"] = Tensor(
+                f"embeddings.{part}_embeddings.weight", (rows, hidden)
+            )
     norm("embeddings/norm", "embeddings.LayerNorm")
 
     for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
-        ours, theirs = f"layer_{i}", f"encoder.layer.{i}"
         width = heads * config.head_dim
+        names = {
+            part: (f"layer_{i}/{part}", f"{family.layer.format(i)}.{name}")
+            for part, name in family.layer_names.items()
+        }
         if width:
             for part in ("query", "key", "value"):
-                linear(f"{ours}/attention/{part}", f"{theirs}.attention.self.{part}", hidden, width)
-        linear(f"{ours}/attention/output", f"{theirs}.attention.output.dense", width, hidden)
-        norm(f"{ours}/attention/norm", f"{theirs}.attention.output.LayerNorm")
+                linear(*names[f"attention/{part}"], hidden, width)
+        linear(*names["attention/output"], width, hidden)
+        norm(*names["attention/norm"])
         if size:
-            linear(f"{ours}/ffn/in", f"{theirs}.intermediate.dense", hidden, size)
-        linear(f"{ours}/ffn/out", f"{theirs}.output.dense", size, hidden)
-        norm(f"{ours}/ffn/norm", f"{theirs}.output.LayerNorm")
+            linear(*names["ffn/in"], hidden, size)
+        linear(*names["ffn/out"], size, hidden)
+        norm(*names["ffn/norm"])
 
-    if config.head != "span":
-        linear("pooler", "pooler.dense", hidden, hidden)
-    if config.head != "none":
-        name = "qa_outputs" if config.head == "span" else "classifier"
-        linear("head", name, hidden, config.num_labels)
+    if config.head == "none" and family.base_pooler:
+        linear("pooler", family.base_pooler, hidden, hidden)
+    elif config.head in ("classification", "regression"):
+        inside = family.pooler == family.base_pooler
+        linear("pooler", family.pooler, hidden, hidden, inside)
+        linear("head", family.classifier, hidden, config.num_labels, False)
+    elif config.head == "span":
+        linear("head", "qa_outputs", hidden, config.num_labels, False)
     return table
 
 
 def canonical_name(name: str) -> str:
-    """A checkpoint's name without the prefix `bert.` and with TensorFlow's gamma, beta renamed."""
-    name = name.removeprefix("bert.")
+    """A checkpoint's name without the encoder's prefix, TensorFlow's gamma and beta renamed."""
+    for family in FAMILIES.values():
+        name = name.removeprefix(family.prefix)
     return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
 
 
@@ -91,30 +95,32 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
     """What config.json says about a model.
 
     A dense model (alike layers, all heads there) gets plain Hugging Face fields, and transformers
-    loads it. A shrunken model has the key `bpjax` with the sizes by layer. Its
-    `num_attention_heads` and `intermediate_size` are then 0, because there is no one such number:
-    transformers still reads the tokenizer beside it, but refuses to build the model, where any
-    plausible number would let it fill removed layers with random weights.
+    loads it. A shrunken model has the key `bpjax` with the sizes by layer. Its number of heads and
+    its intermediate size are then 0, because there is no one such number: transformers still reads
+    the tokenizer beside it, but refuses to build the model, where any plausible number would let it
+    fill removed layers with random weights.
     """
+    family = FAMILIES[config.family]
+    named, architecture = family.fields, family.classes[config.head]
     data: dict[str, Any] = {
-        "architectures": [ARCHITECTURES[config.head]],
-        "model_type": "bert",
+        "architectures": [architecture],
+        "model_type": family.name,
         "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": 0,
-        "intermediate_size": 0,
-        "hidden_act": "gelu",
-        "max_position_embeddings": config.max_positions,
+        named["hidden_size"]: config.hidden_size,
+        named["layers"]: config.num_layers,
+        named["heads"]: 0,
+        named["intermediate"]: 0,
+        named["activation"]: "gelu",
+        "max_position_embeddings": config.max_positions + family.position_offset,
         "position_embedding_type": "absolute",
-        "type_vocab_size": config.type_vocab_size,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_dropout_prob": config.hidden_dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
+        named["hidden_dropout"]: config.hidden_dropout,
+        named["attention_dropout"]: config.attention_dropout,
         "initializer_range": 0.02,
-        "pad_token_id": 0,
+        "pad_token_id": family.pad_token_id,
         "dtype": "float32",
     }
+    if family is not DISTILBERT:  # whose files have no such fields
+        data |= {"type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.norm_eps}
     if config.head in ("classification", "regression"):
         labels = [f"LABEL_{i}" for i in range(config.num_labels)]
         data["id2label"] = {str(i): label for i, label in enumerate(labels)}
@@ -123,10 +129,10 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
         data["problem_type"] = "regression" if regression else "single_label_classification"
 
     if _is_dense(config):
-        data["num_attention_heads"] = config.heads[0]
-        data["intermediate_size"] = config.intermediate[0]
+        data[named["heads"]] = config.heads[0]
+        data[named["intermediate"]] = config.intermediate[0]
     else:
-        data["architectures"] = [f"Bpjax{ARCHITECTURES[config.head]}"]
+        data["architectures"] = [f"Bpjax{architecture}"]
         data[SHRUNKEN_KEY] = {
             "heads": list(config.heads),
             "intermediate": list(config.intermediate),
@@ -151,24 +157,30 @@ def config_from_json(
       where: the file's name, for messages.
 
     Raises:
-      UserError: not a BERT, or one that computes something else than ours; a size that is missing
-        or no whole number.
+      UserError: none of `FAMILIES`, or one that computes something else than ours; a size that is
+        missing or no whole number.
     """
+    family = FAMILIES.get(str(data.get("model_type")))
+    if family is None:
+        raise UserError(
+            f"{where}: model_type is {data.get('model_type')!r}: expected one of "
+            f"{', '.join(FAMILIES)}; choose such an encoder"
+        )
     for key, expected in (
-        ("model_type", "bert"),
-        ("hidden_act", "gelu"),
+        (family.fields["activation"], "gelu"),
         ("position_embedding_type", "absolute"),
         ("is_decoder", False),
     ):
-        # Files older than a key mean its default; only the model type has none.
-        found = data.get(key, None if key == "model_type" else expected)
+        # Files older than a key mean its default.
+        found = data.get(key, expected)
         if found != expected:
             raise UserError(
-                f"{where}: {key} is {found!r}: expected {expected!r}; choose a BERT encoder"
+                f"{where}: {key} is {found!r}: expected {expected!r}; choose another encoder"
             )
 
-    hidden = _size(data, "hidden_size", where)
-    layers = _size(data, "num_hidden_layers", where)
+    named = family.fields
+    hidden = _size(data, named["hidden_size"], where)
+    layers = _size(data, named["layers"], where)
     original = None
     if SHRUNKEN_KEY in data:
         sizes = data[SHRUNKEN_KEY]
@@ -186,28 +198,31 @@ def config_from_json(
                 _sizes(before, "intermediate", layers, where),
             )
     else:
-        count = _size(data, "num_attention_heads", where)
+        count = _size(data, named["heads"], where)
         if hidden % count:
             raise UserError(
-                f"{where}: num_attention_heads is {count}: expected a divisor of hidden_size "
-                f"{hidden}; correct the file"
+                f"{where}: {named['heads']} is {count}: expected a divisor of "
+                f"{named['hidden_size']} {hidden}; correct the file"
             )
         heads, head_dim = (count,) * layers, hidden // count
-        intermediate = (_size(data, "intermediate_size", where),) * layers
+        intermediate = (_size(data, named["intermediate"], where),) * layers
 
     if head == "saved":
-        head, num_labels = _saved_head(data, where)
+        head, num_labels = _saved_head(data, family, where)
+    positions = _size(data, "max_position_embeddings", where, 512 + family.position_offset)
+    types = family.token_types
     return BertConfig(
+        family=family.name,
         vocab_size=_size(data, "vocab_size", where),
         hidden_size=hidden,
         head_dim=head_dim,
         heads=heads,
         intermediate=intermediate,
-        max_positions=_size(data, "max_position_embeddings", where, default=512),
-        type_vocab_size=_size(data, "type_vocab_size", where, default=2),
+        max_positions=positions - family.position_offset,
+        type_vocab_size=_size(data, "type_vocab_size", where, types) if types else 0,
         norm_eps=_fraction(data, "layer_norm_eps", 1e-12, where),
-        hidden_dropout=_fraction(data, "hidden_dropout_prob", 0.1, where),
-        attention_dropout=_fraction(data, "attention_probs_dropout_prob", 0.1, where),
+        hidden_dropout=_fraction(data, named["hidden_dropout"], 0.1, where),
+        attention_dropout=_fraction(data, named["attention_dropout"], 0.1, where),
         dtype=dtype,
         head=head,
         num_labels={"span": 2, "regression": 1}.get(head, num_labels),
@@ -215,14 +230,14 @@ def config_from_json(
     )
 
 
-def _saved_head(data: Json, where: str) -> tuple[str, int]:
+def _saved_head(data: Json, family: Family, where: str) -> tuple[str, int]:
     """The head that a config.json names, and its number of labels."""
     named = str((data.get("architectures") or [""])[0]).removeprefix("Bpjax")
     names = data.get("id2label")
     labels = len(names) if names else _size(data, "num_labels", where, default=2)
-    if named == ARCHITECTURES["span"]:
+    if named == family.classes["span"]:
         return "span", 2
-    if named == ARCHITECTURES["classification"]:
+    if named == family.classes["classification"]:
         # transformers, too, takes a single label without a problem type for regression.
         regression = data.get("problem_type") == "regression" or labels == 1
         return ("regression", 1) if regression else ("classification", labels)

@@ -1,4 +1,4 @@
-"""BERT checkpoints in and out: Hugging Face's names, safetensors only, shrunken models included."""
+"""Checkpoints in and out: Hugging Face's names, safetensors only, shrunken models included."""
 
 import contextlib
 import json
@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from bpjax.errors import UserError
 from bpjax.models.config import HEADS, BertConfig
+from bpjax.models.families import FAMILIES
 from bpjax.models.names import config_from_json, config_to_json, tensor_table
 from bpjax.models.sources import (
     CONFIG,
@@ -46,7 +47,7 @@ def load_pretrained(
     dtype: str = "float32",
     rng: Key[Array, ""] | None = None,
 ) -> tuple[BertConfig, dict[str, Any]]:
-    """Loads a BERT, dense or shrunken, from safetensors.
+    """Loads a BERT, RoBERTa or DistilBERT, dense or shrunken, from safetensors.
 
     Args:
       source: a folder, an installed package or a hub name; see `sources.find_folder`.
@@ -61,8 +62,8 @@ def load_pretrained(
       The config and the tree `params`, kernels `[in, out]`.
 
     Raises:
-      UserError: no such source, a pickle, a truncated file, not a BERT, tensors that are missing
-        or do not fit the config.
+      UserError: no such source, a pickle, a truncated file, another architecture, tensors that are
+        missing or do not fit the config.
     """
     if head not in (*HEADS, "saved"):
         raise UserError(f"head {head!r}: expected one of {', '.join(HEADS)} or saved")
@@ -79,9 +80,10 @@ def load_pretrained(
     strict = head == "saved" and config.head != "none"
 
     table = tensor_table(config)
+    layers = FAMILIES[config.family].layer.partition("{}")[0]
     known = {tensor.name for tensor in table.values()}
     for name in checkpoint.names():
-        if name.startswith("encoder.") and name not in known:
+        if name.startswith(layers) and name not in known:
             raise UserError(
                 f"{folder}: {name} has no place in a model of {config.num_layers} layers as "
                 f"{CONFIG} describes it; use the {CONFIG} and {WEIGHTS} of one model"
@@ -89,7 +91,7 @@ def load_pretrained(
 
     params = {}
     drawn = set()
-    for index, (path, (name, shape)) in enumerate(table.items()):
+    for index, (path, (name, shape, _)) in enumerate(table.items()):
         part = path.split("/")[0]
         is_kernel = path.endswith("/kernel")
         stored = shape[::-1] if is_kernel else shape
@@ -143,7 +145,7 @@ def save_pretrained(
       UserError: the folder holds something already, or cannot be written.
       ValueError: `params` is not the tree of `config`.
     """
-    prefix = "" if config.head == "none" else "bert."
+    prefix = "" if config.head == "none" else FAMILIES[config.family].prefix
     table = tensor_table(config)
     flat = traverse_util.flatten_dict(params, sep="/")
     if flat.keys() != table.keys():
@@ -151,11 +153,11 @@ def save_pretrained(
             f"params do not fit the config, which differ in {sorted(flat.keys() ^ table.keys())}"
         )
     tensors = {}
-    for path, (name, shape) in table.items():
+    for path, (name, shape, prefixed) in table.items():
         value = np.asarray(flat[path], np.float32)
         if value.shape != shape:
             raise ValueError(f"{path} has shape {value.shape}, the config says {shape}")
-        name = name if path.startswith("head/") else prefix + name
+        name = prefix + name if prefixed else name
         tensors[name] = np.ascontiguousarray(value.T if path.endswith("/kernel") else value)
 
     with _replace_folder(Path(directory), overwrite) as folder:

@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
+from bpjax.models.families import BERT, FAMILIES  # noqa: E402
 
 TINY = BertConfig(
     vocab_size=99,
@@ -77,13 +78,18 @@ def assert_close(left, right, batch, what):
     assert worst <= 1e-5
 
 
-def draw_theirs(head, num_labels=3):
-    """A random BERT of transformers, with biases and norms that are not the trivial ones."""
+def tiny_of(family):
+    """The tiny model in a family, which has its own token types."""
+    return TINY.replace(family=family, type_vocab_size=FAMILIES[family].token_types)
+
+
+def draw_theirs(head, num_labels=3, family="bert"):
+    """A random model of transformers, with biases and norms that are not the trivial ones."""
     torch.manual_seed(0)
-    fields = names.config_to_json(TINY)
+    fields = names.config_to_json(tiny_of(family))
     labels = {"regression": 1, "classification": num_labels}.get(head, 2)
-    config = transformers.BertConfig(**fields | {"num_labels": labels})
-    model = getattr(transformers, names.ARCHITECTURES[head])(config)
+    config = transformers.AutoConfig.for_model(**fields | {"num_labels": labels})
+    model = getattr(transformers, FAMILIES[family].classes[head])(config)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -118,7 +124,7 @@ def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
         minilm_dir, head=head, num_labels=3, rng=jax.random.key(1)
     )
     pretrained.save_pretrained(tmp_path / "model", config, params, minilm_dir)
-    kind = getattr(transformers, names.ARCHITECTURES[head])
+    kind = getattr(transformers, BERT.classes[head])
     model, report = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(report.values()), report
     assert model.config.num_labels == config.num_labels
@@ -131,24 +137,39 @@ def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
     assert_close(ours(config, params, batch).logits, expected, batch, f"MiniLM, {head} logits")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
-def test_random_bert_of_transformers(tmp_path, head):
-    """A model that transformers saves is loaded by us, its head included."""
-    model = draw_theirs(head)
+def test_random_models_of_transformers(tmp_path, head, family):
+    """A model that transformers saves is loaded by us, its head included, and the way back."""
+    model = draw_theirs(head, family=family)
     model.config.problem_type = "regression" if head == "regression" else None
-    model.save_pretrained(tmp_path)
-    config, params = pretrained.load_pretrained(tmp_path, head="saved")
+    model.save_pretrained(tmp_path / "theirs")
+    config, params = pretrained.load_pretrained(tmp_path / "theirs", head="saved")
     labels = {"regression": 1, "classification": 3}.get(head, 2)
-    assert config == TINY.replace(head=head, num_labels=labels)
+    assert config == tiny_of(family).replace(head=head, num_labels=labels)
+    pretrained.save_pretrained(tmp_path / "ours", config, params)
+    back, report = type(model).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(report.values()), report
 
     batch = draw_batch(99, 30)
+    if family != "bert":
+        batch["token_type_ids"][:] = 0
+    if family == "roberta":
+        # Its positions count the tokens that are not padding, which it knows by their id.
+        real = batch["attention_mask"] == 1
+        batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
+    given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
     with torch.no_grad():
-        expected = theirs(model, batch)
-    found = ours(config, params, batch)
-    if head == "none":
-        assert_close(found.hidden, expected.last_hidden_state, batch, "tiny, hidden")
-    else:
-        assert_close(found.logits, logits_of(head, expected), batch, f"tiny, {head} logits")
+        expected = theirs(model, given, output_hidden_states=True)
+        returned = theirs(back, given)
+    found = ours(config, params, batch, hidden_states=True)
+    for i, (left, right) in enumerate(
+        zip(found.hidden_states, expected.hidden_states, strict=True)
+    ):
+        assert_close(left, right, batch, f"{family}, states {i}")
+    if head != "none":
+        assert_close(found.logits, logits_of(head, expected), batch, f"{family}, {head} logits")
+        assert_close(found.logits, logits_of(head, returned), batch, f"{family}, {head} back")
 
 
 @pytest.mark.parametrize("head", ["span", "classification"])
