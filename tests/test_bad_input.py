@@ -122,7 +122,7 @@ def truncated(folder):
 
 def another_kind(folder):
     change_json(folder, model_type="gpt2")
-    return ["model_type is 'gpt2'", "expected 'bert'", "choose a BERT"]
+    return ["model_type is 'gpt2'", "expected one of bert, roberta", "choose such"]
 
 
 def pickled(folder):
