@@ -100,6 +100,21 @@ def test_the_least_that_masks_can_leave():
     assert 0.4 < reachable(held, fraction_for(pattern), PARAMS) < 1
 
 
+def test_a_method_that_cuts_at_the_end_alone():
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    method, state = start("group_lasso", pattern)
+    update = jax.jit(method.update)
+    # A step at which no level can be within the budget, then one between two cuts.
+    for step, progress in ((0, 0.5), (17, 1.0)):
+        state, params = update(
+            state, PARAMS, knobs(density=0.3, progress=progress), jnp.int32(step)
+        )
+        jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+    state, params = update(state, PARAMS, knobs(density=0.3), jnp.int32(32))
+    values = method.masks(state, params, knobs(density=0.3), jax.random.key(0))
+    assert 0.2 < fraction_for(pattern)(values) <= 0.3
+
+
 def test_a_method_that_nothing_cuts_is_refused():
     pattern = pattern_of("hybrid", (4, 2), TINY)
     with pytest.raises(ValueError, match="no knob cuts"):

@@ -15,8 +15,8 @@ from bpjax.pruning.structure import at, put
 RNG = jax.random.key(0)
 
 
-def knobs(threshold=0.1, penalty=1.0, density=0.5):
-    return Knobs(*map(jnp.float32, (threshold, penalty, density)))
+def knobs(threshold=0.1, penalty=1.0, density=0.5, progress=1.0):
+    return Knobs(*map(jnp.float32, (threshold, penalty, density, progress)))
 
 
 def start(name, pattern, **options):

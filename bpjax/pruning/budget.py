@@ -45,7 +45,9 @@ def reachable(
 ) -> float:
     """The least cost that the method's masks can be cut to, over the whole model's."""
     state = method.init(jax.random.key(0), params)
-    knobs = _at_level(method, Knobs(*jnp.zeros(3)), jnp.float32(_REACH))
+    zero, one = jnp.zeros(()), jnp.ones(())
+    last = Knobs(threshold=zero, penalty=zero, density=one, progress=one)
+    knobs = _at_level(method, last, jnp.float32(_REACH))
     return float(fraction(method.masks(state, params, knobs, None)))
 
 
@@ -80,16 +82,24 @@ def within_budget(
         return fraction(method.masks(inner(state), params, knobs, None))
 
     def solve(state, params, knobs):
-        """The lowest level at which the masks are within the budget: at most `knobs.density`."""
+        """The lowest level at which the masks are within the budget: at most `knobs.density`.
+
+        Where none is, because the method does not cut yet, the one that cuts nothing.
+        """
+
+        def is_within(level):
+            found = cost(state, params, _at_level(method, knobs, level))
+            return found <= knobs.density + 1e-6
 
         def halve(_, ends):
             low, high = ends
             middle = (low + high) / 2
-            within = cost(state, params, _at_level(method, knobs, middle)) <= knobs.density + 1e-6
+            within = is_within(middle)
             return jnp.where(within, low, middle), jnp.where(within, middle, high)
 
-        ends = jnp.float32(-_REACH), jnp.float32(_REACH)
-        return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
+        low, high = jnp.float32(-_REACH), jnp.float32(_REACH)
+        found = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
+        return jnp.where(is_within(high), found, low)
 
     def init(rng, params):
         state = method.init(rng, params)
@@ -115,13 +125,15 @@ def within_budget(
     def update(
         state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""]
     ) -> tuple[MethodState, dict]:
-        moved, params = method.update(inner(state), params, knobs, step)
-        state = MethodState(moved.learned, state.fixed._replace(inner=moved.fixed))
         fixed = jax.lax.cond(
             step % _EVERY == 0,
             lambda: cut(state, params, knobs),
             lambda: state.fixed,
         )
-        return MethodState(state.learned, fixed), params
+        # The method sees the knobs as its masks do.
+        moved, params = method.update(
+            inner(state), params, _at_level(method, knobs, fixed.level), step
+        )
+        return MethodState(moved.learned, fixed._replace(inner=moved.fixed)), params
 
     return method._replace(init=init, masks=masks, penalty=penalty, update=update)

@@ -128,21 +128,33 @@ def spread(pattern: Pattern, values: Scores) -> dict:
     return masks
 
 
+def sum_over_blocks(
+    pattern: Pattern,
+    params: dict,
+    transform: Callable[[Float[Array, "in out"]], Float[Array, "in out"]],
+) -> dict[str, Float[Array, "..."]]:
+    """Sum of `transform(kernel)` over each block, and over the kernels that share the block."""
+    sums = {}
+    for group in pattern.groups:
+        total = jnp.zeros(group.shape)
+        for target in group.targets:
+            values = transform(at(params, target.path)["kernel"])
+            total += sum_blocks(values, target.block).reshape(group.shape)
+        sums[group.name] = total
+    return sums
+
+
 def mean_over_blocks(
     pattern: Pattern,
     params: dict,
     transform: Callable[[Float[Array, "in out"]], Float[Array, "in out"]],
 ) -> Scores:
     """Mean of `transform(kernel)` over each block, and over the kernels that share the block."""
-    means = {}
+    sums = sum_over_blocks(pattern, params, transform)
     for group in pattern.groups:
-        total, count = jnp.zeros(group.shape), np.zeros(group.shape)
-        for target in group.targets:
-            values = transform(at(params, target.path)["kernel"])
-            total += sum_blocks(values, target.block).reshape(group.shape)
-            count += block_sizes(target.kernel_shape, target.block).reshape(group.shape)
-        means[group.name] = total / count
-    return means
+        sizes = [block_sizes(t.kernel_shape, t.block).reshape(group.shape) for t in group.targets]
+        sums[group.name] /= np.sum(sizes, axis=0)
+    return sums
 
 
 def apply_masks(params: dict, masks: dict) -> dict:

@@ -14,11 +14,13 @@ class Knobs(NamedTuple):
       threshold: τ of the threshold binarizers.
       penalty: λ_s, the weight of the penalty at this step.
       density: kept fraction in [0, 1] that top-k binarizers aim at.
+      progress: of the schedule, from 0 to exactly 1 where the knobs are at their final values.
     """
 
     threshold: Float[Array, ""]
     penalty: Float[Array, ""]
     density: Float[Array, ""]
+    progress: Float[Array, ""]
 
 
 Number = int | float
@@ -64,13 +66,14 @@ def cubic(
 
     def knobs(step: Int[Array, ""] | int) -> Knobs:
         remaining = 1 - (jnp.asarray(step, jnp.float32) - start) / (stop - start)
-        cube = jnp.clip(remaining, 0.0, 1.0) ** 3
+        remaining = jnp.clip(remaining, 0.0, 1.0)
+        cube = remaining**3
 
         def between(ends: tuple[Number, Number]) -> Float[Array, ""]:
             return ends[0] * cube + ends[1] * (1 - cube)  # exact at both ends
 
         tau = between(threshold)
         ratio = tau / threshold[1] if threshold[1] else jnp.ones(())
-        return Knobs(tau, penalty * ratio, between(density))
+        return Knobs(tau, penalty * ratio, between(density), 1 - remaining)
 
     return knobs

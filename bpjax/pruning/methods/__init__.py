@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpjax.pruning.methods.base import Method
+from bpjax.pruning.methods.group_lasso import group_lasso
 from bpjax.pruning.methods.l0 import l0
 from bpjax.pruning.methods.magnitude import magnitude
 from bpjax.pruning.methods.movement import movement
@@ -18,6 +19,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "movement": movement,
     "magnitude": magnitude,
     "l0": l0,
+    "group_lasso": group_lasso,
 }
 
 
