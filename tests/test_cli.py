@@ -11,6 +11,7 @@ from test_tasks_prepare import write_sst2
 from bpjax import cli
 from bpjax.models.pretrained import load_pretrained
 from bpjax.tasks import get_task
+from bpjax.training.evaluation import apply
 
 COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "data")
 DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
@@ -93,7 +94,7 @@ def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
         name: jax.numpy.ones((1, 4), int)
         for name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    shapes = jax.eval_shape(lambda p: cli._outputs(config, p, batch), params)
+    shapes = jax.eval_shape(lambda p: apply(config, p, batch), params)
     assert [x.shape for x in jax.tree.leaves(shapes)] == [(1, 4, 16)]
 
 
