@@ -57,6 +57,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
             budget=dict(kind="penalty", value=20.0, shape="8x128"),
             prune=dict(
                 score_learning_rate=1e-2,
+                source="",  # workdir of a finished run, to be cut by this budget without training
                 rewind="",  # workdir of a finished run, whose heads are held dense
                 **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
             ),

@@ -80,5 +80,6 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     write_report(report, workdir)
     masks = jax.device_get(load_arrays(workdir / "prune" / "masks.safetensors"))
     plot_masks(masks, workdir / "masks.png")
-    plot_curves(read_scalars(workdir), workdir / "curves.png", metric=data.task.metric)
+    if rows := read_scalars(workdir):  # none where nothing was trained
+        plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
     return report

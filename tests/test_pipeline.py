@@ -12,7 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from bpjax.cli import main
+from bpjax.config import read_config
+from bpjax.errors import UserError
 from bpjax.models.pretrained import load_pretrained, load_tokenizer
+from bpjax.pipeline import run
 from bpjax.report.write import KEYS, read_report
 from bpjax.training.scalars import read_scalars
 
@@ -177,3 +180,21 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cac
     assert json.loads((workdir / "config.json").read_text()) == json.loads(
         (whole / "config.json").read_text()
     )
+
+
+def test_one_run_gives_models_at_several_budgets(finished_run, tmp_path):
+    config_file, workdir, _ = finished_run
+    overrides = [f"--config.prune.source={workdir}", "--config.budget.value=0.2"]
+    overrides += [f"--config.teacher.source={workdir / 'teacher' / 'model'}"]
+    config = read_config(str(config_file), [*overrides, "--config.fill.epochs=0"])
+    report = run(config, tmp_path / "smaller", "bpjax run")
+    assert 0.2 - 2 * 32 / 4096 <= report["density"] <= 0.2
+    larger, smaller = (
+        load_file(folder / "prune" / "masks.safetensors")
+        for folder in (workdir, tmp_path / "smaller")
+    )
+    assert all((smaller[name] <= larger[name]).all() for name in larger)
+
+    other = read_config(str(config_file), [*overrides, "--config.pruning.block=(4, 4)"])
+    with pytest.raises(UserError, match="prune.source .*: expected the --workdir of a run"):
+        run(other, tmp_path / "other", "bpjax run")

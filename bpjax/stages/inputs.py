@@ -188,7 +188,7 @@ def check(run: Run) -> None:
     epoch = run.steps_per_epoch()
     for name in ("teacher", "prune", "fill"):
         stage = config[name]
-        trains = stage.epochs > 0 and not (name == "teacher" and config.teacher.source)
+        trains = stage.epochs > 0 and not stage.get("source")
         if trains and stage.warmup_steps >= stage.epochs * epoch:
             raise UserError(
                 f"config.{name}.warmup_steps is {stage.warmup_steps}: expected fewer than the "

@@ -1,11 +1,15 @@
 """The stages that train: teacher, prune, fill. All three run the same loop."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 
+from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
@@ -23,7 +27,7 @@ from bpjax.training.loop import Fitted, fit
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
 from bpjax.training.teacher_logits import cached_logits
-from bpjax.workdir import save_arrays
+from bpjax.workdir import load_arrays, save_arrays
 
 STAGES = ("teacher", "prune", "shrink", "fill", "measure")
 """Their places number the streams of random numbers of the stages: append, do not insert."""
@@ -97,8 +101,12 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     return {"seconds": fitted.seconds}
 
 
-def prune(run: Run, teacher_dir: Path, budget: Budget | None, folder: Path) -> dict[str, Any]:
-    """Fine-prunes the pretrained model; saves its weights, scores and final masks."""
+def prune(run: Run, guide_dir: Path, budget: Budget | None, folder: Path) -> dict[str, Any]:
+    """Fine-prunes the pretrained model; saves its weights, scores and final masks.
+
+    With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
+    masks of one run at several budgets are nested.
+    """
     model, params = run.pretrained()
     pruning = run.pruning(model, budget)
     last = run.config.prune.epochs * run.steps_per_epoch()
@@ -116,21 +124,50 @@ def prune(run: Run, teacher_dir: Path, budget: Budget | None, folder: Path) -> d
         metrics = run.metrics(model, state.params, masks)
         return metrics | {"final_density": float(density)}
 
-    state, metrics, seconds = _train(
-        run,
-        folder,
-        model=model,
-        params=params,
-        pruning=pruning,
-        teacher=run.teacher(teacher_dir, folder.name),
-        evaluate=evaluate,
-    )
+    if run.config.prune.source:
+        started = time.perf_counter()
+        state = _load_pruned(run, pruning, params)
+        metrics, seconds = evaluate(state), time.perf_counter() - started
+    else:
+        state, metrics, seconds = _train(
+            run,
+            folder,
+            model=model,
+            params=params,
+            pruning=pruning,
+            teacher=run.teacher(guide_dir, folder.name),
+            evaluate=evaluate,
+        )
     values, _ = final_masks(state)
     save_arrays(folder / "params.safetensors", state.params)
     save_arrays(folder / "masks.safetensors", dict(values))
     if state.method.learned:
         save_arrays(folder / "scores.safetensors", state.method.learned)
     return {"seconds": seconds, "metrics": metrics}
+
+
+def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:
+    """The end of another run's fine-pruning, to be cut by this run's budget."""
+    source = Path(run.config.prune.source) / "prune"
+    options = run.config.pruning.to_dict()
+    state = init_state(params, pruning, optax.identity(), jax.random.key(0))
+    try:
+        theirs = json.loads((source.parent / "config.json").read_text())["pruning"]
+        if theirs != json.loads(json.dumps(options)):
+            raise ValueError("its config.pruning is another")
+        found = load_arrays(source / "params.safetensors")
+        learned = state.method.learned
+        if learned:
+            learned = load_arrays(source / "scores.safetensors")
+        for expected, loaded in ((state.params, found), (state.method.learned, learned)):
+            jax.tree.map(lambda x, y: x + y, expected, loaded)  # of one structure and shape
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"config.prune.source is {str(source.parent)!r}: expected the --workdir of a run that "
+            f"fine-pruned the same model in the same way ({' '.join(str(error).split())[:80]}); "
+            "name one"
+        ) from error
+    return state._replace(params=found, method=state.method._replace(learned=learned))
 
 
 def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
