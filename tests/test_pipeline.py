@@ -188,7 +188,7 @@ def test_one_run_gives_models_at_several_budgets(finished_run, tmp_path):
     overrides += [f"--config.teacher.source={workdir / 'teacher' / 'model'}"]
     config = read_config(str(config_file), [*overrides, "--config.fill.epochs=0"])
     report = run(config, tmp_path / "smaller", "bpjax run")
-    assert 0.2 - 2 * 32 / 4096 <= report["density"] <= 0.2
+    assert 0 < report["density"] <= 0.2  # a head of this model is an eighth of it
     larger, smaller = (
         load_file(folder / "prune" / "masks.safetensors")
         for folder in (workdir, tmp_path / "smaller")
