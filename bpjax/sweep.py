@@ -6,10 +6,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from bpjax.config import read_sweep
 from bpjax.errors import UserError
 from bpjax.pipeline import run
 from bpjax.report.write import FILE
+
+
+def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
+    """Lets the runs of a sweep learn from the first one's dense model, and share its logits.
+
+    Args:
+      runs: (name, config) pairs, changed in place.
+      workdir: folder of the runs.
+    """
+    first = runs[0][0]
+    for name, config in runs:
+        config.distillation.cache = str(workdir / "teacher_logits")
+        if name != first:
+            config.teacher.source = str(workdir / first / "teacher" / "model")
 
 
 def run_one(path: str, workdir: Path, overrides: list[str], index: int) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from bpjax.config import read_config
+from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_hybrid.py"
 ROWS = 20_000
@@ -39,8 +40,6 @@ def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
             config.budget.kind, config.budget.value = "density", density
             config.prune.warmup_steps = 250
             config.fill.epochs, config.fill.warmup_steps = fill, 125
-            config.distillation.cache = str(workdir / "teacher_logits")
-            if runs:
-                config.teacher.source = str(workdir / runs[0][0] / "teacher" / "model")
             runs.append((f"{name}_{density:g}", config))
+    share_teacher(runs, workdir)
     return runs

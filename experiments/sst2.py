@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from bpjax.config import read_config
+from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_hybrid.py"
 
@@ -24,8 +25,6 @@ def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
             config = read_config(str(CONFIG), [])
             config.seed = seed
             config.budget.value = penalty
-            config.distillation.cache = str(workdir / "teacher_logits")
-            if runs:
-                config.teacher.source = str(workdir / runs[0][0] / "teacher" / "model")
             runs.append((f"penalty{penalty:g}_seed{seed}", config))
+    share_teacher(runs, workdir)
     return runs
