@@ -115,6 +115,17 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--shapes", default="1x128,8x128", help="BATCHxLENGTH, comma separated")
     benchmark.add_argument("--rounds", type=_count, default=20)
 
+    export = command(
+        _export,
+        "export",
+        "Save a model for other software. hf-padded: a plain Hugging Face folder, with zeros added "
+        "to the dense sizes.",
+        "bpjax export runs/a/fill/model --to=hf-padded --output=exported",
+    )
+    export.add_argument("model", help="model folder")
+    export.add_argument("--to", required=True, choices=["hf-padded"])
+    export.add_argument("--output", required=True, type=Path, help="new folder")
+
     data = command(
         _data_prepare,
         "data",
@@ -242,6 +253,15 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
         gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
         rows.append((shape, *(f"{time:.2f}" for time in times), gain))
     print(align(rows, left=(0,)))
+
+
+def _export(options: argparse.Namespace, _: list[str]) -> None:
+    from bpjax.deploy.export import pad
+    from bpjax.models.pretrained import load_pretrained, save_pretrained
+    from bpjax.models.sources import find_folder
+
+    config, params = load_pretrained(options.model, head="saved")
+    print(save_pretrained(options.output, *pad(config, params), find_folder(options.model)))
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

@@ -13,7 +13,7 @@ from bpjax.models.pretrained import load_pretrained
 from bpjax.tasks import get_task
 from bpjax.training.evaluation import apply
 
-COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "data")
+COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "export", "data")
 DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
     heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate)
@@ -96,6 +96,14 @@ def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
     }
     shapes = jax.eval_shape(lambda p: apply(config, p, batch), params)
     assert [x.shape for x in jax.tree.leaves(shapes)] == [(1, 4, 16)]
+
+
+def test_export(call, models, tmp_path):
+    _, smaller = models
+    printed = call("export", smaller, "--to=hf-padded", f"--output={tmp_path / 'hf'}")
+    assert printed == f"{tmp_path / 'hf'}\n"
+    config, _ = load_pretrained(tmp_path / "hf", head="saved")
+    assert (config.heads, config.intermediate) == (DENSE.heads, DENSE.intermediate)
 
 
 def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):
