@@ -118,12 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     export = command(
         _export,
         "export",
-        "Save a model for other software. hf-padded: a plain Hugging Face folder, with zeros added "
-        "to the dense sizes.",
-        "bpjax export runs/a/fill/model --to=hf-padded --output=exported",
+        "Save a model for PyTorch. hf: a Hugging Face folder of the sizes left, with the code that "
+        "loads it (trust_remote_code). hf-padded: one of the dense sizes that needs no code.",
+        "bpjax export runs/a/fill/model --to=hf --output=exported",
     )
     export.add_argument("model", help="model folder")
-    export.add_argument("--to", required=True, choices=["hf-padded"])
+    export.add_argument("--to", required=True, choices=["hf", "hf-padded"])
     export.add_argument("--output", required=True, type=Path, help="new folder")
 
     data = command(
@@ -256,12 +256,13 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.deploy.export import pad
-    from bpjax.models.pretrained import load_pretrained, save_pretrained
+    from bpjax.deploy.export import FORMATS
+    from bpjax.models.pretrained import load_pretrained
     from bpjax.models.sources import find_folder
 
     config, params = load_pretrained(options.model, head="saved")
-    print(save_pretrained(options.output, *pad(config, params), find_folder(options.model)))
+    FORMATS[options.to](config, params, find_folder(options.model), options.output)
+    print(f"saved in {options.output}")
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

@@ -100,10 +100,17 @@ def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
 
 def test_export(call, models, tmp_path):
     _, smaller = models
-    printed = call("export", smaller, "--to=hf-padded", f"--output={tmp_path / 'hf'}")
-    assert printed == f"{tmp_path / 'hf'}\n"
-    config, _ = load_pretrained(tmp_path / "hf", head="saved")
-    assert (config.heads, config.intermediate) == (DENSE.heads, DENSE.intermediate)
+    for form, sizes in (
+        ("hf", (SMALLER.heads, SMALLER.intermediate)),
+        ("hf-padded", (DENSE.heads, DENSE.intermediate)),
+    ):
+        folder = tmp_path / form
+        printed = call("export", smaller, f"--to={form}", f"--output={folder}")
+        assert printed == f"saved in {folder}\n"
+        config, _ = load_pretrained(folder, head="saved")
+        assert (config.heads, config.intermediate) == sizes
+    names = {path.name for path in (tmp_path / "hf").iterdir()}
+    assert names == {"config.json", "model.safetensors", "modeling_bpjax.py"}
 
 
 def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):

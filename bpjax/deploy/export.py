@@ -1,5 +1,8 @@
 """Models for other software."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,7 +10,12 @@ import numpy as np
 from flax import traverse_util
 
 from bpjax.models.config import BertConfig
-from bpjax.models.names import tensor_table
+from bpjax.models.families import FAMILIES
+from bpjax.models.names import SHRUNKEN_KEY, tensor_table
+from bpjax.models.pretrained import save_pretrained
+from bpjax.models.sources import CONFIG
+
+_MODELING = Path(__file__).with_name("modeling_bpjax.py.txt")
 
 
 def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[str, Any]]:
@@ -34,3 +42,55 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
             value[tuple(map(slice, found.shape))] = found
         padded[path] = jnp.asarray(value)
     return dense, traverse_util.unflatten_dict(padded, sep="/")
+
+
+def save_padded(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
+    """Saves a plain Hugging Face folder of the dense sizes, which needs no code of ours.
+
+    Args:
+      config: of any model.
+      params: its parameters.
+      tokenizer: folder whose tokenizer files are copied.
+      folder: to make.
+
+    Raises:
+      UserError: the folder holds something already, or cannot be written.
+    """
+    save_pretrained(folder, *pad(config, params), tokenizer)
+
+
+def save_ragged(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
+    """Saves a Hugging Face folder of the sizes that are left, with the code that loads it.
+
+    `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the small
+    model; bpjax loads it too. A dense model needs no code, and gets none.
+
+    Args:
+      config: of any model.
+      params: its parameters.
+      tokenizer: folder whose tokenizer files are copied.
+      folder: to make.
+
+    Raises:
+      UserError: the folder holds something already, or cannot be written.
+    """
+    save_pretrained(folder, config, params, tokenizer)
+    path = folder / CONFIG
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if SHRUNKEN_KEY not in data:
+        return
+    classes = FAMILIES[config.family].classes
+    autos = {"AutoModel": "none", "AutoModelForQuestionAnswering": "span"}
+    autos["AutoModelForSequenceClassification"] = "classification"
+    data["auto_map"] = {
+        auto: f"modeling_bpjax.Bpjax{classes[head]}" for auto, head in autos.items()
+    }
+    (folder / "modeling_bpjax.py").write_text(_MODELING.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+FORMATS: dict[str, Callable[[BertConfig, dict[str, Any], Path, Path], None]] = {
+    "hf": save_ragged,
+    "hf-padded": save_padded,
+}
+"""What `bpjax export --to` can write."""

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
-from bpjax.deploy.export import pad  # noqa: E402
+from bpjax.deploy.export import FORMATS  # noqa: E402
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
 from bpjax.models.families import BERT, FAMILIES  # noqa: E402
@@ -220,22 +220,34 @@ def test_transformers_refuses_a_shrunken_model(tmp_path, size):
     assert tokenizer("hello")["input_ids"] == [2, 5, 3]
 
 
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("head", ["span", "classification"])
-def test_transformers_loads_a_padded_model(tmp_path, family, head):
-    config = tiny_of(family).replace(
-        head=head, num_labels=2, heads=(2, 0, 4), intermediate=(7, 80, 0)
-    )
+@pytest.mark.parametrize("head", ["none", "span", "classification"])
+def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
+    sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
+    config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
     params = bert.init(config, jax.random.key(0))
-    pretrained.save_pretrained(tmp_path / "model", *pad(config, params))
-    kind = getattr(transformers, FAMILIES[family].classes[head])
-    model, report = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
+    FORMATS[form](config, params, tmp_path, tmp_path / "model")
+    auto = {"none": "AutoModel", "span": "AutoModelForQuestionAnswering"}.get(
+        head, "AutoModelForSequenceClassification"
+    )
+    model, report = getattr(transformers, auto).from_pretrained(
+        tmp_path / "model", trust_remote_code=form == "hf", output_loading_info=True
+    )
     assert not any(report.values()), report
+    count = sum(weight.numel() for weight in model.parameters())
+    if form == "hf":
+        assert count == sum(x.size for x in jax.tree.leaves(params))
+
     batch = draw_batch(99, 30)
     batch["token_type_ids"][:] = 0
     real = batch["attention_mask"] == 1
     batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
     given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
     with torch.no_grad():
-        expected = logits_of(head, theirs(model, given))
-    assert_close(ours(config, params, batch).logits, expected, batch, f"{family}, padded")
+        expected = theirs(model, given)
+    found = ours(config, params, batch)
+    if head == "none":
+        assert_close(found.hidden, expected.last_hidden_state, batch, f"{family}, {form}")
+    else:
+        assert_close(found.logits, logits_of(head, expected), batch, f"{family}, {form}")
