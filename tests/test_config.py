@@ -49,7 +49,8 @@ def test_the_defaults_are_valid_for_every_task(task):
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_pattern_and_method_can_be_asked_for(plain, pattern, method):
-    budget = ["--config.budget.kind=density"] if method == "magnitude" else []
+    penalized = method in ("movement", "l0")
+    budget = [] if penalized else ["--config.budget.kind=density"]
     arguments = [f"--config.pruning.pattern={pattern}", f"--config.pruning.method={method}"]
     config = read_config(plain, [*arguments, *budget, "--config.budget.value=0.5"])
     assert (config.pruning.pattern, config.pruning.method) == (pattern, method)

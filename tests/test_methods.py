@@ -40,6 +40,7 @@ def test_masks_are_of_the_scores_shape(method, pattern, block):
 @pytest.mark.parametrize("method", [*METHODS, "dense"])
 def test_knobs_are_traced_and_update_keeps_what_it_gets(method):
     pattern = pattern_of("hybrid", (4, 3))
+    cuts = method == "group_lasso"  # and says so in its own tests
     method = dense() if method == "dense" else make_method(method, pattern)
     params = make_params()
     state = method.init(RNG, params)
@@ -48,7 +49,7 @@ def test_knobs_are_traced_and_update_keeps_what_it_gets(method):
         masks(state, params, knobs(i / 4, i, i / 4), RNG)
         assert penalty(state, params, knobs(i / 4, i, i / 4)).shape == ()
     assert masks._cache_size() == penalty._cache_size() == 1
-    assert method.update(state, params, knobs(), 0) == (state, params)
+    assert cuts or method.update(state, params, knobs(), 0) == (state, params)
 
 
 def test_movement_starts_at_zero_and_dies_below_the_threshold():
