@@ -188,11 +188,11 @@ def test_gradients_of_every_parameter(tmp_path, head):
     expected = {name: tensor.grad for name, tensor in model.named_parameters()}
     grads = jax.grad(lambda params: (ours(config, params, batch).logits * weight).sum())(params)
 
-    for path, (name, _) in names.tensor_table(config).items():
+    for path, (name, _, prefixed) in names.tensor_table(config).items():
         found = grads
         for part in path.split("/"):
             found = found[part]
-        full = name if path.startswith("head/") else f"bert.{name}"
+        full = f"bert.{name}" if prefixed else name
         right = np.asarray(expected[full])
         right = right.T if path.endswith("/kernel") else right
         scale = max(1.0, np.abs(right).max())
