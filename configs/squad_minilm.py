@@ -2,7 +2,7 @@
 
 Command:  bpjax data prepare squad --source=FOLDER_OF_THE_JSON_FILES --data_dir=data
           bpjax run --config=configs/squad_minilm.py --workdir=runs/squad_minilm
-Hardware: 2 CPU cores.
+Hardware: 2 CPU cores, hours. bpjax has not run this config to its end yet.
 """
 
 from ml_collections import ConfigDict
