@@ -2,6 +2,9 @@
 
 Command:  make bench            (python -m benchmarks.cpu)
 Hardware: 2 CPU cores without other work; about 15 minutes.
+
+The peers' threads must not spin while they wait (OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0, which
+`make bench` sets): libraries that take turns in one process otherwise share the cores.
 """
 
 import argparse

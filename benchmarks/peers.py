@@ -72,6 +72,8 @@ def ort_call(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Callabl
     """ONNX Runtime on this model, exported at the shape of the inputs, all optimisations on."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_cores()
+    # Its threads would else wait for the next call by spinning, on the cores of whose turn it is.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
