@@ -118,10 +118,11 @@ def _is_whole(low: int, value: Any) -> bool:
 
 _FRACTION = _number(0, 1)
 _BUDGET_VALUES = {"density": _FRACTION, "speedup": _number(1)}
+_DTYPE = _one_of(("float32", "bfloat16", "bfloat16_products"))
 _CHECKS: dict[str, Check] = {
     "seed": _whole(0),
-    "model.dtype": _one_of(("float32", "bfloat16", "bfloat16_products")),
-    "model.training_dtype": _one_of(("float32", "bfloat16", "bfloat16_products")),
+    "model.dtype": _DTYPE,
+    "model.training_dtype": _DTYPE,
     "task.name": _one_of(TASKS),
     "batch.size": _whole(1),
     "batch.eval_size": _whole(1),

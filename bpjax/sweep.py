@@ -1,6 +1,7 @@
 """Many runs from one file: all of them in turn, or one of them for a job array."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from bpjax.config import read_sweep
 from bpjax.errors import UserError
 from bpjax.pipeline import run
-from bpjax.report.write import FILE
+from bpjax.report.write import FILE, read_report
 
 
 def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
@@ -45,7 +46,7 @@ def run_one(path: str, workdir: Path, overrides: list[str], index: int) -> Path:
     name, config = list(configs.items())[index]
     folder = workdir / name
     if not _is_finished(folder, config.to_dict()):
-        run(config, folder, " ".join(["bpjax", *_arguments(path, workdir, overrides, index)]))
+        run(config, folder, shlex.join(["bpjax", *_arguments(path, workdir, overrides, index)]))
     return folder
 
 
@@ -82,7 +83,6 @@ def _arguments(path: str, workdir: Path, overrides: list[str], index: int) -> li
 
 
 def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
-    report = folder / FILE
-    if not report.exists():
+    if not (folder / FILE).exists():
         return False
-    return json.loads(report.read_text())["config"] == json.loads(json.dumps(config))
+    return read_report(folder)["config"] == json.loads(json.dumps(config))

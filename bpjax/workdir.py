@@ -1,10 +1,11 @@
 """The folder of a run: which config it belongs to, and which stages are finished."""
 
+import contextlib
 import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,27 @@ class Workdir:
             _write_whole(done, json.dumps(notes, indent=2))
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return json.loads(done.read_text())
+
+
+@contextlib.contextmanager
+def earlier_run(field: str, path: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """Yields the config of another run, whose files the block reads.
+
+    Args:
+      field: of the config, that names the run's folder.
+      path: that folder.
+      kind: of run that is expected there, for the message.
+
+    Raises:
+      UserError: the folder or a file is not there, or does not fit.
+    """
+    try:
+        yield json.loads((path / "config.json").read_text())
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"config.{field} is {str(path)!r}: expected the --workdir of {kind} "
+            f"({' '.join(str(error).split())[:80]}); name one"
+        ) from error
 
 
 def save_arrays(path: Path, tree: dict[str, Any]) -> None:

@@ -70,6 +70,10 @@ def refuse_run(refuse, tmp_path, small_model):
             ["prune.warmup_steps=25", "pruning.final_warmup=1.75"],
             ["schedule of 30 steps", "held until step 25", "take more epochs"],
         ),
+        (
+            ["pruning.block_rules=(('x', 2, 2),)"],
+            ["blocks rule 'x'", "expected it to fit a kernel"],
+        ),
         (["teacher.warmup_steps=10"], ["teacher.warmup_steps is 10", "fewer than the 10 steps"]),
         (["fill.warmup_steps=30"], ["fill.warmup_steps is 30", "fewer than the 10 steps"]),
         (["batch.buckets=(16, 32)"], ["expected at most the largest bucket, 32", "add bucket"]),

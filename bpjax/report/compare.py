@@ -1,9 +1,11 @@
 """Many runs side by side: those that differ by their seed alone are one row."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from flax import traverse_util
 
 from bpjax.errors import UserError
 from bpjax.report.table import align
@@ -42,7 +44,7 @@ def gather(folders: Sequence[Path]) -> list[Group]:
     tasks = sorted({report["task"] for report in reports})
     if len(tasks) > 1:
         raise UserError(f"reports of {' and '.join(tasks)}: expected one task; compare them apart")
-    configs = [_flatten(report["config"]) for report in reports]
+    configs = [traverse_util.flatten_dict(report["config"], sep=".") for report in reports]
     names = sorted({name for config in configs for name in config} - set(_PLACES))
     groups: dict[str, Group] = {}
     for report, config in zip(reports, configs, strict=True):
@@ -87,14 +89,6 @@ def spread(values: Sequence[float | int | None]) -> str:
         return "–"
     mean = f"{statistics.mean(numbers):.2f}"
     return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.2f}"
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def _short(name: str, names: Sequence[str]) -> str:

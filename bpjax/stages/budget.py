@@ -59,18 +59,16 @@ def plan_budget(
     started = time.perf_counter()
     structure, kind, value = bert.describe(model), options.kind, options.value
     count = sum(x.size for x in jax.tree.leaves(params))
-    if kind == "density":
-        cost, fraction = linear_cost(structure), value
-    elif kind == "speedup":
+    if kind == "speedup":
         (shape,) = parse_shapes([options.shape])
         cost, fraction = measure_cost(model, forward, *shape), 1 / value
     else:
-        unit = BYTES if kind == "bytes" else 1
-        cost, fraction = parameter_cost(structure, count), value / unit / count
+        whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
+        cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, count)
+        fraction = value / whole
     least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern), params)
     if not least <= fraction <= 1:
-        scale = {"density": 1, "speedup": 1, "params": count, "bytes": BYTES * count}[kind]
-        ends = (1, 1 / least) if kind == "speedup" else (least * scale, scale)
+        ends = (1, 1 / least) if kind == "speedup" else (least * whole, whole)
         raise UserError(
             f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
             f"what {pattern.name} masks of this model can reach; change it, in another --workdir"

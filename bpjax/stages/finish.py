@@ -24,7 +24,7 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model, _ = run.pretrained()
     params = load_arrays(pruned / "params.safetensors")
-    _, pattern = run.method(model)
+    pattern = run.pattern(model)
     masks = spread(pattern, load_arrays(pruned / "masks.safetensors"))
     small = surgery.shrink(
         apply_masks(params, masks),

@@ -1,6 +1,5 @@
 """What every stage reads: config, task, data, and the models they start from."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.step import Pruning
-from bpjax.workdir import load_arrays
+from bpjax.workdir import earlier_run, load_arrays
 
 START_PENALTY = 20.0
 """λ that a budget starts from; METHODS' recipes lie between 2.5 and 40."""
@@ -78,22 +77,31 @@ class Run(NamedTuple):
         hidden = options.hidden[stage]
         return Teacher(model, params, options.weight, options.temperature, hidden)
 
-    def method(self, model: BertConfig) -> tuple[Method, Pattern]:
-        """The pruning method, laid over this model.
+    def pattern(self, model: BertConfig) -> Pattern:
+        """The pattern, laid over this model.
 
         Raises:
-          ValueError: a value that the method or the pattern refuses.
+          ValueError: a rule that fits no kernel.
         """
         options = self.config.pruning
-        pattern = make_pattern(
+        return make_pattern(
             options.pattern, bert.describe(model), options.block, options.block_rules
         )
+
+    def method(self, model: BertConfig, pattern: Pattern) -> Method:
+        """The pruning method, over the model's pattern.
+
+        Raises:
+          ValueError: a value that the method refuses.
+          UserError: no run to rewind from.
+        """
+        options = self.config.pruning
         method = make_method(options.method, pattern, **options[options.method])
         if self.config.prune.rewind:
             structure = bert.describe(model)
             kept = _kept_heads(Path(self.config.prune.rewind), structure)
             method = hold_heads(method, pattern, structure, kept)
-        return method, pattern
+        return method
 
     def plan_budget(self) -> dict[str, Any]:
         """Finds what the model may cost, unless the config gives the penalty instead.
@@ -105,7 +113,8 @@ class Run(NamedTuple):
         if budget.kind == "penalty":
             return {"seconds": 0.0}
         model, params = self.pretrained()
-        return plan_budget(budget, model, params, *self.method(model))
+        pattern = self.pattern(model)
+        return plan_budget(budget, model, params, self.method(model, pattern), pattern)
 
     def pruning(self, model: BertConfig, budget: Budget | None = None) -> Pruning:
         """How the prune stage prunes this model.
@@ -119,7 +128,8 @@ class Run(NamedTuple):
         """
         options = self.config.pruning
         steps = self.config.prune.epochs * self.steps_per_epoch()
-        method, pattern = self.method(model)
+        pattern = self.pattern(model)
+        method = self.method(model, pattern)
         if budget:
             method = within_budget(method, budget.fraction_of(model, pattern), steps)
         penalty = START_PENALTY if budget else self.config.budget.value
@@ -137,18 +147,13 @@ class Run(NamedTuple):
 
 def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
     """Which heads a finished run of the same model kept, by layer."""
-    try:
-        options = json.loads((workdir / "config.json").read_text())["pruning"]
+    with earlier_run("prune.rewind", workdir, "a finished run of the same model") as config:
+        options = config["pruning"]
         values = load_arrays(workdir / "prune" / "masks.safetensors")
         pattern = make_pattern(
             options["pattern"], structure, tuple(options["block"]), options["block_rules"]
         )
         return survivors(structure, pattern, values).heads
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"config.prune.rewind is {str(workdir)!r}: expected the --workdir of a finished run of "
-            f"the same model ({' '.join(str(error).split())[:80]}); name one"
-        ) from error
 
 
 def prepare(config: Any) -> Run:
@@ -194,12 +199,12 @@ def check(run: Run) -> None:
                 f"config.{name}.warmup_steps is {stage.warmup_steps}: expected fewer than the "
                 f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
             )
-    if config.budget.kind != "speedup":  # whose reach has to be measured
-        run.plan_budget()
     try:
         run.pruning(model)
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
+    if config.budget.kind != "speedup":  # whose reach has to be measured
+        run.plan_budget()
 
 
 def _check_hidden(run: Run, models: dict[str, BertConfig]) -> None:

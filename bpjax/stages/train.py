@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
@@ -27,7 +27,7 @@ from bpjax.training.loop import Fitted, fit
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
 from bpjax.training.teacher_logits import cached_logits
-from bpjax.workdir import load_arrays, save_arrays
+from bpjax.workdir import earlier_run, load_arrays, save_arrays
 
 STAGES = ("teacher", "prune", "shrink", "fill", "measure")
 """Their places number the streams of random numbers of the stages: append, do not insert."""
@@ -148,29 +148,23 @@ def prune(run: Run, guide_dir: Path, budget: Budget | None, folder: Path) -> dic
 
 def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:
     """The end of another run's fine-pruning, to be cut by this run's budget."""
-    source = Path(run.config.prune.source) / "prune"
-    options = run.config.pruning.to_dict()
+    workdir = Path(run.config.prune.source)
     state = init_state(params, pruning, optax.identity(), jax.random.key(0))
-    try:
-        theirs = json.loads((source.parent / "config.json").read_text())["pruning"]
-        if theirs != json.loads(json.dumps(options)):
+    learned = state.method.learned
+    kind = "a run that fine-pruned the same model in the same way"
+    with earlier_run("prune.source", workdir, kind) as theirs:
+        if theirs["pruning"] != json.loads(json.dumps(run.config.pruning.to_dict())):
             raise ValueError("its config.pruning is another")
-        found = load_arrays(source / "params.safetensors")
-        learned = state.method.learned
+        found = load_arrays(workdir / "prune" / "params.safetensors")
         if learned:
-            learned = load_arrays(source / "scores.safetensors")
-        for expected, loaded in ((state.params, found), (state.method.learned, learned)):
-            jax.tree.map(lambda x, y: x + y, expected, loaded)  # of one structure and shape
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"config.prune.source is {str(source.parent)!r}: expected the --workdir of a run that "
-            f"fine-pruned the same model in the same way ({' '.join(str(error).split())[:80]}); "
-            "name one"
-        ) from error
+            learned = load_arrays(workdir / "prune" / "scores.safetensors")
+        ours = state.params, state.method.learned
+        if jax.tree.map(jnp.shape, ours) != jax.tree.map(jnp.shape, (found, learned)):
+            raise ValueError("its model has other sizes")
     return state._replace(params=found, method=state.method._replace(learned=learned))
 
 
-def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
+def fill(run: Run, guide_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
     """Fine-tunes the shrunken model, dense now, with the same distillation."""
     model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
     rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
@@ -179,7 +173,7 @@ def fill(run: Run, teacher_dir: Path, shrunken: Path, folder: Path) -> dict[str,
         folder,
         model=model,
         params=fill_zeros(params, bert.describe(model), rng),
-        teacher=run.teacher(teacher_dir, folder.name),
+        teacher=run.teacher(guide_dir, folder.name),
     )
     save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
     return {"seconds": fitted.seconds}
