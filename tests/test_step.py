@@ -13,7 +13,8 @@ from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import spread
 from bpjax.pruning.schedules import cubic
-from bpjax.training.distill import Teacher, logit_distillation
+from bpjax.training.augment import replace_tokens
+from bpjax.training.distill import LOGITS, Teacher, logit_distillation
 from bpjax.training.evaluation import forward
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, init_state, make_train_step
@@ -125,6 +126,24 @@ def test_the_states_buffers_are_donated():
     assert all(x.is_deleted() for x in jax.tree.leaves((before.params, before.opt_state)))
     assert all(x.is_deleted() for x in jax.tree.leaves(before.method.learned))
     assert not any(x.is_deleted() for x in jax.tree.leaves((after, params)))
+
+
+def test_altered_rows_are_taught_by_the_teacher_alone():
+    # A teacher with the student's own parameters has nothing to teach, whatever the words; what
+    # moves the student is the labels of the rows that were left alone.
+    guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
+    batch = make_batch(rows=64)
+    step = make_train_step(STILL, Classify(), DENSE, SGD, guide)
+    state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
+    rng, _ = jax.random.split(jax.random.fold_in(state.rng, 0))
+    _, labelled = replace_tokens(batch, 1.0, jax.random.fold_in(rng, 0))
+    assert 16 < labelled["weight"].sum() < 48
+    expected = Classify().loss(forward(STILL, make_params(STILL), labelled), labelled)
+    # Logits of the rows as they were: they no longer hold.
+    stale = {**batch, LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
+    _, metrics = step(state, stale)
+    assert float(metrics["distillation"]) == pytest.approx(0, abs=1e-6)
+    assert float(metrics["task_loss"]) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_dense_method_is_plain_training():

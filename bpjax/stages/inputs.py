@@ -74,8 +74,8 @@ class Run(NamedTuple):
         """A finished model as the teacher of prune or fill."""
         model, params = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
         options = self.config.distillation
-        hidden = options.hidden[stage]
-        return Teacher(model, params, options.weight, options.temperature, hidden)
+        extras = options.hidden[stage], options.replace[stage]
+        return Teacher(model, params, options.weight, options.temperature, *extras)
 
     def pattern(self, model: BertConfig) -> Pattern:
         """The pattern, laid over this model.

@@ -61,7 +61,7 @@ def _train(
     rng = jax.random.fold_in(jax.random.key(config.seed), number)
     batch, cache = config.batch, config.distillation.cache
     logits = None
-    if teacher and cache:
+    if teacher and cache and not teacher.replace:
         logits = cached_logits(
             teacher, run.train, batch.eval_size, batch.buckets, folder.parent / cache
         )

@@ -23,6 +23,8 @@ class Teacher(NamedTuple):
       temperature: T of both softmaxes.
       hidden: weight of `hidden_distillation`, which is added to the loss; 0 does without the
         teacher's hidden states, and so without running it where its logits are cached.
+      replace: chance of a token to be replaced in the rows that `replace_tokens` alters; 0 alters
+        none.
     """
 
     config: BertConfig
@@ -30,6 +32,7 @@ class Teacher(NamedTuple):
     weight: float = 0.9
     temperature: float = 2.0
     hidden: float = 0.0
+    replace: float = 0.0
 
 
 def hidden_distillation(

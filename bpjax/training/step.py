@@ -13,8 +13,9 @@ from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, spread
 from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
+from bpjax.training.augment import replace_tokens
 from bpjax.training.distill import LOGITS, Teacher, hidden_distillation, logit_distillation
-from bpjax.training.evaluation import Batch, apply, forward
+from bpjax.training.evaluation import Batch, apply
 
 
 class TrainState(NamedTuple):
@@ -86,16 +87,17 @@ def _distil(
 ) -> dict[str, Array]:
     """The losses of distillation, unweighted."""
     mask, weight = batch["attention_mask"], batch["weight"]
-    found, logits = {}, batch.get(LOGITS)
-    if teacher.hidden:
-        # States are matched, not reported: the student's precision will do.
-        guide = apply(teacher.config.replace(dtype=config.dtype), params, batch, hidden_states=True)
-        found["hidden"] = hidden_distillation(
-            outputs.hidden_states, guide.hidden_states, mask, weight
-        )
+    # Logits that a batch brings are those of its words before they were altered.
+    found, logits = {}, None if teacher.replace else batch.get(LOGITS)
+    if logits is None or teacher.hidden:
+        # What the teacher says is matched, not reported: the student's precision will do.
+        model = teacher.config.replace(dtype=config.dtype)
+        guide = apply(model, params, batch, hidden_states=teacher.hidden > 0)
         logits = guide.logits if logits is None else logits
-    if logits is None:
-        logits = forward(teacher.config, params, batch)
+        if teacher.hidden:
+            found["hidden"] = hidden_distillation(
+                outputs.hidden_states, guide.hidden_states, mask, weight
+            )
     assert outputs.logits is not None and logits is not None
     found["distillation"] = logit_distillation(
         outputs.logits, logits, mask, weight, teacher.temperature
@@ -128,6 +130,9 @@ def make_train_step(
         trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
     ) -> tuple[Array, dict[str, Array]]:
         rng, dropout = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        labelled = batch
+        if teacher and teacher.replace:
+            batch, labelled = replace_tokens(batch, teacher.replace, jax.random.fold_in(rng, 0))
         method_state = state.method._replace(learned=trained["learned"])
         values = method.masks(method_state, trained["params"], knobs, rng)
         outputs = apply(
@@ -139,7 +144,7 @@ def make_train_step(
             hidden_states=bool(teacher and teacher.hidden),
         )
         assert outputs.logits is not None, "the model has no head"
-        metrics = {"task_loss": task.loss(outputs.logits, batch)}
+        metrics = {"task_loss": task.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
             metrics |= _distil(teacher, teacher_params, config, outputs, batch)
