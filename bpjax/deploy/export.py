@@ -63,30 +63,25 @@ def save_ragged(config: BertConfig, params: dict[str, Any], tokenizer: Path, fol
     """Saves a Hugging Face folder of the sizes that are left, with the code that loads it.
 
     `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the small
-    model; bpjax loads it too. A dense model needs no code, and gets none.
-
-    Args:
-      config: of any model.
-      params: its parameters.
-      tokenizer: folder whose tokenizer files are copied.
-      folder: to make.
-
-    Raises:
-      UserError: the folder holds something already, or cannot be written.
+    model; bpjax loads it too. A dense model needs no code, and gets none. Takes and raises what
+    `save_padded` does.
     """
-    save_pretrained(folder, config, params, tokenizer)
-    path = folder / CONFIG
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if SHRUNKEN_KEY not in data:
-        return
-    classes = FAMILIES[config.family].classes
-    autos = {"AutoModel": "none", "AutoModelForQuestionAnswering": "span"}
-    autos["AutoModelForSequenceClassification"] = "classification"
-    data["auto_map"] = {
-        auto: f"modeling_bpjax.Bpjax{classes[head]}" for auto, head in autos.items()
-    }
-    (folder / "modeling_bpjax.py").write_text(_MODELING.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+    def add_code(written: Path) -> None:
+        path = written / CONFIG
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if SHRUNKEN_KEY not in data:
+            return
+        classes = FAMILIES[config.family].classes
+        autos = {"AutoModel": "none", "AutoModelForQuestionAnswering": "span"}
+        autos["AutoModelForSequenceClassification"] = "classification"
+        data["auto_map"] = {
+            auto: f"modeling_bpjax.Bpjax{classes[head]}" for auto, head in autos.items()
+        }
+        (written / "modeling_bpjax.py").write_text(_MODELING.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+    save_pretrained(folder, config, params, tokenizer, finish=add_code)
 
 
 FORMATS: dict[str, Callable[[BertConfig, dict[str, Any], Path, Path], None]] = {

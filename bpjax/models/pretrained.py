@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,7 @@ def save_pretrained(
     tokenizer: "transformers.PreTrainedTokenizerBase | str | Path | None" = None,
     *,
     overwrite: bool = False,
+    finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Saves a model as config.json, model.safetensors (float32, `[out, in]`) and tokenizer files.
 
@@ -137,6 +138,7 @@ def save_pretrained(
       params: the tree `params`, float32 for a round trip without loss.
       tokenizer: a tokenizer to save, or a source (folder, package, hub name) to copy it from.
       overwrite: replace a model that is already there, as a stage does that is run again.
+      finish: is given the written folder before it gets its name, to add to it.
 
     Returns:
       The folder.
@@ -173,6 +175,8 @@ def save_pretrained(
                     shutil.copyfile(source / name, folder / name)
         elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
+        if finish:
+            finish(folder)
     return Path(directory)
 
 
