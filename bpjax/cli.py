@@ -118,12 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     export = command(
         _export,
         "export",
-        "Save a model for PyTorch. hf: a Hugging Face folder of the sizes left, with the code that "
-        "loads it (trust_remote_code). hf-padded: one of the dense sizes that needs no code.",
-        "bpjax export runs/a/fill/model --to=hf --output=exported",
+        "Save a model for other software. hf: a Hugging Face folder of the sizes left, with the "
+        "code that loads it in PyTorch (trust_remote_code). hf-padded: one of the dense sizes that "
+        "needs no code. onnx and stablehlo: one file for any batch and length, compared with the "
+        "model and timed beside it.",
+        "bpjax export runs/a/fill/model --to=onnx --output=exported",
     )
     export.add_argument("model", help="model folder")
-    export.add_argument("--to", required=True, choices=["hf", "hf-padded"])
+    export.add_argument("--to", required=True, choices=["hf", "hf-padded", "onnx", "stablehlo"])
     export.add_argument("--output", required=True, type=Path, help="new folder")
 
     data = command(
@@ -256,13 +258,17 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.deploy.export import FORMATS
+    from bpjax.deploy.export import FORMATS, compare
     from bpjax.models.pretrained import load_pretrained
     from bpjax.models.sources import find_folder
 
     config, params = load_pretrained(options.model, head="saved")
-    FORMATS[options.to](config, params, find_folder(options.model), options.output)
+    form = FORMATS[options.to]
+    form.save(config, params, find_folder(options.model), options.output)
     print(f"saved in {options.output}")
+    if form.open:
+        for name, value in compare(config, params, form.open(options.output)).items():
+            print(f"{name} {value:.3g}")
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

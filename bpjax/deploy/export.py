@@ -1,91 +1,83 @@
-"""Models for other software."""
+"""The doors out of bpjax, each checked by loading what was saved and asking it the same."""
 
-import json
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
+from bpjax.deploy.answer import answer
+from bpjax.deploy.huggingface import save_padded, save_ragged
+from bpjax.deploy.latency import measure_latency, random_batch
+from bpjax.deploy.onnx import open_onnx, save_onnx
+from bpjax.deploy.stablehlo import open_stablehlo, save_stablehlo
 from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
-from bpjax.models.names import SHRUNKEN_KEY, tensor_table
-from bpjax.models.pretrained import save_pretrained
-from bpjax.models.sources import CONFIG
 
-_MODELING = Path(__file__).with_name("modeling_bpjax.py.txt")
+Call = Callable[[dict[str, Any]], np.ndarray]
 
 
-def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[str, Any]]:
-    """A model of equal layers that computes the same: heads and dimensions of zeros are added.
+class Format(NamedTuple):
+    """One form of a saved model.
 
-    A head whose values are zero adds nothing, and neither does a dimension that nobody reads; the
-    activation of zero is zero. It is as large and as slow as the model before pruning.
-
-    Args:
-      config: of any model.
-      params: its parameters.
+    Attributes:
+      save: (config, params, folder with the tokenizer's files, new folder) to files.
+      open: the saved folder as a function of a batch; None where other software is needed for it.
     """
-    heads = config.hidden_size // config.head_dim
-    _, before = config.original or ((), ())
-    size = max((*config.intermediate, *before, 1))
-    layers = config.num_layers
-    dense = config.replace(heads=(heads,) * layers, intermediate=(size,) * layers, original=None)
-    flat = traverse_util.flatten_dict(params, sep="/")
-    padded = {}
-    for path, tensor in tensor_table(dense).items():
-        value = np.zeros(tensor.shape, np.float32)
-        if path in flat:
-            found = np.asarray(flat[path])
-            value[tuple(map(slice, found.shape))] = found
-        padded[path] = jnp.asarray(value)
-    return dense, traverse_util.unflatten_dict(padded, sep="/")
+
+    save: Callable[[BertConfig, dict[str, Any], Path, Path], None]
+    open: Callable[[Path], Call] | None = None
 
 
-def save_padded(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
-    """Saves a plain Hugging Face folder of the dense sizes, which needs no code of ours.
+FORMATS = {
+    "hf": Format(save_ragged),
+    "hf-padded": Format(save_padded),
+    "onnx": Format(save_onnx, open_onnx),
+    "stablehlo": Format(save_stablehlo, open_stablehlo),
+}
+"""What `bpjax export --to` can write. To add a form: one file, and its line here."""
+
+TOLERANCE = 1e-4
+_SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
+
+
+def compare(
+    config: BertConfig, params: dict[str, Any], call: Call, timed: tuple[int, int] = (8, 128)
+) -> dict[str, float]:
+    """Holds an exported model against ours, on random tokens with padding.
 
     Args:
-      config: of any model.
+      config: of the model.
       params: its parameters.
-      tokenizer: folder whose tokenizer files are copied.
-      folder: to make.
+      call: the exported model.
+      timed: (batch, length) at which both are timed, in turns.
+
+    Returns:
+      `max_abs_diff` of the answers at real tokens; `ms` of the exported model and `bpjax_ms`,
+      medians.
 
     Raises:
-      UserError: the folder holds something already, or cannot be written.
+      RuntimeError: they differ by more than `TOLERANCE`.
     """
-    save_pretrained(folder, *pad(config, params), tokenizer)
-
-
-def save_ragged(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
-    """Saves a Hugging Face folder of the sizes that are left, with the code that loads it.
-
-    `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the small
-    model; bpjax loads it too. A dense model needs no code, and gets none. Takes and raises what
-    `save_padded` does.
-    """
-
-    def add_code(written: Path) -> None:
-        path = written / CONFIG
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if SHRUNKEN_KEY not in data:
-            return
-        classes = FAMILIES[config.family].classes
-        autos = {"AutoModel": "none", "AutoModelForQuestionAnswering": "span"}
-        autos["AutoModelForSequenceClassification"] = "classification"
-        data["auto_map"] = {
-            auto: f"modeling_bpjax.Bpjax{classes[head]}" for auto, head in autos.items()
-        }
-        (written / "modeling_bpjax.py").write_text(_MODELING.read_text(encoding="utf-8"))
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-    save_pretrained(folder, config, params, tokenizer, finish=add_code)
-
-
-FORMATS: dict[str, Callable[[BertConfig, dict[str, Any], Path, Path], None]] = {
-    "hf": save_ragged,
-    "hf-padded": save_padded,
-}
-"""What `bpjax export --to` can write."""
+    params = jax.device_put(params)
+    ours = jax.jit(functools.partial(answer, config))
+    worst = 0.0
+    for size, length in _SHAPES:
+        batch = random_batch(size, min(length, config.max_positions), config.vocab_size)
+        lengths = jnp.arange(size)[:, None] + 3
+        mask = (jnp.arange(batch["input_ids"].shape[1]) < lengths).astype(jnp.int32)
+        batch["attention_mask"] = mask
+        found, expected = np.asarray(call(batch)), np.asarray(ours(params, batch))
+        apart = np.abs(found - expected)
+        if apart.shape[:2] == mask.shape:  # nobody reads what stands at padding
+            apart = apart[np.asarray(mask, bool)]
+        worst = max(worst, float(apart.max()))
+    if worst > TOLERANCE:
+        raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")
+    batch = random_batch(timed[0], min(timed[1], config.max_positions), config.vocab_size)
+    times = measure_latency(
+        {"ms": lambda: call(batch), "bpjax_ms": lambda: ours(params, batch)}, seconds=20.0
+    )
+    return {"max_abs_diff": worst, **times}

@@ -30,7 +30,8 @@ def attend(
     # A length of a few hundred makes score tensors that outgrow the CPU's cache: 12 heads of
     # 8 × 384 tokens take 57 MB. One head at a time keeps them inside it. XLA's other backends
     # fuse the batched form themselves.
-    if query.shape[1] > 160 and jax.default_backend() == "cpu":
+    length = query.shape[1]  # not a number where a model is exported for any length
+    if isinstance(length, int) and length > 160 and jax.default_backend() == "cpu":
         return _attend_by_head(query, key, value, mask, dropout, rng)
     return _attend_batched(query, key, value, mask, dropout, rng)
 

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
-from bpjax.deploy.export import FORMATS  # noqa: E402
+from bpjax.deploy.export import FORMATS, compare  # noqa: E402
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
 from bpjax.models.families import BERT, FAMILIES  # noqa: E402
@@ -220,14 +220,14 @@ def test_transformers_refuses_a_shrunken_model(tmp_path, size):
     assert tokenizer("hello")["input_ids"] == [2, 5, 3]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["hf", "hf-padded"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["none", "span", "classification"])
 def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
     sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
     config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
     params = bert.init(config, jax.random.key(0))
-    FORMATS[form](config, params, tmp_path, tmp_path / "model")
+    FORMATS[form].save(config, params, tmp_path, tmp_path / "model")
     auto = {"none": "AutoModel", "span": "AutoModelForQuestionAnswering"}.get(
         head, "AutoModelForSequenceClassification"
     )
@@ -251,3 +251,18 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
         assert_close(found.hidden, expected.last_hidden_state, batch, f"{family}, {form}")
     else:
         assert_close(found.logits, logits_of(head, expected), batch, f"{family}, {form}")
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [("bert", "none"), ("roberta", "span"), ("distilbert", "classification")]
+)
+def test_onnx_runtime_runs_an_exported_model(tmp_path, family, head):
+    pytest.importorskip("onnxruntime", reason="needs: pip install bpjax[onnx]")
+    sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
+    config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
+    params = bert.init(config, jax.random.key(0))
+    form = FORMATS["onnx"]
+    form.save(config, params, tmp_path, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.onnx"}
+    found = compare(config, params, form.open(tmp_path / "out"))
+    assert found["max_abs_diff"] < 1e-5

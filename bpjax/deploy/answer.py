@@ -1,0 +1,20 @@
+"""What an exported model is to give: the same as this function."""
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from bpjax.models.bert import Bert, Outputs
+from bpjax.models.config import BertConfig
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a model reads of a batch, in the order of its arguments."""
+
+
+def answer(
+    config: BertConfig, params: dict[str, Any], batch: dict[str, Any]
+) -> Float[Array, "batch *answer"]:
+    """A model's logits, or without a head its last hidden states."""
+    inputs = (batch[name] for name in INPUTS)
+    outputs: Outputs = Bert(config).apply({"params": params}, *inputs)  # type: ignore[assignment]
+    return outputs.hidden if outputs.logits is None else outputs.logits
