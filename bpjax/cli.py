@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("folders", nargs="+", type=Path, help="runs, or folders above runs")
     report.add_argument("--plot", type=Path, help="draw metric against density and speed here")
+    report.add_argument("--html", type=Path, help="write a page with table and plot here")
     report.add_argument("--shape", help="whose speedup is drawn (default: the reports' last)")
 
     evaluate = command(
@@ -171,7 +172,8 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
-    from bpjax.report.compare import format_groups, gather
+    from bpjax.report.compare import format_groups, gather, last_shape
+    from bpjax.report.page import FILE, write_comparison_page
     from bpjax.report.table import format_report
     from bpjax.report.write import read_report
     from bpjax.sweep import run_all, run_one
@@ -180,18 +182,24 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
         folder = run_one(options.sweep, options.workdir, overrides, options.index)
         print(format_report(read_report(folder)))
         return
-    print(format_groups(gather(run_all(options.sweep, options.workdir, overrides))))
+    groups = gather(run_all(options.sweep, options.workdir, overrides))
+    print(format_groups(groups))
+    page = write_comparison_page(groups, last_shape(groups), options.workdir / FILE)
+    print(f"\nreport: {page}")
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.report.compare import format_groups, gather
+    from bpjax.report.compare import format_groups, gather, last_shape
+    from bpjax.report.page import write_comparison_page
     from bpjax.report.pareto import plot_pareto
 
     groups = gather(options.folders)
     print(format_groups(groups))
+    shape = options.shape or last_shape(groups)
     if options.plot:
-        shapes = list(groups[0].reports[0]["speedup"])
-        plot_pareto(groups, options.shape or shapes[-1], options.plot)
+        plot_pareto(groups, shape, options.plot)
+    if options.html:
+        write_comparison_page(groups, shape, options.html)
 
 
 def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:

@@ -11,6 +11,7 @@ import jax
 
 from bpjax.models.sources import find_folder
 from bpjax.report.environment import describe_environment
+from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
 from bpjax.stages import finish, inputs, train
@@ -82,4 +83,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
+    model, _ = data.pretrained()
+    layers = finish.summarize_masks(data, workdir / "prune")
+    write_run_page(report, layers, model.intermediate, workdir)
     return report

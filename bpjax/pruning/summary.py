@@ -17,12 +17,14 @@ class LayerSummary(NamedTuple):
     Attributes:
       name: the layer's.
       matrices: density by the last part of the kernel's path ("query", "in", …).
-      heads: density of each head, over its part of Q, K, V and the output kernel.
+      head_matrices: density of each head's part of Q, K, V and the output kernel, by matrix.
+      heads: density of each head, over all four.
       density: over all kernels of the layer; 1.0 where it has none.
     """
 
     name: str
     matrices: dict[str, float]
+    head_matrices: dict[str, tuple[float, ...]]
     heads: tuple[float, ...]
     density: float
 
@@ -59,16 +61,17 @@ def _summarize_layer(params: dict, layer: Layer) -> LayerSummary:
         path[-1]: np.asarray(at(params, path)["kernel"]) != 0
         for path in (*kernels(attention), *kernels(ffn))
     }
-    by_head = [
-        (alive[path[-1]] if path in attention.inputs else alive[path[-1]].T)
+    by_head = {
+        path[-1]: (alive[path[-1]] if path in attention.inputs else alive[path[-1]].T)
         .reshape(-1, attention.heads, attention.head_dim)
         .mean((0, 2))
         for path in kernels(attention)
-    ]
+    }
     weights = sum(x.size for x in alive.values())
     return LayerSummary(
         name=layer.name,
         matrices={name: float(x.mean()) for name, x in alive.items()},
-        heads=tuple(float(x) for x in np.mean(by_head, axis=0)) if by_head else (),
+        head_matrices={name: tuple(x.tolist()) for name, x in by_head.items()},
+        heads=tuple(np.mean([*by_head.values()], axis=0).tolist()) if by_head else (),
         density=float(sum(x.sum() for x in alive.values()) / weights) if weights else 1.0,
     )

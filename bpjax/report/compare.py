@@ -60,7 +60,12 @@ def gather(folders: Sequence[Path]) -> list[Group]:
 
 
 def format_groups(groups: Sequence[Group]) -> str:
-    """A row a group: what differs, metrics of dense and pruned, density and speed.
+    """`group_rows` lined up."""
+    return align(group_rows(groups), left=range(len(groups[0].label) + 1))
+
+
+def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    """Titles, then a row a group: what differs, metrics of dense and pruned, density and speed.
 
     Numbers are mean ± standard deviation over the seeds.
     """
@@ -79,7 +84,12 @@ def format_groups(groups: Sequence[Group]) -> str:
         label = [_value(group.label[name]) for name in names]
         seeds = ", ".join(str(report["seed"]) for report in group.reports)
         rows.append((*label, seeds, *map(spread, columns)))
-    return align(rows, left=range(len(names) + 1))
+    return rows
+
+
+def last_shape(groups: Sequence[Group]) -> str:
+    """The last "BATCHxLENGTH" that the reports give a speedup for."""
+    return list(groups[0].reports[0]["speedup"])[-1]
 
 
 def spread(values: Sequence[float | int | None]) -> str:

@@ -1,7 +1,9 @@
 """Metric against density and against speed, for many runs."""
 
+import io
 import os
 import statistics
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,9 @@ _COLORS = (BLUE, ORANGE, "#3f7d3a", "#7a3f8f", "#8a6d1f", GREY)
 _MARKERS = "osD^vP"
 
 
-def plot_pareto(groups: Sequence[Group], shape: str, path: str | os.PathLike[str]) -> None:
+def plot_pareto(
+    groups: Sequence[Group], shape: str, path: str | os.PathLike[str] | io.BytesIO
+) -> None:
     """Draws every group as a point with its spread over seeds, and saves a PNG.
 
     A series is what has the same label but for the budget and the epochs of fill.
@@ -24,7 +28,7 @@ def plot_pareto(groups: Sequence[Group], shape: str, path: str | os.PathLike[str
     Args:
       groups: of `compare.gather`.
       shape: "BATCHxLENGTH" whose speedup is drawn.
-      path: of the PNG.
+      path: of the PNG, or a file to write it to.
     """
     metric = next(iter(groups[0].reports[0]["dense"]["metrics"]))
     series: dict[str, list[Group]] = {}
@@ -58,7 +62,11 @@ def plot_pareto(groups: Sequence[Group], shape: str, path: str | os.PathLike[str
         ):
             _draw(axes, [[of(r) for r in group.reports] for group in members], scores, name, look)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    wrapped = [textwrap.fill(label, 150) for label in labels]
+    columns = 2 if max(map(len, labels)) < 70 else 1
+    figure.legend(
+        handles, wrapped, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
     figure.savefig(path, format="png")
 
 

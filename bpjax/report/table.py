@@ -12,6 +12,20 @@ def format_report(report: Mapping[str, Any]) -> str:
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
     """
+    names = ("task", "model", "pattern", "method", "seed")
+    found = report["equivalence"]
+    parts = [
+        " · ".join(f"{name} {report[name]}" for name in names),
+        align(report_rows(report), left=(0, 3)),
+        format_layers(report["heads_kept"], report["ffn_kept"]),
+        f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
+        f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most.",
+    ]
+    return "\n\n".join(parts)
+
+
+def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Dense against pruned: titles, then metrics, sizes and latencies, with what changed."""
     dense, pruned = report["dense"], report["pruned"]
     rows: list[tuple[str, ...]] = [("", "dense", "pruned", "")]
     for name, value in dense["metrics"].items():
@@ -27,17 +41,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         theory = _times(report["theoretical_speedup"].get(shape))
         times = _number(milliseconds), _number(pruned["latency_ms"].get(shape))
         rows.append((f"latency {shape} [ms]", *times, f"{gain} faster, {theory} in theory"))
-
-    names = ("task", "model", "pattern", "method", "seed")
-    found = report["equivalence"]
-    parts = [
-        " · ".join(f"{name} {report[name]}" for name in names),
-        align(rows, left=(0, 3)),
-        format_layers(report["heads_kept"], report["ffn_kept"]),
-        f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
-        f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most.",
-    ]
-    return "\n\n".join(parts)
+    return rows
 
 
 def format_layers(

@@ -14,6 +14,7 @@ from bpjax.models import bert
 from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
+from bpjax.pruning.summary import LayerSummary, summarize
 from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 from bpjax.workdir import load_arrays
@@ -55,6 +56,14 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
             "predictions_changed": flipped,
         },
     }
+
+
+def summarize_masks(run: Run, pruned: Path) -> list[LayerSummary]:
+    """What the masks of a finished prune stage leave, by layer."""
+    model, _ = run.pretrained()
+    masks = spread(run.pattern(model), load_arrays(pruned / "masks.safetensors"))
+    params = apply_masks(load_arrays(pruned / "params.safetensors"), masks)
+    return summarize(params, bert.describe(model))
 
 
 def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""report.html: a run, or several side by side, as one file that needs nothing else."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from bpjax.pruning.summary import LayerSummary
+from bpjax.report.compare import Group, group_rows
+from bpjax.report.pareto import plot_pareto
+from bpjax.report.table import report_rows
+
+FILE = "report.html"
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write_run_page(
+    report: Mapping[str, Any],
+    layers: Sequence[LayerSummary],
+    ffn_before: Sequence[int],
+    folder: Path,
+) -> Path:
+    """Writes `folder`/report.html.
+
+    Args:
+      report: as in report.json, see `bpjax.report.write.KEYS`.
+      layers: what the masks left, by layer, matrix and head, before surgery.
+      ffn_before: feed-forward dimensions of each layer before pruning.
+      folder: of the run; its pictures, masks.png and curves.png, are put into the page.
+
+    Returns:
+      The path of the file.
+    """
+    pictures = {
+        title: _inline((folder / name).read_bytes())
+        for title, name in (("Curves", "curves.png"), ("Masks", "masks.png"))
+        if (folder / name).is_file()
+    }
+    metric = next(iter(report["dense"]["metrics"]))
+    return _write(
+        "run.html",
+        folder / FILE,
+        title=f"{report['task']}: {report['model']} pruned",
+        report=report,
+        metric=metric,
+        shape=list(report["speedup"])[-1],
+        rows=report_rows(report),
+        layers=layers,
+        ffn_before=ffn_before,
+        pictures=pictures,
+        config=json.dumps(report["config"], indent=2, ensure_ascii=False),
+    )
+
+
+def write_comparison_page(groups: Sequence[Group], shape: str, path: Path) -> Path:
+    """Writes a page of many runs: the Pareto plot, and a row for each group.
+
+    Args:
+      groups: of `compare.gather`.
+      shape: "BATCHxLENGTH" whose speedup is drawn.
+      path: of the page.
+    """
+    picture = io.BytesIO()
+    plot_pareto(groups, shape, picture)
+    reports = [report for group in groups for report in group.reports]
+    return _write(
+        "comparison.html",
+        path,
+        title=f"{reports[0]['task']}: {len(reports)} runs",
+        rows=group_rows(groups),
+        labels=len(groups[0].label) + 1,
+        picture=_inline(picture.getvalue()),
+        commands=[report["command"] for report in reports],
+    )
+
+
+def _write(template: str, path: Path, **values: Any) -> Path:
+    text = _TEMPLATES.get_template(template).render(**values)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(path)
+
+
+def _inline(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

@@ -1,0 +1,77 @@
+"""report.html: everything in one file, and readable in a browser, on a phone too."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from test_report import make_report
+
+from bpjax.pruning.summary import LayerSummary
+from bpjax.report.compare import Group
+from bpjax.report.environment import describe_environment
+from bpjax.report.page import write_comparison_page, write_run_page
+from bpjax.report.plots import plot_curves
+
+MATRICES = ("query", "key", "value", "output")
+LAYERS = [
+    LayerSummary(f"layer_{i}", {}, dict.fromkeys(MATRICES, densities), densities, 0.3)
+    for i, densities in enumerate([(0.25, 0.0, 1.0), (0.0, 0.5, 0.0)])
+]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+WIDTHS = (390, 1280)  # of a phone and a desktop, in CSS pixels
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    report = make_report() | {"environment": describe_environment(), "task": "sst2 <b>&</b>"}
+    rows = [{"stage": "prune", "step": i, "loss": 1 / (i + 1)} for i in range(40)]
+    plot_curves(rows, folder / "curves.png")
+    run = write_run_page(report, LAYERS, (1536, 1536), folder)
+    groups = [Group({"pruning.pattern": name}, [report, report]) for name in ("hybrid", "block")]
+    return run, write_comparison_page(groups, "8x128", folder / "sweep.html")
+
+
+def test_a_page_says_what_the_report_holds(pages):
+    text = pages[0].read_text()
+    for told in ("88.42", "(-1.14)", "22.6%", "2.40×", "4.52×", "1,046 of 1,536", "2.5e-06"):
+        assert told in text, told
+    assert "layer_0, head 2, key: 100%" in text and "layer_1, head 1, value: 50%" in text
+    assert text.count("<rect") == 4 * 2 * 3 * 2 + 2 * 2  # two a cell, two a bar
+    assert "<b>&</b>" not in text  # nothing from a report is taken for markup
+    assert "bpjax run --config=configs/sst2_hybrid.py" in text
+
+
+def test_a_page_of_many_runs(pages):
+    text = pages[1].read_text()
+    assert "4 runs" in text and text.count("<tr>") == 3
+    assert "88.42 ± 0.00" in text and "17, 17" in text
+
+
+def test_pages_need_nothing_else(pages):
+    for page in pages:
+        sources = re.findall(r'(?:src|href)="([^"]*)"', page.read_text())
+        assert sources and all(source.startswith("data:") for source in sources)
+    assert not list(pages[0].parent.glob("*.partial"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium in the path")
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_browser_shows_it(pages, tmp_path, number, width):
+    page = tmp_path / "page.html"
+    told = "document.title = [innerWidth, document.documentElement.scrollWidth, "
+    told += "[...document.images].every(x => x.naturalWidth > 0)]"
+    page.write_text(f"{pages[number].read_text()}<script>onload = () => {{{told}}}</script>")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    shown = subprocess.run(
+        [CHROMIUM, *options, f"--window-size={width},2000", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    inner, needed, whole = re.search("<title>(.*),(.*),(.*)</title>", shown.stdout).groups()
+    assert whole == "true"
+    assert int(needed) <= int(inner) <= max(width, 500)  # no scrolling sideways
+    assert "CONSOLE" not in shown.stderr, shown.stderr
