@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from bpjax.models.sources import find_folder
+from bpjax.report.card import write_card
 from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
@@ -86,4 +87,5 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     model, _ = data.pretrained()
     layers = finish.summarize_masks(data, workdir / "prune")
     write_run_page(report, layers, model.intermediate, workdir)
+    write_card(report, model_dir)
     return report

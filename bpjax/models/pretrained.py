@@ -21,6 +21,7 @@ from bpjax.models.config import HEADS, BertConfig
 from bpjax.models.families import FAMILIES
 from bpjax.models.names import config_from_json, config_to_json, tensor_table
 from bpjax.models.sources import (
+    CARD,
     CONFIG,
     TOKENIZER_FILES,
     WEIGHTS,
@@ -136,7 +137,8 @@ def save_pretrained(
       directory: the folder to make.
       config: the model's sizes.
       params: the tree `params`, float32 for a round trip without loss.
-      tokenizer: a tokenizer to save, or a source (folder, package, hub name) to copy it from.
+      tokenizer: a tokenizer to save, or a source (folder, package, hub name) to copy it from, with
+        the model card if there is one.
       overwrite: replace a model that is already there, as a stage does that is run again.
       finish: is given the written folder before it gets its name, to add to it.
 
@@ -170,7 +172,7 @@ def save_pretrained(
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)
         if isinstance(tokenizer, str | Path):
             source = find_folder(tokenizer)
-            for name in TOKENIZER_FILES:
+            for name in (*TOKENIZER_FILES, CARD):
                 if (source / name).is_file():
                     shutil.copyfile(source / name, folder / name)
         elif tokenizer is not None:

@@ -1,0 +1,68 @@
+"""The model card: README.md of a model's folder, as the Hugging Face hub shows it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bpjax.report.table import format_layers, report_rows
+
+FILE = "README.md"
+
+
+def write_card(report: Mapping[str, Any], folder: Path) -> Path:
+    """Writes what a run found into the folder of its model, from where exports take it along.
+
+    Args:
+      report: as in report.json, see `bpjax.report.write.KEYS`.
+      folder: of the pruned model.
+
+    Returns:
+      The path of the card.
+    """
+    from huggingface_hub import EvalResult, ModelCardData  # slow to import
+
+    task, base = report["task"], report["model"]
+    metrics = report["pruned"]["metrics"]
+    results = [
+        EvalResult(
+            task_type="question-answering" if "f1" in metrics else "text-classification",
+            dataset_type=task,
+            dataset_name=task,
+            dataset_split="validation",
+            metric_type=name,
+            metric_value=value,
+        )
+        for name, value in metrics.items()
+    ]
+    data = ModelCardData(
+        model_name=f"{base} pruned for {task}",
+        library_name="bpjax",
+        tags=["bpjax", "pruned", report["pattern"], report["method"]],
+        eval_results=results,
+    )
+    where = report["environment"]
+    shape, gain = list(report["speedup"].items())[-1]
+    parts = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {base}, pruned for {task}",
+        f"{report['density']:.1%} of the linear parameters of the encoder are left, and it runs "
+        f"{gain:.2f} times faster than the dense model at {shape} (batch × length) on "
+        f"{where['device']}, {where['cores']} cores ({where['backend']}). "
+        "What was removed changed no logit of "
+        f"{report['equivalence']['examples']:,} examples by more than "
+        f"{report['equivalence']['max_abs_diff']:.1e}.",
+        _markdown(report_rows(report)),
+        f"```\n{format_layers(report['heads_kept'], report['ffn_kept'])}\n```",
+        f"Recipe: pattern {report['pattern']}, method {report['method']}, seed {report['seed']}.",
+        f"```\n{report['command']}\n```",
+        f"Licence: that of {base}, from which it was made, and of the data of {task}.",
+    ]
+    path = folder / FILE
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    head, *rest = rows
+    rule = ("---", *("---:" for _ in head[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rest))
