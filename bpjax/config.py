@@ -66,6 +66,8 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 weight=0.9,
                 temperature=2.0,
                 hidden=dict(prune=0.0, fill=0.0),  # weight of the hidden states' squared difference
+                # The same of the attention scores; not in fill, where heads are missing.
+                attention=dict(prune=0.0),
                 # Fraction of the tokens that other tokens replace, in half of the rows.
                 replace=dict(prune=0.0, fill=0.0),
                 # Folder for the teacher's logits, in the workdir unless absolute; empty: compute
@@ -154,6 +156,7 @@ _CHECKS: dict[str, Check] = {
     "distillation.temperature": _number(0, above=True),
     "distillation.hidden.prune": _number(0),
     "distillation.hidden.fill": _number(0),
+    "distillation.attention.prune": _number(0),
     "distillation.replace.prune": _FRACTION,
     "distillation.replace.fill": _FRACTION,
     "prune.score_learning_rate": _number(0, above=True),

@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bpjax.training.distill import hidden_distillation, logit_distillation
+from bpjax.training.distill import (
+    attention_distillation,
+    hidden_distillation,
+    logit_distillation,
+)
 
 ONES = jnp.ones((2, 3), jnp.int32)
 
@@ -79,3 +83,18 @@ def test_hidden_states_are_compared_where_tokens_are_real():
     gradient = jax.grad(lambda t: hidden_distillation([ours], [t], mask, weight))(zeros)
     assert not gradient.any()
     assert hidden_distillation([ours], [zeros], mask, jnp.zeros(3)) == 0
+
+
+def test_attention_is_compared_at_pairs_of_real_tokens():
+    # Two rows of one head: the first has one real token, the second two; a third is padding.
+    ours = jnp.full((3, 1, 2, 2), 7.0).at[0, 0, 0, 0].set(1.0).at[1].set(2.0)
+    zeros = jnp.zeros_like(ours)
+    mask, weight = jnp.array([[1, 0], [1, 1], [1, 1]]), jnp.array([1.0, 1.0, 0.0])
+    # Five real pairs with squares 1, 4, 4, 4 and 4; the second layer is equal.
+    value = attention_distillation([ours, zeros], [zeros, zeros], mask, weight)
+    assert value == pytest.approx((1 + 4 * 4) / 5 / 2)
+    gradient = jax.grad(lambda t: attention_distillation([ours], [t], mask, weight))(zeros)
+    assert not gradient.any()
+    longer, more = (jnp.pad(x, ((0, 0), (0, 0), (0, 3), (0, 3))) for x in (ours, zeros))
+    padded = attention_distillation([longer], [more], jnp.pad(mask, ((0, 0), (0, 3))), weight)
+    assert padded == pytest.approx(2 * value)

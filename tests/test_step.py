@@ -146,6 +146,24 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     assert float(metrics["task_loss"]) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_activations_are_matched_in_the_same_pass():
+    params = make_params(STILL)
+    for same_as_teacher in (True, False):
+        guide = params if same_as_teacher else make_params(STILL, seed=5)
+        teacher = GUIDE._replace(params=guide, hidden=0.5, attention=2.0)
+        step = make_train_step(STILL, Classify(), DENSE, SGD, teacher)
+        state = init_state(params, DENSE, SGD, jax.random.key(0))
+        _, metrics = step(state, make_batch())
+        found = {name: float(metrics[name]) for name in ("hidden", "attention", "distillation")}
+        if same_as_teacher:
+            assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-6)
+        else:
+            assert min(found.values()) > 1e-3
+        expected = 0.7 * found["distillation"] + 0.3 * float(metrics["task_loss"])
+        expected += 0.5 * found["hidden"] + 2.0 * found["attention"]
+        assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_dense_method_is_plain_training():
     batches = [make_batch(seed=i) for i in range(3)]
     _, state, metrics = train(optimizer=SGD, batches=batches)

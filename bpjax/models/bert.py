@@ -23,11 +23,15 @@ class Outputs(NamedTuple):
       logits: `[batch, num_labels]`; for a span head `[batch, length, 2]`, start and end; None
         without a head.
       hidden_states: when asked for, the embeddings' output and then each layer's.
+      attention_scores: of each layer that has heads, before the softmax, padding included; the
+        modules sow them as `scores` in the collection `intermediates`, from where
+        `training.evaluation.apply` fills this in.
     """
 
     hidden: Float[Array, "batch length hidden"]
     logits: Float[Array, "batch *labels"] | None
     hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
+    attention_scores: tuple[Float[Array, "batch _ length length"], ...] = ()
 
 
 class Bert(nn.Module):

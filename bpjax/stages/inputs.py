@@ -74,8 +74,15 @@ class Run(NamedTuple):
         """A finished model as the teacher of prune or fill."""
         model, params = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
         options = self.config.distillation
-        extras = options.hidden[stage], options.replace[stage]
-        return Teacher(model, params, options.weight, options.temperature, *extras)
+        return Teacher(
+            model,
+            params,
+            options.weight,
+            options.temperature,
+            hidden=options.hidden[stage],
+            attention=options.attention.get(stage, 0.0),
+            replace=options.replace[stage],
+        )
 
     def pattern(self, model: BertConfig) -> Pattern:
         """The pattern, laid over this model.
@@ -189,7 +196,7 @@ def check(run: Run) -> None:
                 f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
                 f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
             )
-    _check_hidden(run, models)
+    _check_activations(run, models)
     epoch = run.steps_per_epoch()
     for name in ("teacher", "prune", "fill"):
         stage = config[name]
@@ -207,16 +214,20 @@ def check(run: Run) -> None:
         run.plan_budget()
 
 
-def _check_hidden(run: Run, models: dict[str, BertConfig]) -> None:
+def _check_activations(run: Run, models: dict[str, BertConfig]) -> None:
     options, source = run.config.distillation, run.config.model.source
     guide = options.source or run.config.teacher.source or source
-    ours, theirs = ((m.num_layers, m.hidden_size) for m in (models[source], models[guide]))
-    if any(options.hidden.values()) and ours != theirs:
-        raise UserError(
-            f"config.distillation.hidden: {guide} has {theirs[0]} layers of {theirs[1]} "
-            f"dimensions, expected the model's {ours[0]} of {ours[1]}; set the weights to 0, or "
-            "learn from a model of that shape"
-        )
+    ours, theirs = models[source], models[guide]
+    for name, shape in (
+        ("hidden", lambda model: (model.num_layers, model.hidden_size)),
+        ("attention", lambda model: model.heads),
+    ):
+        if any(options[name].values()) and shape(ours) != shape(theirs):
+            words = {"hidden": "layers and dimensions", "attention": "heads by layer"}[name]
+            raise UserError(
+                f"config.distillation.{name}: {guide} has {shape(theirs)} ({words}), expected the "
+                f"model's {shape(ours)}; set its weight to 0, or learn from a model of that shape"
+            )
 
 
 def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[BertConfig, dict]:

@@ -1,4 +1,4 @@
-"""Distillation from a teacher's logits (Hinton et al. 2015) and states (Jiao et al. 2020)."""
+"""Distillation from a teacher's logits (Hinton et al. 2015), hidden states and attention."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +23,7 @@ class Teacher(NamedTuple):
       temperature: T of both softmaxes.
       hidden: weight of `hidden_distillation`, which is added to the loss; 0 does without the
         teacher's hidden states, and so without running it where its logits are cached.
+      attention: weight of `attention_distillation`, likewise.
       replace: chance of a token to be replaced in the rows that `replace_tokens` alters; 0 alters
         none.
     """
@@ -32,6 +33,7 @@ class Teacher(NamedTuple):
     weight: float = 0.9
     temperature: float = 2.0
     hidden: float = 0.0
+    attention: float = 0.0
     replace: float = 0.0
 
 
@@ -55,6 +57,31 @@ def hidden_distillation(
         squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(-1)
         total += jnp.sum(squares * real)
     return total / len(student) / jnp.maximum(real.sum(), 1)
+
+
+def attention_distillation(
+    student: Sequence[Float[Array, "batch heads length length"]],
+    teacher: Sequence[Float[Array, "batch heads length length"]],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of the attention scores, over layers, heads and pairs of real tokens.
+
+    Of the scores before the softmax (Jiao et al. 2020; Xu et al. 2021). Longer padding changes
+    nothing, unlike in a mean over all pairs with those of padding set to zero.
+
+    Args:
+      student: scores of each layer.
+      teacher: the same from the teacher, as many and of as many heads; no gradient flows into them.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
+    total = jnp.zeros(())
+    for ours, theirs in zip(student, teacher, strict=True):
+        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(1)
+        total += jnp.sum(squares * pairs)
+    return total / max(1, len(student)) / jnp.maximum(pairs.sum(), 1)
 
 
 def logit_distillation(

@@ -21,17 +21,33 @@ def apply(
     batch: Batch,
     masks: dict | None = None,
     dropout: Key[Array, ""] | None = None,
-    hidden_states: bool = False,
+    activations: bool = False,
 ) -> Outputs:
-    """Runs a model on a batch, masked by the collection `masks`, with dropout if keyed."""
-    outputs: Any = Bert(config).apply(
+    """Runs a model on a batch.
+
+    Args:
+      config: the model's sizes.
+      params: its parameters.
+      batch: of `training.input.collate`.
+      masks: the collection `masks` of a masked model.
+      dropout: its key; None for none.
+      activations: also return hidden states and attention scores. What of them is then not used is
+        not computed either, under jit.
+    """
+    found: Any = Bert(config).apply(
         {"params": params, "masks": masks or {}},
         *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
         deterministic=dropout is None,
-        hidden_states=hidden_states,
+        hidden_states=activations,
         rngs=None if dropout is None else {"dropout": dropout},
+        mutable=["intermediates"] if activations else False,
     )
-    return outputs
+    if not activations:
+        return found
+    outputs, collected = found
+    layers = [f"layer_{i}" for i, heads in enumerate(config.heads) if heads]
+    scores = (collected["intermediates"][name]["attention"]["scores"][0] for name in layers)
+    return outputs._replace(attention_scores=tuple(scores))
 
 
 def forward(

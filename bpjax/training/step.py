@@ -14,7 +14,13 @@ from bpjax.pruning.patterns import Pattern, spread
 from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
 from bpjax.training.augment import replace_tokens
-from bpjax.training.distill import LOGITS, Teacher, hidden_distillation, logit_distillation
+from bpjax.training.distill import (
+    LOGITS,
+    Teacher,
+    attention_distillation,
+    hidden_distillation,
+    logit_distillation,
+)
 from bpjax.training.evaluation import Batch, apply
 
 
@@ -55,8 +61,8 @@ class TaskLoss(Protocol):
 class Step(NamedTuple):
     """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
 
-    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `hidden`, `penalty`;
-    `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
+    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `hidden`,
+    `attention`, `penalty`; `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
     """
 
     compiled: Any
@@ -82,6 +88,10 @@ def init_state(
     return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
 
 
+def _reads_activations(teacher: Teacher | None) -> bool:
+    return bool(teacher and (teacher.hidden or teacher.attention))
+
+
 def _distil(
     teacher: Teacher, params: dict, config: BertConfig, outputs: Outputs, batch: Batch
 ) -> dict[str, Array]:
@@ -89,15 +99,17 @@ def _distil(
     mask, weight = batch["attention_mask"], batch["weight"]
     # Logits that a batch brings are those of its words before they were altered.
     found, logits = {}, None if teacher.replace else batch.get(LOGITS)
-    if logits is None or teacher.hidden:
+    if logits is None or _reads_activations(teacher):
         # What the teacher says is matched, not reported: the student's precision will do.
         model = teacher.config.replace(dtype=config.dtype)
-        guide = apply(model, params, batch, hidden_states=teacher.hidden > 0)
+        guide = apply(model, params, batch, activations=_reads_activations(teacher))
         logits = guide.logits if logits is None else logits
         if teacher.hidden:
-            found["hidden"] = hidden_distillation(
-                outputs.hidden_states, guide.hidden_states, mask, weight
-            )
+            states = outputs.hidden_states, guide.hidden_states
+            found["hidden"] = hidden_distillation(*states, mask, weight)
+        if teacher.attention:
+            scores = outputs.attention_scores, guide.attention_scores
+            found["attention"] = attention_distillation(*scores, mask, weight)
     assert outputs.logits is not None and logits is not None
     found["distillation"] = logit_distillation(
         outputs.logits, logits, mask, weight, teacher.temperature
@@ -141,7 +153,7 @@ def make_train_step(
             batch,
             spread(pattern, values),
             dropout,
-            hidden_states=bool(teacher and teacher.hidden),
+            activations=_reads_activations(teacher),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}
@@ -150,6 +162,7 @@ def make_train_step(
             metrics |= _distil(teacher, teacher_params, config, outputs, batch)
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
             total += teacher.hidden * metrics.get("hidden", 0.0)
+            total += teacher.attention * metrics.get("attention", 0.0)
         if pattern.groups:
             metrics["penalty"] = method.penalty(method_state, trained["params"], knobs)
             metrics |= {"density": mask_density(pattern, values), "threshold": knobs.threshold}

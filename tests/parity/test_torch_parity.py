@@ -15,6 +15,7 @@ from bpjax.deploy.export import FORMATS, compare  # noqa: E402
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
 from bpjax.models.families import BERT, FAMILIES  # noqa: E402
+from bpjax.training import evaluation  # noqa: E402
 
 TINY = BertConfig(
     vocab_size=99,
@@ -116,6 +117,21 @@ def test_hidden_states_of_minilm(minilm_dir, sentences):
     found = ours(config, params, batch, hidden_states=True).hidden_states
     for i, (left, right) in enumerate(zip(found, expected, strict=True)):
         assert_close(left, right, batch, f"MiniLM, length {length}, states {i}")
+
+
+def test_attention_of_minilm(minilm_dir):
+    model = transformers.BertModel.from_pretrained(minilm_dir, attn_implementation="eager")
+    config, params = pretrained.load_pretrained(minilm_dir)
+    batch = read_batch(minilm_dir, 3)
+    with torch.no_grad():
+        expected = theirs(model, batch, output_attentions=True).attentions
+    arrays = {name: jnp.asarray(value) for name, value in batch.items()}
+    scores = evaluation.apply(config, params, arrays, activations=True).attention_scores
+    mask = batch["attention_mask"][:, None, None, :]
+    assert len(scores) == len(expected) == 6
+    for found, weights in zip(scores, expected, strict=True):
+        found = jax.nn.softmax(jnp.where(mask > 0, found, -jnp.inf), axis=-1)
+        assert np.abs(np.asarray(found) - np.asarray(weights)).max() < 1e-5
 
 
 @pytest.mark.parametrize("head", ["span", "classification", "regression"])
