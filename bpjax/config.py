@@ -57,8 +57,10 @@ def default_config(task: str = "embedded") -> ConfigDict:
             budget=dict(kind="penalty", value=20.0, shape="8x128"),
             prune=dict(
                 score_learning_rate=1e-2,
+                # epochs=0: the dense model of the task is cut in one shot.
                 source="",  # workdir of a finished run, to be cut by this budget without training
                 rewind="",  # workdir of a finished run, whose heads are held dense
+                calibration_rows=128,  # training rows that "activation" measures its inputs on
                 **_stage(epochs=4, learning_rate=5e-5, warmup_steps=100),
             ),
             distillation=dict(  # in prune and fill
@@ -160,6 +162,7 @@ _CHECKS: dict[str, Check] = {
     "distillation.replace.prune": _FRACTION,
     "distillation.replace.fill": _FRACTION,
     "prune.score_learning_rate": _number(0, above=True),
+    "prune.calibration_rows": _whole(1),
     "shrink.round_to": _whole(1),
     "measure.rounds": _whole(1),
     "evaluate_every": _whole(0),
@@ -169,7 +172,7 @@ _CHECKS: dict[str, Check] = {
         f"{stage}.{field}": check
         for stage in ("teacher", "prune", "fill")
         for field, check in {
-            "epochs": _whole(0 if stage == "fill" else 1),
+            "epochs": _whole(1 if stage == "teacher" else 0),
             "learning_rate": _number(0, above=True),
             "warmup_steps": _whole(0),
             "weight_decay": _number(0),
@@ -193,6 +196,11 @@ def validate(config: ConfigDict) -> None:
         method = make_method(name, NO_PATTERN, **options)
     except ValueError as error:
         raise UserError(f"config.pruning.{name}.{error}; change it in the config") from error
+    if method.calibrate and config.prune.epochs:
+        raise UserError(
+            f"config.prune.epochs is {config.prune.epochs}: expected 0, for {name} cuts the dense "
+            "model without training; set it, or another pruning.method"
+        )
     kind = config.budget.kind
     kinds = BUDGETS[:1] * method.penalized + BUDGETS[1:] * (method.knob is not None)
     if kind not in kinds:

@@ -46,7 +46,9 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     teacher_dir = find_folder(source) if source else workdir / "teacher" / "model"
     guide = config.distillation.source
     guide_dir = find_folder(guide) if guide else teacher_dir
-    prune = folder.stage("prune", lambda stage: train.prune(data, guide_dir, budget, stage))
+    prune = folder.stage(
+        "prune", lambda stage: train.prune(data, teacher_dir, guide_dir, budget, stage)
+    )
     shrunk = folder.stage("shrink", lambda stage: finish.shrink(data, workdir / "prune", stage))
     shrunken_dir = model_dir = workdir / "shrink" / "model"
     filled = {"seconds": 0.0}

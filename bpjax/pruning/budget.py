@@ -136,4 +136,15 @@ def within_budget(
         )
         return MethodState(moved.learned, fixed._replace(inner=moved.fixed)), params
 
-    return method._replace(init=init, masks=masks, penalty=penalty, update=update)
+    def calibrate(state, norms):
+        assert method.calibrate
+        calibrated = method.calibrate(inner(state), norms)
+        return MethodState(calibrated.learned, state.fixed._replace(inner=calibrated.fixed))
+
+    return method._replace(
+        init=init,
+        masks=masks,
+        penalty=penalty,
+        update=update,
+        calibrate=method.calibrate and calibrate,
+    )

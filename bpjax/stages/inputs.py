@@ -134,7 +134,7 @@ class Run(NamedTuple):
           ValueError: a schedule without steps to move in, or a value that the method refuses.
         """
         options = self.config.pruning
-        steps = self.config.prune.epochs * self.steps_per_epoch()
+        steps = max(1, self.config.prune.epochs * self.steps_per_epoch())
         pattern = self.pattern(model)
         method = self.method(model, pattern)
         if budget:
@@ -142,7 +142,7 @@ class Run(NamedTuple):
         penalty = START_PENALTY if budget else self.config.budget.value
         schedule = cubic(
             steps=steps,
-            warmup_steps=self.config.prune.warmup_steps,
+            warmup_steps=self.config.prune.warmup_steps if self.config.prune.epochs else 0,
             initial_warmup=options.initial_warmup,
             final_warmup=options.final_warmup,
             threshold=(options.threshold_initial, options.threshold_final),

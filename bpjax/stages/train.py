@@ -20,9 +20,11 @@ from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run
+from bpjax.tasks.base import Features, take
+from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
-from bpjax.training.input import train_batches
+from bpjax.training.input import eval_batches, train_batches
 from bpjax.training.loop import Fitted, fit
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
@@ -101,16 +103,17 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     return {"seconds": fitted.seconds}
 
 
-def prune(run: Run, guide_dir: Path, budget: Budget | None, folder: Path) -> dict[str, Any]:
+def prune(
+    run: Run, teacher_dir: Path, guide_dir: Path, budget: Budget | None, folder: Path
+) -> dict[str, Any]:
     """Fine-prunes the pretrained model; saves its weights, scores and final masks.
 
     With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
-    masks of one run at several budgets are nested.
+    masks of one run at several budgets are nested. With 0 epochs, the dense model of the task is.
     """
     model, params = run.pretrained()
     pruning = run.pruning(model, budget)
-    last = run.config.prune.epochs * run.steps_per_epoch()
-    final_knobs = pruning.schedule(last)
+    final_knobs = pruning.schedule(max(1, run.config.prune.epochs * run.steps_per_epoch()))
 
     @jax.jit
     def final_masks(state: TrainState) -> tuple[Scores, jax.Array]:
@@ -128,6 +131,10 @@ def prune(run: Run, guide_dir: Path, budget: Budget | None, folder: Path) -> dic
         started = time.perf_counter()
         state = _load_pruned(run, pruning, params)
         metrics, seconds = evaluate(state), time.perf_counter() - started
+    elif not run.config.prune.epochs:
+        started = time.perf_counter()
+        state = _cut_dense(run, pruning, teacher_dir)
+        metrics, seconds = evaluate(state), time.perf_counter() - started
     else:
         state, metrics, seconds = _train(
             run,
@@ -144,6 +151,20 @@ def prune(run: Run, guide_dir: Path, budget: Budget | None, folder: Path) -> dic
     if state.method.learned:
         save_arrays(folder / "scores.safetensors", state.method.learned)
     return {"seconds": seconds, "metrics": metrics}
+
+
+def _cut_dense(run: Run, pruning: Pruning, teacher_dir: Path) -> TrainState:
+    """The dense model of the task, measured where the method asks for it, and never trained."""
+    model, params = load_pretrained(teacher_dir, head="saved", dtype=run.config.model.dtype)
+    state = init_state(params, pruning, optax.identity(), jax.random.key(run.config.seed))
+    if pruning.method.calibrate:
+        batch, train = run.config.batch, run.train
+        count = min(run.config.prune.calibration_rows, len(train.rows))
+        kept = take(range(len(train.rows)), count)
+        rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
+        norms = input_norms(model, params, eval_batches(rows, batch.eval_size, batch.buckets))
+        state = state._replace(method=pruning.method.calibrate(state.method, norms))
+    return state
 
 
 def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:

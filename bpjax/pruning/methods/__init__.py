@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from bpjax.pruning.methods.activation import activation
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.methods.group_lasso import group_lasso
 from bpjax.pruning.methods.l0 import l0
@@ -20,6 +21,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "magnitude": magnitude,
     "l0": l0,
     "group_lasso": group_lasso,
+    "activation": activation,
 }
 
 

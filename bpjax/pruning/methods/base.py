@@ -24,7 +24,7 @@ class MethodState(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A pruning method for one pattern. All four functions can be jitted and sharded.
+    """A pruning method for one pattern. All its functions can be jitted and sharded.
 
     Attributes:
       init: `(rng, params) -> state`.
@@ -36,6 +36,9 @@ class Method(NamedTuple):
       penalized: whether the penalty λ decides how much goes.
       knob: what cuts the masks more or less deeply at given scores, in [0, 1]: "threshold" (rising)
         or "density" (falling); None where nothing does.
+      calibrate: `(state, norms) -> state` of a method that cuts a finished model by what its
+        kernels are multiplied with: the root mean square of each input dimension, `[in]` by the
+        kernel's path ("layer_0/ffn/in"). None for methods that need no data but the loss.
     """
 
     init: Callable[[Key[Array, ""], dict], MethodState]
@@ -44,6 +47,7 @@ class Method(NamedTuple):
     update: Callable[[MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]]
     penalized: bool = True
     knob: str | None = None
+    calibrate: Callable[[MethodState, dict[str, Array]], MethodState] | None = None
 
 
 def average_by_kind(
