@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.models import MODELS, SHAPES
+from benchmarks.onnx_peer import ort_call
 from bpjax.deploy.flops import forward_flops, theoretical_speedup
 from bpjax.deploy.latency import measure_latency, random_batch
 from bpjax.models import bert
@@ -75,7 +76,7 @@ def _time_shape(
             (variant, "ms"): functools.partial(compiled, params, batch),
             (variant, "torch_ms"): peers.torch_call(model, inputs),
             (variant, "compile_ms"): peers.torch_call(peers.compile_torch(model), inputs),
-            (variant, "ort_ms"): peers.ort_call(model, inputs),
+            (variant, "ort_ms"): ort_call(model, inputs),
         }
         for name in ("torch_ms", "compile_ms", "ort_ms"):
             theirs = np.asarray(calls[variant, name]()).reshape(len(inputs["input_ids"]), -1)

@@ -29,6 +29,11 @@ BASE_15 = BASE.replace(
     heads=(5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 1, 1),
     intermediate=(530, 520, 490, 440, 390, 330, 260, 190, 120, 60, 35, 30),
 )
+# The same profile over twice as many layers.
+LARGE_26 = LARGE.replace(
+    heads=tuple(round(4 / 3 * n) for n in BASE_26.heads for _ in range(2)),
+    intermediate=tuple(round(4 / 3 * n) for n in BASE_26.intermediate for _ in range(2)),
+)
 # What configs/sst2_hybrid.py left, see results/sst2.
 MINILM_SST2 = MINILM.replace(heads=(3, 4, 3, 1, 1, 1), intermediate=(850, 700, 420, 80, 40, 40))
 

@@ -1,4 +1,4 @@
-"""The same models in other software: PyTorch with transformers, torch.compile, ONNX Runtime."""
+"""The same models in PyTorch with transformers, eager and compiled."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 import transformers
 from safetensors.torch import load_file
 
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import save_pretrained
-from bpjax.report.environment import count_cores
 
 
 def make_torch(config: BertConfig, params: dict) -> torch.nn.Module:
@@ -68,37 +66,25 @@ def compile_torch(model: torch.nn.Module) -> Any:
     return torch.compile(model, dynamic=False)
 
 
-def ort_call(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], Any]:
-    """ONNX Runtime on this model, exported at the shape of the inputs, all optimisations on."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count_cores()
-    # Its threads would else wait for the next call by spinning, on the cores of whose turn it is.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            model,
-            args=(),
-            kwargs=inputs,
-            f=path,
-            dynamo=True,
-            verbose=False,
-            external_data=False,
-        )
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    fed = {name: value.numpy() for name, value in inputs.items()}
-    return lambda: session.run(None, fed)
+def torch_step(
+    model: Any, inputs: dict[str, torch.Tensor], autocast: str | None = None
+) -> Callable[[], Any]:
+    """One update: dropout, cross-entropy, clipping at 1, fused AdamW.
 
-
-def torch_step(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], Any]:
-    """One update: dropout, cross-entropy, clipping at 1, fused AdamW."""
+    Args:
+      model: eager or compiled.
+      inputs: of `tensors`, on the model's device.
+      autocast: device type on which to compute in bfloat16; None for float32.
+    """
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
-    labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long)
+    labels = torch.zeros_like(inputs["input_ids"][:, 0])
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        model(**inputs, labels=labels).loss.backward()
+        with torch.autocast(autocast or "cpu", torch.bfloat16, enabled=autocast is not None):
+            loss = model(**inputs, labels=labels).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 

@@ -11,6 +11,7 @@ from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.tasks import get_task
+from bpjax.training.distill import Teacher
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, init_state, make_train_step
 
@@ -21,9 +22,16 @@ class StepCall:
     """A training step as a call that feeds itself its own state; buffers are donated."""
 
     def __init__(
-        self, config: BertConfig, params: dict, batch: dict, *, masked: bool, dtype: str
+        self,
+        config: BertConfig,
+        params: dict,
+        batch: dict,
+        *,
+        masked: bool,
+        dtype: str,
+        teacher: Teacher | None = None,
     ) -> None:
-        """Compiles it."""
+        """Compiles it; with a teacher, it distils from it too."""
         pruning = Pruning(dense(), NO_PATTERN, cubic(steps=STEPS, warmup_steps=0))
         if masked:
             pattern = make_pattern("hybrid", bert.describe(config), (32, 32))
@@ -43,9 +51,9 @@ class StepCall:
         self.batch = batch
         self.state = init_state(params, pruning, optimizer, jax.random.key(0))
         self.step = make_train_step(
-            config.replace(dtype=dtype), get_task("sst2"), pruning, optimizer
+            config.replace(dtype=dtype), get_task("sst2"), pruning, optimizer, teacher
         )
-        lowered = self.step.compiled.lower(self.state, batch, {})
+        lowered = self.step.compiled.lower(self.state, batch, self.step.teacher_params)
         self.memory = lowered.compile().memory_analysis()
 
     def __call__(self) -> Any:
