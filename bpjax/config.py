@@ -57,7 +57,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
             budget=dict(kind="penalty", value=20.0, shape="8x128"),
             prune=dict(
                 score_learning_rate=1e-2,
-                # epochs=0: the dense model of the task is cut in one shot.
+                start="pretrained",  # as in the paper, or "dense"; with 0 epochs always "dense"
                 source="",  # workdir of a finished run, to be cut by this budget without training
                 rewind="",  # workdir of a finished run, whose heads are held dense
                 calibration_rows=128,  # training rows that "activation" measures its inputs on
@@ -162,6 +162,7 @@ _CHECKS: dict[str, Check] = {
     "distillation.replace.prune": _FRACTION,
     "distillation.replace.fill": _FRACTION,
     "prune.score_learning_rate": _number(0, above=True),
+    "prune.start": _one_of(("pretrained", "dense")),
     "prune.calibration_rows": _whole(1),
     "shrink.round_to": _whole(1),
     "measure.rounds": _whole(1),

@@ -102,6 +102,17 @@ def test_a_run_cuts_the_dense_model(finished_run, tmp_path):
     assert not (tmp_path / "run" / "prune" / "scores.safetensors").exists()
 
 
+def test_fine_pruning_may_start_from_the_dense_model(finished_run, tmp_path):
+    path, workdir, _ = finished_run
+    dense = workdir / "teacher" / "model"
+    arguments = ["--config.prune.start=dense", "--config.prune.learning_rate=1e-9"]
+    arguments += ["--config.fill.epochs=0", f"--config.teacher.source={dense}"]
+    run(read_config(str(path), arguments), tmp_path / "run", "command")
+    ours = load_arrays(tmp_path / "run" / "prune" / "params.safetensors")
+    theirs = load_file(dense / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    np.testing.assert_allclose(ours["embeddings"]["word"]["embedding"], theirs, atol=1e-6)
+
+
 def test_it_cannot_be_trained(finished_run):
     with pytest.raises(UserError, match=r"prune\.epochs is 3: expected 0, for activation"):
         read_config(str(finished_run[0]), [ONE_SHOT[0]])

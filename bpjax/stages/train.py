@@ -106,12 +106,14 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
 def prune(
     run: Run, teacher_dir: Path, guide_dir: Path, budget: Budget | None, folder: Path
 ) -> dict[str, Any]:
-    """Fine-prunes the pretrained model; saves its weights, scores and final masks.
+    """Fine-prunes the pretrained or the dense model; saves its weights, scores and final masks.
 
     With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
-    masks of one run at several budgets are nested. With 0 epochs, the dense model of the task is.
+    masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
     """
     model, params = run.pretrained()
+    if run.config.prune.start == "dense" or not run.config.prune.epochs:
+        _, params = load_pretrained(teacher_dir, head="saved", dtype=run.config.model.dtype)
     pruning = run.pruning(model, budget)
     final_knobs = pruning.schedule(max(1, run.config.prune.epochs * run.steps_per_epoch()))
 
@@ -133,7 +135,7 @@ def prune(
         metrics, seconds = evaluate(state), time.perf_counter() - started
     elif not run.config.prune.epochs:
         started = time.perf_counter()
-        state = _cut_dense(run, pruning, teacher_dir)
+        state = _calibrated(run, pruning, model, params)
         metrics, seconds = evaluate(state), time.perf_counter() - started
     else:
         state, metrics, seconds = _train(
@@ -153,9 +155,8 @@ def prune(
     return {"seconds": seconds, "metrics": metrics}
 
 
-def _cut_dense(run: Run, pruning: Pruning, teacher_dir: Path) -> TrainState:
-    """The dense model of the task, measured where the method asks for it, and never trained."""
-    model, params = load_pretrained(teacher_dir, head="saved", dtype=run.config.model.dtype)
+def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> TrainState:
+    """A state before any step, of a method that has seen what it asks for."""
     state = init_state(params, pruning, optax.identity(), jax.random.key(run.config.seed))
     if pruning.method.calibrate:
         batch, train = run.config.batch, run.train
