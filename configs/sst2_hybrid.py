@@ -19,13 +19,13 @@ def get_config() -> ConfigDict:
     config.model.training_dtype = "bfloat16_products"
     config.teacher.warmup_steps = 420
 
-    config.prune.epochs = 2
-    config.prune.learning_rate = 1e-4
-    config.prune.score_learning_rate = 2e-2
-    config.prune.warmup_steps = 420
-    config.budget.value = 28.0
+    config.prune.epochs = 4
+    config.prune.warmup_steps = 842
+    config.budget.value = 20.0
 
     config.fill.epochs = 3
     config.fill.learning_rate = 1e-4
     config.fill.warmup_steps = 630
+    config.distillation.hidden.fill = 1.0
+    config.distillation.replace.fill = 0.2
     return config

@@ -1,4 +1,4 @@
-"""The headline on SST-2: configs/sst2_hybrid.py at two penalties, three seeds each, one teacher.
+"""The headline on SST-2: configs/sst2_hybrid.py at two budgets, three seeds each, one teacher.
 
 Command:  bpjax sweep experiments/sst2.py --workdir=runs/sst2
           bpjax report runs/sst2 --plot=pareto.png
@@ -14,17 +14,17 @@ from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_hybrid.py"
 
-PENALTIES = (20.0, 50.0)
+BUDGETS = (("penalty", 20.0), ("density", 0.115))
 SEEDS = (17, 18, 19)
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
     runs: list[tuple[str, ConfigDict]] = []
-    for penalty in PENALTIES:
+    for kind, value in BUDGETS:
         for seed in SEEDS:
             config = read_config(str(CONFIG), [])
             config.seed = seed
-            config.budget.value = penalty
-            runs.append((f"penalty{penalty:g}_seed{seed}", config))
+            config.budget.kind, config.budget.value = kind, value
+            runs.append((f"{kind}{value:g}_seed{seed}", config))
     share_teacher(runs, workdir)
     return runs

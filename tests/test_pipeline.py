@@ -128,6 +128,12 @@ def test_the_notebook_reads_the_run(workdir, capsys, monkeypatch):
         assert f"layer_{layer}: query " in printed and f"→ {heads} kept" in printed
 
 
+def test_the_notebook_prunes_a_model_that_is_not_ours():
+    found = runpy.run_path(str(ROOT / "notebooks" / "prune_your_own.py"))
+    assert found["accuracy"] > 0.9 and found["difference"] < 1e-4
+    assert found["count"]["after"] < 0.6 * found["count"]["before"]
+
+
 def test_a_finished_run_is_not_run_again(finished_run, capsys):
     config, workdir, _ = finished_run
     before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/*")}
