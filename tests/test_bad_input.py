@@ -74,6 +74,11 @@ def refuse_run(refuse, tmp_path, small_model):
             ["pruning.block_rules=(('x', 2, 2),)"],
             ["blocks rule 'x'", "expected it to fit a kernel"],
         ),
+        (["prune.epochs=0"], ["prune.epochs is 0", "movement learns its scores", "magnitude"]),
+        (
+            ["pruning.method=activation"],
+            ["prune.epochs is 3: expected 0", "without training", "set it"],
+        ),
         (["teacher.warmup_steps=10"], ["teacher.warmup_steps is 10", "fewer than the 10 steps"]),
         (["fill.warmup_steps=30"], ["fill.warmup_steps is 30", "fewer than the 10 steps"]),
         (["batch.buckets=(16, 32)"], ["expected at most the largest bucket, 32", "add bucket"]),

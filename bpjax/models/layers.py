@@ -109,9 +109,9 @@ class SelfAttention(nn.Module):
             kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*weights, strict=True))
             projected = affine(x, kernel, bias, config).reshape(*mask.shape, -1, config.head_dim)
             query, key, value = jnp.split(projected, 3, axis=2)
-            # For distillation; where nobody collects them they are not computed.
-            scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(config.head_dim)
-            self.sow("intermediates", "scores", scores)
+            if self.is_mutable_collection("intermediates"):  # somebody distils from them
+                scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(config.head_dim)
+                self.sow("intermediates", "scores", scores)
             mixed = attend(
                 query,
                 key,

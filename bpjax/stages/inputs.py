@@ -182,7 +182,7 @@ def check(run: Run) -> None:
       UserError: a vocabulary, head, length, schedule or budget that does not fit.
     """
     config = run.config
-    model, _ = run.pretrained()
+    model, params = run.pretrained()
     models = {config.model.source: model}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
         models[source], _ = load_for(run.task, source, run.tokenizer)
@@ -207,9 +207,15 @@ def check(run: Run) -> None:
                 f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
             )
     try:
-        run.pruning(model)
+        method = run.pruning(model).method
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
+    one_shot = not (config.prune.epochs or config.prune.source)
+    if one_shot and method.init(jax.random.key(0), params).learned:
+        raise UserError(
+            f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
+            "scores; raise it, or take a method without scores, such as magnitude"
+        )
     if config.budget.kind != "speedup":  # whose reach has to be measured
         run.plan_budget()
 
