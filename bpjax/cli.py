@@ -172,7 +172,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
-    from bpjax.report.compare import format_groups, gather, last_shape
+    from bpjax.report.compare import choose_shape, format_groups, gather
     from bpjax.report.page import FILE, write_comparison_page
     from bpjax.report.table import format_report
     from bpjax.report.write import read_report
@@ -184,22 +184,28 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
         return
     groups = gather(run_all(options.sweep, options.workdir, overrides))
     print(format_groups(groups))
-    page = write_comparison_page(groups, last_shape(groups), options.workdir / FILE)
+    page = write_comparison_page(groups, choose_shape(groups), options.workdir / FILE)
     print(f"\nreport: {page}")
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.report.compare import format_groups, gather, last_shape
+    from bpjax.report.compare import choose_shape, format_groups, gather
     from bpjax.report.page import write_comparison_page
     from bpjax.report.pareto import plot_pareto
 
     groups = gather(options.folders)
+    shape = choose_shape(groups, options.shape)
+    try:
+        if options.plot:
+            plot_pareto(groups, shape, options.plot)
+        if options.html:
+            write_comparison_page(groups, shape, options.html)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be written ({error.strerror}): expected a file in a folder "
+            "that exists; choose another"
+        ) from error
     print(format_groups(groups))
-    shape = options.shape or last_shape(groups)
-    if options.plot:
-        plot_pareto(groups, shape, options.plot)
-    if options.html:
-        write_comparison_page(groups, shape, options.html)
 
 
 def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:

@@ -17,6 +17,9 @@ from bpjax import cli
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+RESULTS = ROOT / "results" / "sst2"
+
+
 @pytest.fixture
 def refuse(tmp_path, capfd):
     """Calls the program, which must refuse; checks all that is the same for every mistake."""
@@ -277,6 +280,14 @@ def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
         (["evaluate", "x", "--task=sst2", "--task.max_len=3"], ["max_len", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--max_length=3"], ["--max_length=3", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of cola", "choose one"]),
+        (["export", "x", "--to=tf", "--output=y"], ["invalid choice: 'tf'"]),
+        (["export", "no/such", "--to=onnx", "--output=y"], ["'no/such'", "expected a folder"]),
+        (["report", RESULTS, "--shape=3x3"], ["shape 3x3", "expected one that all", "name one"]),
+        (
+            ["report", RESULTS, "--html=no/such/page.html"],
+            ["no/such/page.html", "cannot be written", "choose another"],
+        ),
+        (["report", RESULTS, "--plot=no/such/p.png"], ["no/such/p.png", "cannot be written"]),
     ],
 )
 def test_arguments_that_are_wrong(refuse, arguments, saying):

@@ -6,7 +6,7 @@ import pytest
 from test_report import make_report
 
 from bpjax.errors import UserError
-from bpjax.report.compare import format_groups, gather, spread
+from bpjax.report.compare import choose_shape, format_groups, gather, spread
 from bpjax.report.pareto import plot_pareto
 
 
@@ -49,6 +49,17 @@ def test_spread_is_of_a_sample():
     assert spread([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
     assert spread([2.5]) == "2.50"
     assert spread([1.0, None]) == spread([]) == "–"
+
+
+def test_the_shape_is_one_that_all_measured(runs):
+    groups = gather([runs])
+    assert choose_shape(groups) == choose_shape(groups, "1x128") == "1x128"
+    assert choose_shape(groups, "8x128") == "8x128"
+    with pytest.raises(UserError, match=r"shape 4x7: expected .*, 8x128 or 1x128; name one"):
+        choose_shape(groups, "4x7")
+    groups[0].reports[0]["speedup"] = {"2x2": 1.0}
+    with pytest.raises(UserError, match="and there is none; "):
+        choose_shape(groups)
 
 
 def test_the_plot_is_a_picture(runs):

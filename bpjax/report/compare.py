@@ -87,9 +87,20 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     return rows
 
 
-def last_shape(groups: Sequence[Group]) -> str:
-    """The last "BATCHxLENGTH" that the reports give a speedup for."""
-    return list(groups[0].reports[0]["speedup"])[-1]
+def choose_shape(groups: Sequence[Group], asked: str | None = None) -> str:
+    """A "BATCHxLENGTH" that all reports give a speedup for: the one asked for, or the last.
+
+    Raises:
+      UserError: there is no such shape.
+    """
+    measured = [report["speedup"] for group in groups for report in group.reports]
+    common = [shape for shape in measured[0] if all(shape in each for each in measured)]
+    if not common or asked not in (None, *common):
+        raise UserError(
+            f"shape {asked or 'of the speedup'}: expected one that all runs measured, "
+            f"{' or '.join(common) or 'and there is none'}; name one of them, or fewer runs"
+        )
+    return asked or common[-1]
 
 
 def spread(values: Sequence[float | int | None]) -> str:
