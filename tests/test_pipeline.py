@@ -3,6 +3,7 @@
 import json
 import pathlib
 import runpy
+import shutil
 import signal
 import time
 
@@ -120,16 +121,35 @@ def test_evaluate_gives_the_reported_metric(workdir, capsys):
     assert printed == {name: f"{value:.2f}" for name, value in metrics.items()}
 
 
-def test_the_notebook_reads_the_run(workdir, capsys, monkeypatch):
-    monkeypatch.setenv("BPJAX_RUN", str(workdir))
-    runpy.run_path(str(ROOT / "notebooks" / "read_masks.py"))
+def run_notebook(name):
+    return runpy.run_path(str(ROOT / "notebooks" / name))
+
+
+def test_the_notebook_on_masks(workdir, capsys, monkeypatch):
+    monkeypatch.setenv("BPJAX_RUNS", f"{workdir}:{workdir}")
+    found = run_notebook("02_mask_analysis.py")
     printed = capsys.readouterr().out
     for layer, heads in enumerate(read_report(workdir)["heads_kept"]):
         assert f"layer_{layer}: query " in printed and f"→ {heads} kept" in printed
+    assert found["entropy"].shape == (2, 2) and (found["entropy"] > 0).all()
+    assert found["overlap"](np.array([1, 1, 0]) > 0, np.array([1, 0, 0]) > 0)[0] == 0.5
+
+
+def test_the_notebook_on_block_shapes(workdir, tmp_path, capsys, monkeypatch):
+    shutil.copy(workdir / "report.json", tmp_path)
+    monkeypatch.setenv("BPJAX_SWEEP", str(tmp_path))
+    run_notebook("03_block_shapes.py")
+    assert "hybrid   8×8" in capsys.readouterr().out
+    assert (tmp_path / "pareto.png").exists()
+
+
+def test_the_quick_tour(capsys):
+    assert run_notebook("01_quick_tour.py")["difference"] < 1e-4
+    assert "10,616,832 linear parameters" in capsys.readouterr().out
 
 
 def test_the_notebook_prunes_a_model_that_is_not_ours():
-    found = runpy.run_path(str(ROOT / "notebooks" / "prune_your_own.py"))
+    found = run_notebook("04_prune_your_own.py")
     assert found["accuracy"] > 0.9 and found["difference"] < 1e-4
     assert found["count"]["after"] < 0.6 * found["count"]["before"]
 
