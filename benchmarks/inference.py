@@ -67,6 +67,7 @@ def _time_shape(
     rounds: int,
     seconds: float,
 ) -> dict[str, dict[str, float]]:
+    peers.forget_compiled()
     calls = {}
     for variant, (config, params, model) in parts.items():
         batch = random_batch(*shape, config.vocab_size)
@@ -75,7 +76,9 @@ def _time_shape(
         calls |= {
             (variant, "ms"): functools.partial(compiled, params, batch),
             (variant, "torch_ms"): peers.torch_call(model, inputs),
-            (variant, "compile_ms"): peers.torch_call(peers.compile_torch(model), inputs),
+            (variant, "compile_ms"): peers.torch_call(
+                peers.compile_torch(model, freeze=True), inputs
+            ),
             (variant, "ort_ms"): ort_call(model, inputs),
         }
         for name in ("torch_ms", "compile_ms", "ort_ms"):

@@ -60,9 +60,21 @@ def torch_call(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Calla
     return call
 
 
-def compile_torch(model: torch.nn.Module) -> Any:
-    """torch.compile at its fastest on CPU: parameters frozen, shapes static."""
-    torch._inductor.config.freezing = True
+def forget_compiled() -> None:
+    """To be called between models: torch.compile keeps few versions of one piece of code."""
+    torch._dynamo.reset()
+
+
+def compile_torch(model: torch.nn.Module, *, freeze: bool = False) -> Any:
+    """torch.compile for static shapes.
+
+    Args:
+      model: of `make_torch`.
+      freeze: take the parameters for constants: fastest, for inference on CPU alone.
+    """
+    torch._inductor.config.freezing = freeze
+    # Else it would go on without compiling, and say so in a log.
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(model, dynamic=False)
 
 

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "bpjax export runs/a/fill/model --to=onnx --output=exported",
     )
     export.add_argument("model", help="model folder")
-    export.add_argument("--to", required=True, choices=["hf", "hf-padded", "onnx", "stablehlo"])
+    export.add_argument("--to", required=True, help="hf, hf-padded, onnx or stablehlo")
     export.add_argument("--output", required=True, type=Path, help="new folder")
 
     data = command(
@@ -184,8 +184,11 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
         return
     groups = gather(run_all(options.sweep, options.workdir, overrides))
     print(format_groups(groups))
-    page = write_comparison_page(groups, choose_shape(groups), options.workdir / FILE)
-    print(f"\nreport: {page}")
+    try:
+        page = write_comparison_page(groups, choose_shape(groups), options.workdir / FILE)
+        print(f"\nreport: {page}")
+    except UserError as error:  # the runs are done all the same
+        print(f"\nno page: {error}")
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> None:
@@ -194,17 +197,16 @@ def _report(options: argparse.Namespace, _: list[str]) -> None:
     from bpjax.report.pareto import plot_pareto
 
     groups = gather(options.folders)
-    shape = choose_shape(groups, options.shape)
-    try:
-        if options.plot:
-            plot_pareto(groups, shape, options.plot)
-        if options.html:
-            write_comparison_page(groups, shape, options.html)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be written ({error.strerror}): expected a file in a folder "
-            "that exists; choose another"
-        ) from error
+    for write, path in ((plot_pareto, options.plot), (write_comparison_page, options.html)):
+        if path is None:
+            continue
+        try:
+            write(groups, choose_shape(groups, options.shape), path)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}): expected a file in a folder that "
+                "exists; choose another"
+            ) from error
     print(format_groups(groups))
 
 
@@ -272,17 +274,15 @@ def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.deploy.export import FORMATS, compare
+    from bpjax.deploy.export import export
     from bpjax.models.pretrained import load_pretrained
     from bpjax.models.sources import find_folder
 
     config, params = load_pretrained(options.model, head="saved")
-    form = FORMATS[options.to]
-    form.save(config, params, find_folder(options.model), options.output)
+    found = export(options.to, config, params, find_folder(options.model), options.output)
     print(f"saved in {options.output}")
-    if form.open:
-        for name, value in compare(config, params, form.open(options.output)).items():
-            print(f"{name} {value:.3g}")
+    for name, value in found.items():
+        print(f"{name} {value:.3g}")
 
 
 def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:

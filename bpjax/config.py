@@ -197,11 +197,13 @@ def validate(config: ConfigDict) -> None:
         method = make_method(name, NO_PATTERN, **options)
     except ValueError as error:
         raise UserError(f"config.pruning.{name}.{error}; change it in the config") from error
-    if method.calibrate and config.prune.epochs:
-        raise UserError(
-            f"config.prune.epochs is {config.prune.epochs}: expected 0, for {name} cuts the dense "
-            "model without training; set it, or another pruning.method"
-        )
+    for field, nothing in (("epochs", 0), ("source", "")):
+        given = config.prune[field]
+        if method.calibrate and given != nothing:
+            raise UserError(
+                f"config.prune.{field} is {given!r}: expected {nothing!r}, for {name} cuts the "
+                "dense model without training; set it, or another pruning.method"
+            )
     kind = config.budget.kind
     kinds = BUDGETS[:1] * method.penalized + BUDGETS[1:] * (method.knob is not None)
     if kind not in kinds:

@@ -81,7 +81,6 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
         "shrunken": shrunk["metrics"],
         "equivalence": shrunk["equivalence"],
     }
-    write_report(report, workdir)
     masks = jax.device_get(load_arrays(workdir / "prune" / "masks.safetensors"))
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
@@ -89,5 +88,6 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     model, _ = data.pretrained()
     layers = finish.summarize_masks(data, workdir / "prune")
     write_run_page(report, layers, model.intermediate, workdir)
-    write_card(report, model_dir)
+    write_card(report, data.task.head, model_dir)
+    write_report(report, workdir)  # last: a folder with a report is a finished run
     return report

@@ -79,6 +79,10 @@ def refuse_run(refuse, tmp_path, small_model):
         ),
         (["prune.epochs=0"], ["prune.epochs is 0", "movement learns its scores", "magnitude"]),
         (
+            ["pruning.method=activation", "prune.epochs=0", "prune.source=runs/a"],
+            ["prune.source is 'runs/a': expected ''", "without training"],
+        ),
+        (
             ["pruning.method=activation"],
             ["prune.epochs is 3: expected 0", "without training", "set it"],
         ),
@@ -280,9 +284,12 @@ def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
         (["evaluate", "x", "--task=sst2", "--task.max_len=3"], ["max_len", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--max_length=3"], ["--max_length=3", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of cola", "choose one"]),
-        (["export", "x", "--to=tf", "--output=y"], ["invalid choice: 'tf'"]),
         (["export", "no/such", "--to=onnx", "--output=y"], ["'no/such'", "expected a folder"]),
-        (["report", RESULTS, "--shape=3x3"], ["shape 3x3", "expected one that all", "name one"]),
+        (
+            ["report", RESULTS, "--shape=3x3", "--plot=p.png"],
+            ["shape 3x3", "expected one that all", "name one"],
+        ),
+        (["report", RESULTS, "--html=."], [".: cannot be written", "choose another"]),
         (
             ["report", RESULTS, "--html=no/such/page.html"],
             ["no/such/page.html", "cannot be written", "choose another"],

@@ -109,6 +109,9 @@ def test_export(call, models, tmp_path):
         assert printed == f"saved in {folder}\n"
         config, _ = load_pretrained(folder, head="saved")
         assert (config.heads, config.intermediate) == sizes
+    folder = tmp_path / "stablehlo"
+    lines = call("export", smaller, "--to=stablehlo", f"--output={folder}").splitlines()
+    assert [line.split()[0] for line in lines] == ["saved", "max_abs_diff", "ms", "bpjax_ms"]
     names = {path.name for path in (tmp_path / "hf").iterdir()}
     assert names == {"config.json", "model.safetensors", "modeling_bpjax.py"}
 

@@ -1,5 +1,6 @@
 """Exported models compute what the shrunken ones do."""
 
+import functools
 import sys
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 from tiny import TINY, make_batch, make_params, relative, run
 
 from bpjax.deploy.answer import answer
-from bpjax.deploy.export import FORMATS, compare
+from bpjax.deploy.export import FORMATS, compare, export
 from bpjax.deploy.huggingface import pad
 from bpjax.errors import UserError
 from bpjax.models.families import FAMILIES
@@ -45,28 +46,58 @@ def test_stablehlo_runs_without_bpjax(tmp_path, family, head):
     types = FAMILIES[family].token_types
     config = RAGGED.replace(head=head, family=family, type_vocab_size=types, num_labels=2)
     params = make_params(config)
-    form = FORMATS["stablehlo"]
-    form.save(config, params, tmp_path, tmp_path / "out")
+    found = export("stablehlo", config, params, tmp_path, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "config.json",
         "model.stablehlo",
     }
-    found = compare(config, params, form.open(tmp_path / "out"))
     assert found["max_abs_diff"] < 1e-5 and found["ms"] > 0
     exported = jax.export.deserialize(bytearray((tmp_path / "out/model.stablehlo").read_bytes()))
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    ids, mask, _ = make_batch()
+    ids, mask, segments = make_batch()
     for rows in (1, 3):
-        given = ids[:rows], mask[:rows], 0 * ids[:rows]
+        given = ids[:rows], mask[:rows], segments[:rows] * (types > 1)
         batch = dict(zip(("input_ids", "attention_mask", "token_type_ids"), given, strict=True))
         expected = answer(config, params, batch)
         assert relative(exported.call(*given), expected) < 1e-5
 
 
-def test_a_model_that_says_something_else_is_not_passed():
-    params = make_params(RAGGED)
+@pytest.mark.parametrize("wrong", [1e-3, np.nan])
+@pytest.mark.parametrize("head", ["span", "classification"])
+def test_a_model_that_says_something_else_is_not_passed(wrong, head):
+    config = RAGGED.replace(head=head, num_labels=2)
+    params = make_params(config)
+
+    def call(batch):
+        answers = np.array(answer(config, params, batch))
+        answers[-1, 1] += wrong  # of a span, at the second token
+        return answers
+
     with pytest.raises(RuntimeError, match="differs by"):
-        compare(RAGGED, params, lambda batch: np.asarray(answer(RAGGED, params, batch)) + 1e-3)
+        compare(config, params, call)
+
+
+def test_segments_and_every_label_are_compared():
+    config = RAGGED.replace(num_labels=24)  # as many as a batch has tokens
+    params = make_params(config)
+
+    def call(batch, last=0.0, segments=True):
+        if not segments:
+            batch = {**batch, "token_type_ids": 0 * batch["token_type_ids"]}
+        return np.array(answer(config, params, batch)) + last * (np.arange(24) == 23)
+
+    assert compare(config, params, call)["max_abs_diff"] == 0
+    for options in ({"last": 1.0}, {"segments": False}):
+        with pytest.raises(RuntimeError):
+            compare(config, params, functools.partial(call, **options))
+
+
+def test_a_wrong_export_does_not_appear(tmp_path, monkeypatch):
+    wrong = FORMATS["stablehlo"]._replace(open=lambda folder: lambda batch: np.full((1, 1), 9.0))
+    monkeypatch.setitem(FORMATS, "stablehlo", wrong)
+    with pytest.raises(RuntimeError):
+        export("stablehlo", RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("missing", ["torch", "onnxruntime"])
@@ -74,5 +105,5 @@ def test_onnx_names_the_extra_that_it_needs(tmp_path, monkeypatch, missing):
     for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None if name == missing else sys)
     with pytest.raises(UserError, match=rf"needs {missing}, .*pip install 'bpjax\[onnx\]'"):
-        FORMATS["onnx"].save(RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")
+        export("onnx", RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")
     assert not any(tmp_path.iterdir())

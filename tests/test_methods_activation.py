@@ -101,6 +101,15 @@ def test_a_run_cuts_the_dense_model(finished_run, tmp_path):
     np.testing.assert_array_equal(word, theirs["bert.embeddings.word_embeddings.weight"])
     assert not (tmp_path / "run" / "prune" / "scores.safetensors").exists()
 
+    # The masks are those of the measured inputs, and not of the weights alone.
+    weights = ["--config.pruning.method=magnitude", "--config.prune.epochs=0", *arguments[2:]]
+    run(read_config(str(path), weights), tmp_path / "weights", "command")
+    kept, by_weight = (
+        load_file(tmp_path / name / "prune" / "masks.safetensors") for name in ("run", "weights")
+    )
+    assert kept.keys() == by_weight.keys()
+    assert any((kept[name] != by_weight[name]).any() for name in kept)
+
 
 def test_fine_pruning_may_start_from_the_dense_model(finished_run, tmp_path):
     path, workdir, _ = finished_run

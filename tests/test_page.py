@@ -43,6 +43,13 @@ def test_a_page_says_what_the_report_holds(pages):
     assert "bpjax run --config=configs/sst2_hybrid.py" in text
 
 
+def test_a_layer_that_had_no_heads_before(tmp_path):
+    report = make_report() | {"environment": describe_environment()}
+    bare = LayerSummary("layer_0", {}, dict.fromkeys(MATRICES, ()), (), 1.0)
+    text = write_run_page(report, [bare, LAYERS[0]], (0, 1536), tmp_path).read_text()
+    assert text.count("<rect") == 4 * 3 * 2 + 2 * 2
+
+
 def test_a_page_of_many_runs(pages):
     text = pages[1].read_text()
     assert "4 runs" in text and text.count("<tr>") == 3

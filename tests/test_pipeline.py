@@ -125,12 +125,15 @@ def run_notebook(name):
     return runpy.run_path(str(ROOT / "notebooks" / name))
 
 
-def test_the_notebook_on_masks(workdir, capsys, monkeypatch):
-    monkeypatch.setenv("BPJAX_RUNS", f"{workdir}:{workdir}")
+def test_the_notebook_on_masks(workdir, tmp_path, capsys, monkeypatch):
+    again = shutil.copytree(workdir, tmp_path / "again")
+    monkeypatch.setenv("BPJAX_RUNS", f"{workdir}:{again}")
     found = run_notebook("02_mask_analysis.py")
     printed = capsys.readouterr().out
     for layer, heads in enumerate(read_report(workdir)["heads_kept"]):
         assert f"layer_{layer}: query " in printed and f"→ {heads} kept" in printed
+    last = printed.strip().splitlines()[-1].split()
+    assert last[:3] == [workdir.name, "and", "again"] and last[3] == last[5] == "1.00"
     assert found["entropy"].shape == (2, 2) and (found["entropy"] > 0).all()
     assert found["overlap"](np.array([1, 1, 0]) > 0, np.array([1, 0, 0]) > 0)[0] == 0.5
 

@@ -135,8 +135,8 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     batch = make_batch(rows=64)
     step = make_train_step(STILL, Classify(), DENSE, SGD, guide)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
-    rng, _ = jax.random.split(jax.random.fold_in(state.rng, 0))
-    _, labelled = replace_tokens(batch, 1.0, jax.random.fold_in(rng, 0))
+    *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
+    _, labelled = replace_tokens(batch, 1.0, words)
     assert 16 < labelled["weight"].sum() < 48
     expected = Classify().loss(forward(STILL, make_params(STILL), labelled), labelled)
     # Logits of the rows as they were: they no longer hold.

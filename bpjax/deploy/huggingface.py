@@ -11,8 +11,7 @@ from flax import traverse_util
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
 from bpjax.models.names import SHRUNKEN_KEY, tensor_table
-from bpjax.models.pretrained import save_pretrained
-from bpjax.models.sources import CONFIG
+from bpjax.models.sources import CARD, CONFIG
 
 AUTO_CLASSES = {
     "none": "AutoModel",
@@ -22,14 +21,16 @@ AUTO_CLASSES = {
 }
 """The class of transformers that loads a model, by its head."""
 
+CODE = "modeling_bpjax.py"
 _MODELING = Path(__file__).with_name("modeling_bpjax.py.txt")
 
 
 def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[str, Any]]:
     """A model of equal layers that computes the same: heads and dimensions of zeros are added.
 
-    A head whose values are zero adds nothing, and neither does a dimension that nobody reads; the
-    activation of zero is zero. It is as large and as slow as the model before pruning.
+    It loads in transformers as a plain BERT, without code of ours. A head whose values are zero
+    adds nothing, and neither does a dimension that nobody reads; the activation of zero is zero. It
+    is as large and as slow as the model before pruning.
 
     Args:
       config: of any model.
@@ -51,35 +52,13 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
     return dense, traverse_util.unflatten_dict(padded, sep="/")
 
 
-def save_padded(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
-    """Saves a plain Hugging Face folder of the dense sizes, which needs no code of ours.
+def add_code(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+    """Adds to a saved model the code that loads it in transformers; a dense one needs none.
 
-    Args:
-      config: of any model.
-      params: its parameters.
-      tokenizer: folder whose tokenizer files are copied.
-      folder: to make.
-
-    Raises:
-      UserError: the folder holds something already, or cannot be written.
+    `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the model
+    of the sizes that are left; bpjax loads it too.
     """
-    save_pretrained(folder, *pad(config, params), tokenizer)
-
-
-def save_ragged(config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path) -> None:
-    """Saves a Hugging Face folder of the sizes that are left, with the code that loads it.
-
-    `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the small
-    model; bpjax loads it too. A dense model needs no code, and gets none. Takes and raises what
-    `save_padded` does.
-    """
-    save_pretrained(
-        folder, config, params, tokenizer, finish=lambda written: add_code(config, written)
-    )
-
-
-def add_code(config: BertConfig, folder: Path) -> None:
-    """Adds to a saved model, if it is a shrunken one, the code that loads it in transformers."""
+    del params
     path = folder / CONFIG
     data = json.loads(path.read_text(encoding="utf-8"))
     if SHRUNKEN_KEY not in data:
@@ -88,5 +67,11 @@ def add_code(config: BertConfig, folder: Path) -> None:
     data["auto_map"] = {
         auto: f"modeling_bpjax.Bpjax{classes[head]}" for head, auto in AUTO_CLASSES.items()
     }
-    (folder / "modeling_bpjax.py").write_text(_MODELING.read_text(encoding="utf-8"))
+    (folder / CODE).write_text(_MODELING.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def drop_card(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+    """Removes the model card: a padded model is neither small nor fast."""
+    del config, params
+    (folder / CARD).unlink(missing_ok=True)

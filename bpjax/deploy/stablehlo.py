@@ -14,37 +14,30 @@ from jax import export
 
 from bpjax.deploy.answer import INPUTS, answer
 from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import save_pretrained
 from bpjax.models.sources import WEIGHTS
 
 FILE = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def save_stablehlo(
-    config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path
-) -> None:
-    """Saves config, tokenizer files and `model.stablehlo`, a serialised `jax.export.Exported`.
+def to_stablehlo(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+    """Puts `model.stablehlo`, a serialised `jax.export.Exported`, in place of a folder's weights.
 
-    Takes int32 `[batch, length]` each; gives logits as bpjax does, or the hidden states of a model
-    without a head. Takes and raises what `save_padded` does.
+    It takes int32 `[batch, length]` each, of any batch and length, and gives logits as bpjax does,
+    or the hidden states of a model without a head.
     """
+    sizes = export.symbolic_shape(
+        "batch, length",
+        constraints=("batch >= 1", "length >= 1", f"length <= {config.max_positions}"),
+    )
+    spec = jax.ShapeDtypeStruct(sizes, jnp.int32)
 
-    def add_file(written: Path) -> None:
-        sizes = export.symbolic_shape(
-            "batch, length",
-            constraints=("batch >= 1", "length >= 1", f"length <= {config.max_positions}"),
-        )
-        spec = jax.ShapeDtypeStruct(sizes, jnp.int32)
+    def call(*inputs: jax.Array) -> jax.Array:
+        return answer(config, params, dict(zip(INPUTS, inputs, strict=True)))
 
-        def call(*inputs: jax.Array) -> jax.Array:
-            return answer(config, params, dict(zip(INPUTS, inputs, strict=True)))
-
-        exported = export.export(jax.jit(call), platforms=PLATFORMS)(spec, spec, spec)
-        (written / FILE).write_bytes(exported.serialize())
-        (written / WEIGHTS).unlink()
-
-    save_pretrained(folder, config, params, tokenizer, finish=add_file)
+    exported = export.export(jax.jit(call), platforms=PLATFORMS)(spec, spec, spec)
+    (folder / FILE).write_bytes(exported.serialize())
+    (folder / WEIGHTS).unlink()
 
 
 def open_stablehlo(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:

@@ -71,7 +71,10 @@ def _summarize_layer(params: dict, layer: Layer) -> LayerSummary:
     return LayerSummary(
         name=layer.name,
         matrices={name: float(x.mean()) for name, x in alive.items()},
-        head_matrices={name: tuple(x.tolist()) for name, x in by_head.items()},
+        head_matrices={
+            path[-1]: tuple(by_head[path[-1]].tolist()) if by_head else ()
+            for path in (*attention.inputs, attention.output)
+        },
         heads=tuple(np.mean([*by_head.values()], axis=0).tolist()) if by_head else (),
         density=float(sum(x.sum() for x in alive.values()) / weights) if weights else 1.0,
     )

@@ -9,11 +9,12 @@ from bpjax.report.table import format_layers, report_rows
 FILE = "README.md"
 
 
-def write_card(report: Mapping[str, Any], folder: Path) -> Path:
+def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
     """Writes what a run found into the folder of its model, from where exports take it along.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
+      head: of the model: "span", "classification" or "regression".
       folder: of the pruned model.
 
     Returns:
@@ -25,14 +26,15 @@ def write_card(report: Mapping[str, Any], folder: Path) -> Path:
     metrics = report["pruned"]["metrics"]
     results = [
         EvalResult(
-            task_type="question-answering" if "f1" in metrics else "text-classification",
+            task_type="question-answering" if head == "span" else "text-classification",
             dataset_type=task,
             dataset_name=task,
-            dataset_split="validation",
+            dataset_split="train" if report["config"]["task"].get("holdout") else "validation",
             metric_type=name,
             metric_value=value,
         )
         for name, value in metrics.items()
+        if not name.endswith("_threshold")
     ]
     data = ModelCardData(
         model_name=f"{base} pruned for {task}",

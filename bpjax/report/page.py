@@ -1,8 +1,10 @@
 """report.html: a run, or several side by side, as one file that needs nothing else."""
 
 import base64
+import errno
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,8 @@ def write_comparison_page(groups: Sequence[Group], shape: str, path: Path) -> Pa
 
 def _write(template: str, path: Path, **values: Any) -> Path:
     text = _TEMPLATES.get_template(template).render(**values)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     return partial.replace(path)

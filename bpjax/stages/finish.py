@@ -11,6 +11,7 @@ import numpy as np
 from bpjax.deploy.flops import theoretical_speedup
 from bpjax.deploy.latency import compare_latency, parse_shapes
 from bpjax.models import bert
+from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
@@ -23,10 +24,7 @@ from bpjax.workdir import load_arrays
 def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     """Removes what died, and compares the small model with the masked one, example by example."""
     started = time.perf_counter()
-    model, _ = run.pretrained()
-    params = load_arrays(pruned / "params.safetensors")
-    pattern = run.pattern(model)
-    masks = spread(pattern, load_arrays(pruned / "masks.safetensors"))
+    model, params, masks = _load_masked(run, pruned)
     small = surgery.shrink(
         apply_masks(params, masks),
         bert.describe(model),
@@ -60,10 +58,15 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
 
 def summarize_masks(run: Run, pruned: Path) -> list[LayerSummary]:
     """What the masks of a finished prune stage leave, by layer."""
+    model, params, masks = _load_masked(run, pruned)
+    return summarize(apply_masks(params, masks), bert.describe(model))
+
+
+def _load_masked(run: Run, pruned: Path) -> tuple[BertConfig, dict, dict]:
+    """The masked model of a finished prune stage: sizes, unmasked parameters, masks."""
     model, _ = run.pretrained()
-    masks = spread(run.pattern(model), load_arrays(pruned / "masks.safetensors"))
-    params = apply_masks(load_arrays(pruned / "params.safetensors"), masks)
-    return summarize(params, bert.describe(model))
+    params, values = (load_arrays(pruned / f"{x}.safetensors") for x in ("params", "masks"))
+    return model, params, spread(run.pattern(model), values)
 
 
 def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What every stage reads: config, task, data, and the models they start from."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,6 +211,7 @@ def check(run: Run) -> None:
         method = run.pruning(model).method
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
+    _check_start(run, models)
     one_shot = not (config.prune.epochs or config.prune.source)
     if one_shot and method.init(jax.random.key(0), params).learned:
         raise UserError(
@@ -218,6 +220,27 @@ def check(run: Run) -> None:
         )
     if config.budget.kind != "speedup":  # whose reach has to be measured
         run.plan_budget()
+
+
+def starts_dense(config: Any) -> bool:
+    """Whether the prune stage starts from the dense model of the task, not the pretrained one."""
+    return config.prune.start == "dense" or not config.prune.epochs
+
+
+def _check_start(run: Run, models: dict[str, BertConfig]) -> None:
+    source = run.config.teacher.source
+    if not (source and starts_dense(run.config)):
+        return
+    ours, theirs = (
+        dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, original=None))
+        for model in (models[run.config.model.source], models[source])
+    )
+    for name, expected in ours.items():
+        if theirs[name] != expected and name != "dtype":
+            raise UserError(
+                f"{source} has {name} {theirs[name]}, expected {expected} as the model that is to "
+                "start from it; set prune.start to pretrained, or model.source to one of its sizes"
+            )
 
 
 def _check_activations(run: Run, models: dict[str, BertConfig]) -> None:

@@ -19,7 +19,7 @@ from bpjax.pruning.patterns import Scores, spread
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
-from bpjax.stages.inputs import Run
+from bpjax.stages.inputs import Run, starts_dense
 from bpjax.tasks.base import Features, take
 from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
@@ -112,7 +112,7 @@ def prune(
     masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
     """
     model, params = run.pretrained()
-    if run.config.prune.start == "dense" or not run.config.prune.epochs:
+    if starts_dense(run.config):
         _, params = load_pretrained(teacher_dir, head="saved", dtype=run.config.model.dtype)
     pruning = run.pruning(model, budget)
     final_knobs = pruning.schedule(max(1, run.config.prune.epochs * run.steps_per_epoch()))

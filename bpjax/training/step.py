@@ -141,10 +141,10 @@ def make_train_step(
     def loss(
         trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
     ) -> tuple[Array, dict[str, Array]]:
-        rng, dropout = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        rng, dropout, words = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
         labelled = batch
         if teacher and teacher.replace:
-            batch, labelled = replace_tokens(batch, teacher.replace, jax.random.fold_in(rng, 0))
+            batch, labelled = replace_tokens(batch, teacher.replace, words)
         method_state = state.method._replace(learned=trained["learned"])
         values = method.masks(method_state, trained["params"], knobs, rng)
         outputs = apply(

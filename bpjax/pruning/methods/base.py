@@ -16,7 +16,7 @@ class MethodState(NamedTuple):
 
     Attributes:
       learned: scores and multipliers that the optimizer moves by their gradient.
-      fixed: what only `update` changes, such as frozen masks.
+      fixed: what only `update` and `calibrate` change, such as frozen masks.
     """
 
     learned: PyTree
