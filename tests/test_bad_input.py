@@ -177,6 +177,18 @@ def test_a_model_folder_that_is_not_there(refuse, tmp_path, command):
     refuse(command, tmp_path / "none", saying=saying)
 
 
+def test_a_start_of_another_size(refuse_run, tmp_path, minilm_dir):
+    config = corridor.SMALL.replace(head="span", heads=(1, 2))
+    model = corridor.save_model(tmp_path / "smaller", minilm_dir, config)
+    saying = ["has heads (1, 2), expected (2, 2)", "set prune.start to pretrained"]
+    refuse_run(f"teacher.source={model}", "prune.start=dense", saying=saying)
+
+
+def test_a_format_that_nobody_writes(refuse, tmp_path, small_model):
+    saying = ["format 'tf': expected one of hf, hf-padded, onnx, stablehlo", "choose one"]
+    refuse("export", small_model, "--to=tf", f"--output={tmp_path / 'out'}", saying=saying)
+
+
 def test_a_model_of_another_head(refuse, refuse_run, tmp_path, minilm_dir):
     config = corridor.SMALL.replace(head="classification", num_labels=3)
     model = corridor.save_model(tmp_path / "classifier", minilm_dir, config)
