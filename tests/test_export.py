@@ -86,7 +86,7 @@ def test_segments_and_every_label_are_compared():
             batch = {**batch, "token_type_ids": 0 * batch["token_type_ids"]}
         return np.array(answer(config, params, batch)) + last * (np.arange(24) == 23)
 
-    assert compare(config, params, call)["max_abs_diff"] == 0
+    assert compare(config, params, call)["max_abs_diff"] < 1e-6
     for options in ({"last": 1.0}, {"segments": False}):
         with pytest.raises(RuntimeError):
             compare(config, params, functools.partial(call, **options))
