@@ -50,7 +50,7 @@ setup(
         # `bpjax export --to=onnx` goes by way of torch.
         "onnx": ["onnx", "onnxruntime", "onnxscript", "torch==2.13.0"],
         "notebooks": ["ipykernel", "jupytext", "nbconvert"],
-        "test": ["beartype", "hypothesis", "mypy", "pytest", "ruff"],
+        "test": ["beartype", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
         # The live parity tests only.
         "torch": ["torch==2.13.0"],
     },
