@@ -22,6 +22,7 @@ setup(
     install_requires=[
         "absl-py",
         "filelock",  # jax wants it where its cache of compiled programs has a limit
+        "flatbuffers",  # jax.export wants it to write a file, without declaring it
         "flax>=0.12",
         "grain",
         # tensorflow-datasets imports it on Python 3.11 without declaring it.
