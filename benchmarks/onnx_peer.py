@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bpjax.deploy.onnx import start_session
+from bpjax.report.environment import count_cores
 
 
 def ort_call(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], Any]:
@@ -23,6 +24,6 @@ def ort_call(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Callabl
             verbose=False,
             external_data=False,
         )
-        session = start_session(path)
+        session = start_session(path, count_cores())
     fed = {name: value.numpy() for name, value in inputs.items()}
     return lambda: session.run(None, fed)

@@ -85,8 +85,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
-    model, _ = data.pretrained()
-    layers = finish.summarize_masks(data, workdir / "prune")
+    model, layers = finish.summarize_masks(data, workdir / "prune")
     write_run_page(report, layers, model.intermediate, workdir)
     write_card(report, data.task.head, model_dir)
     write_report(report, workdir)  # last: a folder with a report is a finished run

@@ -4,11 +4,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from bpjax.models.bert import Bert, Outputs
+from bpjax.models.bert import INPUTS, Bert, Outputs
 from bpjax.models.config import BertConfig
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a model reads of a batch, in the order of its arguments."""
 
 
 def answer(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bpjax.deploy.answer import INPUTS
 from bpjax.deploy.huggingface import AUTO_CLASSES, CODE, add_code
 from bpjax.errors import UserError
+from bpjax.models.bert import INPUTS
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
 from bpjax.models.sources import CONFIG, WEIGHTS
@@ -76,13 +76,18 @@ def open_onnx(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
     return call
 
 
-def start_session(path: Path) -> Any:
+def start_session(path: Path, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` whose threads sleep between calls.
 
     By default they wait for the next call by spinning, on the cores of whose turn it is.
+
+    Args:
+      path: of the model.
+      threads: for one operation; 0 leaves it to ONNX Runtime.
     """
     runtime = _import("onnxruntime")
     options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

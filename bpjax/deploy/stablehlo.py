@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from bpjax.deploy.answer import INPUTS, answer
+from bpjax.deploy.answer import answer
+from bpjax.models.bert import INPUTS
 from bpjax.models.config import BertConfig
 from bpjax.models.sources import WEIGHTS
 

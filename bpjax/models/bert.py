@@ -14,6 +14,9 @@ from bpjax.models.families import FAMILIES
 from bpjax.models.layers import FeedForward, LayerNorm, Linear, SelfAttention
 from bpjax.pruning import structure
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a model reads of a batch, in the order of its arguments."""
+
 
 class Outputs(NamedTuple):
     """What a forward pass returns.

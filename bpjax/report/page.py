@@ -15,6 +15,7 @@ from bpjax.pruning.summary import LayerSummary
 from bpjax.report.compare import Group, group_rows
 from bpjax.report.pareto import plot_pareto
 from bpjax.report.table import report_rows
+from bpjax.report.write import write_whole
 
 FILE = "report.html"
 
@@ -91,9 +92,7 @@ def _write(template: str, path: Path, **values: Any) -> Path:
     text = _TEMPLATES.get_template(template).render(**values)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    return write_whole(path, text)
 
 
 def _inline(picture: bytes) -> str:

@@ -56,10 +56,10 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def summarize_masks(run: Run, pruned: Path) -> list[LayerSummary]:
-    """What the masks of a finished prune stage leave, by layer."""
+def summarize_masks(run: Run, pruned: Path) -> tuple[BertConfig, list[LayerSummary]]:
+    """The model before pruning, and what the masks of a finished prune stage leave of it."""
     model, params, masks = _load_masked(run, pruned)
-    return summarize(apply_masks(params, masks), bert.describe(model))
+    return model, summarize(apply_masks(params, masks), bert.describe(model))
 
 
 def _load_masked(run: Run, pruned: Path) -> tuple[BertConfig, dict, dict]:

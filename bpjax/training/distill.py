@@ -51,12 +51,7 @@ def hidden_distillation(
       mask: 1 for real tokens, 0 for padding.
       weight: of each row, 0 for padding rows.
     """
-    real = mask * weight[:, None]
-    total = jnp.zeros(())
-    for ours, theirs in zip(student, teacher, strict=True):
-        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(-1)
-        total += jnp.sum(squares * real)
-    return total / len(student) / jnp.maximum(real.sum(), 1)
+    return _mean_square(student, teacher, -1, mask * weight[:, None])
 
 
 def attention_distillation(
@@ -77,11 +72,16 @@ def attention_distillation(
       weight: of each row, 0 for padding rows.
     """
     pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
+    return _mean_square(student, teacher, 1, pairs)
+
+
+def _mean_square(student, teacher, axis, places):
+    """Squared difference, averaged over an axis, then over weighted places and over layers."""
     total = jnp.zeros(())
     for ours, theirs in zip(student, teacher, strict=True):
-        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(1)
-        total += jnp.sum(squares * pairs)
-    return total / max(1, len(student)) / jnp.maximum(pairs.sum(), 1)
+        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(axis)
+        total += jnp.sum(squares * places)
+    return total / max(1, len(student)) / jnp.maximum(places.sum(), 1)
 
 
 def logit_distillation(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from bpjax.models.bert import Bert, Outputs
+from bpjax.models.bert import INPUTS, Bert, Outputs
 from bpjax.models.config import BertConfig
 
 Batch = dict[str, Any]
@@ -36,7 +36,7 @@ def apply(
     """
     found: Any = Bert(config).apply(
         {"params": params, "masks": masks or {}},
-        *(batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")),
+        *(batch[name] for name in INPUTS),
         deterministic=dropout is None,
         hidden_states=activations,
         rngs=None if dropout is None else {"dropout": dropout},

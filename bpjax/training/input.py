@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bpjax.errors import UserError
+from bpjax.models.bert import INPUTS
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 
@@ -123,10 +124,7 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
       the features or PADDING.
     """
     size = len(plan.rows)
-    batch: Batch = {
-        key: np.zeros((size, plan.bucket), np.int32)
-        for key in ("input_ids", "attention_mask", "token_type_ids")
-    }
+    batch: Batch = {key: np.zeros((size, plan.bucket), np.int32) for key in INPUTS}
     for key, value in features.rows[0].items():
         if value.ndim == 0:
             batch[key] = np.zeros(size, value.dtype)

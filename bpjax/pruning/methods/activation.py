@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, keep_state
+from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.patterns import Pattern, mean_over_blocks
 from bpjax.pruning.structure import at, put
 
@@ -36,17 +36,13 @@ def activation(pattern: Pattern) -> Method:
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, scaled, jnp.abs))
         return {name: masks.top_k(score, knobs.density) for name, score in scores.items()}
 
-    def penalty(state, params, knobs):
-        del state, params, knobs
-        return jnp.zeros(())
-
     def calibrate(state, norms):
         return MethodState(state.learned, {path: norms[path] for path in state.fixed})
 
     return Method(
         init,
         mask_values,
-        penalty,
+        no_penalty,
         keep_state,
         penalized=False,
         knob="density",

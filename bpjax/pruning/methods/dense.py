@@ -1,8 +1,6 @@
 """No pruning, as a method: the stages that train a dense model run through the same step."""
 
-import jax.numpy as jnp
-
-from bpjax.pruning.methods.base import Method, MethodState, keep_state
+from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.patterns import Pattern
 
 NO_PATTERN = Pattern("none", ())
@@ -13,7 +11,7 @@ def dense() -> Method:
     return Method(
         init=lambda rng, params: MethodState({}, ()),
         masks=lambda state, params, knobs, rng: {},
-        penalty=lambda state, params, knobs: jnp.zeros(()),
+        penalty=no_penalty,
         update=keep_state,
         penalized=False,
     )
