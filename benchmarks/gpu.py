@@ -19,6 +19,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch wants
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 
 from benchmarks import peers
@@ -27,7 +28,7 @@ from benchmarks.models import BASE, BASE_15, BASE_26, LARGE, LARGE_26, MINILM, M
 from benchmarks.steps import StepCall
 from bpjax.deploy.flops import forward_flops, theoretical_speedup
 from bpjax.deploy.latency import measure_latency, random_batch
-from bpjax.models import bert
+from bpjax.models import attention, bert
 from bpjax.models.config import BertConfig
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
@@ -69,6 +70,7 @@ def main() -> None:
     report = {
         "gemm_gflops_bfloat16": gemm,
         "environment": environment,
+        "attention_max_abs_diff": _compare_attention(),
         "training": [_time_training(*case, gemm, **limits) for case in training],
         "inference": [
             row
@@ -84,6 +86,24 @@ def main() -> None:
     for rows in (report["training"], report["inference"]):
         cells = [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in r.values()] for r in rows]
         print(align([list(rows[0]), *cells], left=(0, 1)), end="\n\n")
+
+
+def _compare_attention() -> float | None:
+    """Flash attention against the plain form, values and gradients; None where there is none."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    query, key, value, pull = (jax.random.normal(k, (4, 384, 12, 64), jnp.bfloat16) for k in keys)
+    mask = (jnp.arange(384) < jnp.array([[384], [200], [7], [1]])).astype(jnp.int32)
+    if not attention._fits_flash(query):
+        return None
+
+    def results(form: Callable[..., jax.Array], dtype: str) -> Any:
+        inputs = [x.astype(dtype) for x in (query, key, value)]
+        mixed, back = jax.vjp(functools.partial(form, mask=mask), *inputs)
+        return [np.asarray(x, np.float32) for x in (mixed, *back(pull.astype(dtype)))]
+
+    batched = functools.partial(attention._attend_batched, dropout=0.0, rng=None)
+    flash, plain = results(attention._attend_flash, "bfloat16"), results(batched, "float32")
+    return max(float(np.abs(x - y).max()) for x, y in zip(flash, plain, strict=True))
 
 
 def _time_training(

@@ -27,7 +27,8 @@ def get_config() -> ConfigDict:
     config.prune.learning_rate = 1e-4
     config.prune.score_learning_rate = 3e-2
     config.prune.warmup_steps = 150
-    config.budget.value = 20.0
+    config.budget.kind = "density"
+    config.budget.value = 0.3
 
     config.fill.epochs = 2
     config.fill.learning_rate = 1e-4

@@ -1,6 +1,8 @@
 """The model against a plain transcription of BERT, and what padding, types and dropout must do."""
 
+import functools
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -234,11 +236,17 @@ def attention_inputs(dtype=jnp.float32, length=7):
     return [jax.random.normal(key, (2, length, 3, 4), dtype) for key in keys], mask.astype(int)
 
 
-@pytest.mark.parametrize("form", ["batched", "by_head"])
+FORMS = {
+    "batched": lambda *inputs: attention._attend_batched(*inputs, 0.0, None),
+    "by_head": lambda *inputs: attention._attend_by_head(*inputs, 0.0, None),
+    "flash": functools.partial(attention._attend_flash, implementation="xla"),  # no GPU here
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_forms_of_attention_agree(form):
     inputs, mask = attention_inputs()
-    function = {"batched": attention._attend_batched, "by_head": attention._attend_by_head}[form]
-    mixed, pull = jax.vjp(lambda q, k, v: function(q, k, v, mask, 0.0, None), *inputs)
+    mixed, pull = jax.vjp(lambda q, k, v: FORMS[form](q, k, v, mask), *inputs)
     expected = np.zeros(mixed.shape)
     for row, length in enumerate(np.asarray(mask).sum(1)):
         for head in range(3):
@@ -276,6 +284,33 @@ def test_long_rows_take_the_form_that_fits_the_cache():
     inputs, mask = attention_inputs(length=161)
     found = attention.attend(*inputs, mask)
     assert relative(found, attention._attend_batched(*inputs, mask, 0.0, None)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dim", "capability", "dropout", "flash"),
+    [
+        (jnp.bfloat16, 64, "9.0", 0.0, True),
+        (jnp.bfloat16, 64, "10.0", 0.0, True),
+        (jnp.bfloat16, 64, "7.5", 0.0, False),
+        (jnp.bfloat16, 64, "9.0", 0.1, False),
+        (jnp.bfloat16, 60, "9.0", 0.0, False),
+        (jnp.bfloat16, 256, "9.0", 0.0, False),
+        (jnp.float32, 64, "9.0", 0.0, False),
+    ],
+)
+def test_a_gpu_takes_flash_attention_where_cudnn_has_it(
+    monkeypatch, dtype, dim, capability, dropout, flash
+):
+    taken = []
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    monkeypatch.setattr(attention, "_attend_flash", lambda q, k, v, mask: taken.append(1) or q)
+    query = jnp.ones((2, 4, 1, dim), dtype)
+    attention.attend(
+        query, query, query, jnp.ones((2, 4), int), dropout=dropout, rng=jax.random.key(0)
+    )
+    assert bool(taken) == flash
 
 
 # The config.

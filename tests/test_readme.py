@@ -11,7 +11,7 @@ from tiny import PATTERNS, TINY, make_params, pattern_of, relative, run
 
 from bpjax.models import bert
 from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, keep_state
+from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.patterns import Pattern, apply_masks, spread
 from bpjax.pruning.surgery import shrink
 
@@ -31,6 +31,7 @@ def method():
         "MethodState": MethodState,
         "Pattern": Pattern,
         "keep_state": keep_state,
+        "no_penalty": no_penalty,
     }
     exec(code[1], names)
     return names["random"]

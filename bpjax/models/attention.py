@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def attend(
       query: queries; `key` and `value` alike.
       key: keys.
       value: values.
-      mask: 1 for real tokens, 0 for padding.
+      mask: 1 for real tokens, 0 for padding, which ends a row (flash attention takes lengths).
       dropout: probability of dropping an attention weight; needs `rng` when above 0.
       rng: dropout key.
     """
@@ -33,7 +34,28 @@ def attend(
     length = query.shape[1]  # not a number where a model is exported for any length
     if isinstance(length, int) and length > 160 and jax.default_backend() == "cpu":
         return _attend_by_head(query, key, value, mask, dropout, rng)
+    if isinstance(length, int) and _fits_flash(query) and (rng is None or not dropout):
+        return _attend_flash(query, key, value, mask)
     return _attend_batched(query, key, value, mask, dropout, rng)
+
+
+def _fits_flash(query: Array) -> bool:
+    """Whether cuDNN's kernel takes it: an NVIDIA GPU since Ampere, 16 bits, small heads."""
+    if jax.default_backend() != "gpu" or query.dtype != jnp.bfloat16:
+        return False
+    capability = getattr(jax.local_devices()[0], "compute_capability", "0")
+    dim = query.shape[-1]
+    return bool(re.match(r"([89]|\d\d+)\.", capability)) and dim % 8 == 0 and dim <= 128
+
+
+def _attend_flash(query, key, value, mask, implementation="cudnn"):
+    # Lengths and not the mask, because cuDNN has the gradient of a masked batch for them alone.
+    # A padding row attends to its first token: no length of 0, which has no softmax. Dropout is
+    # not among what jax.nn hands on.
+    lengths = jnp.maximum(mask.sum(-1, dtype=jnp.int32), 1)
+    return jax.nn.dot_product_attention(
+        query, key, value, key_value_seq_lengths=lengths, implementation=implementation
+    )
 
 
 def _attend_batched(query, key, value, mask, dropout, rng):
