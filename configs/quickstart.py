@@ -13,7 +13,7 @@ from bpjax.config import default_config
 
 def get_config() -> ConfigDict:
     config = default_config(task="embedded")
-    config.task.train_size = 2400
+    config.task.train_size = 2000
     config.task.eval_size = 200
     config.batch.size = 8
     config.batch.buckets = (72, 112)
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.prune.score_learning_rate = 0.1
     config.prune.warmup_steps = 30
     config.pruning.final_warmup = 2.0
-    config.budget.value = 120.0
+    config.budget.value = 200.0
 
     config.fill.epochs = 1
     config.fill.learning_rate = 2e-4
