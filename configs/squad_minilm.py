@@ -2,7 +2,10 @@
 
 Command:  bpjax data prepare squad --source=FOLDER_OF_THE_JSON_FILES --data_dir=data
           bpjax run --config=configs/squad_minilm.py --workdir=runs/squad_minilm
-Hardware: 2 CPU cores, hours. bpjax has not run this config to its end yet.
+Hardware: 2 CPU cores; 2:50 hours on one core of an AMD EPYC beside other work, with the 8,200 of
+          the 87,599 training questions.
+Expected: with those, F1 69 dense, 66 pruned to 30% of the linear parameters, 2.6 times faster at
+          8x128 (results/squad).
 """
 
 from ml_collections import ConfigDict
