@@ -1,4 +1,4 @@
-"""The main job on the embedded task: MiniLM learns to answer questions, then loses two thirds of itself.
+"""The main job on the embedded task: MiniLM learns to answer, then loses two thirds of itself.
 
 Command:  make quickstart
 Hardware: 2 CPU cores (8:57 minutes in all on a 2-core AMD EPYC, installation included).
