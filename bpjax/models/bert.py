@@ -59,7 +59,7 @@ class Bert(nn.Module):
 
         Args:
           input_ids: token ids.
-          attention_mask: 1 for real tokens, 0 for padding.
+          attention_mask: 1 for real tokens, 0 for padding, which ends a row.
           token_type_ids: 0 for the first segment, 1 for the second.
           deterministic: no dropout.
           hidden_states: also return the states after the embeddings and after each layer.

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from bpjax.report.table import format_layers, report_rows
-from bpjax.report.write import write_whole
 
 FILE = "README.md"
 
@@ -60,7 +59,9 @@ def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
         f"```\n{report['command']}\n```",
         f"Licence: that of {base}, from which it was made, and of the data of {task}.",
     ]
-    return write_whole(folder / FILE, "\n\n".join(parts) + "\n")
+    path = folder / FILE
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> str:
