@@ -19,11 +19,24 @@ def configure_runtime() -> None:
     """
     keep_freed_memory()
     import jax
+    from filelock import FileLock
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "bpjax" / "compiled"))
+        folder = home / "bpjax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", _CACHE_LIMIT)
+        if folder.is_dir():
+            with FileLock(folder / ".lockfile"):  # jax's own
+                _remove_torn(folder)
+
+
+def _remove_torn(folder: Path) -> None:
+    # jax writes a program and then, beside it, the time of its last use. A process that was killed
+    # meanwhile leaves a program alone, of which jax would warn at every start, for good.
+    for program in folder.glob("*-cache"):
+        if not program.with_name(program.name.removesuffix("cache") + "atime").exists():
+            program.unlink()
 
 
 def keep_freed_memory() -> bool:

@@ -57,5 +57,5 @@ def finished_run(small_model, compilation_cache, tmp_path_factory):
     config = corridor.write_config(folder / "config.py", small_model)
     process = corridor.start(config, folder / "run", compilation_cache)
     printed, stderr = process.communicate(timeout=600)
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, stderr) == (0, ""), stderr
     return config, folder / "run", printed

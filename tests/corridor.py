@@ -71,13 +71,19 @@ def write_config(path, source):
     return path
 
 
-def start(config, workdir, cache):
-    """The program in a process of its own, which shares compiled steps with others in `cache`."""
+def environment(cache):
+    """Of a process that shares compiled steps with others in `cache`, as all of a user's do."""
     settings = {name.upper(): str(value) for name, value in COMPILATION.items()}
+    kept = {name: value for name, value in os.environ.items() if "CACHE_DIR" not in name}
+    return kept | settings | {"XDG_CACHE_HOME": str(cache)}
+
+
+def start(config, workdir, cache):
+    """The program in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "bpjax", "run", f"--config={config}", f"--workdir={workdir}"],
         cwd=pathlib.Path(__file__).resolve().parents[1],
-        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        env=environment(cache),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

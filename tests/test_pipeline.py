@@ -199,7 +199,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cac
 
     process = corridor.start(config, workdir, compilation_cache)
     _, stderr = process.communicate(timeout=240)
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, stderr) == (0, ""), stderr
     assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher
     assert corridor.lasting(read_report(workdir)) == corridor.lasting(read_report(whole))
     assert read_scalars(workdir) == read_scalars(whole)

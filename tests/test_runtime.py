@@ -43,6 +43,25 @@ jax.jit(lambda x: x + 1)(1.0)
 """
 
 
+def compile_one(folder, program=COMPILES):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    command = [sys.executable, "-W", "error", "-c", program]
+    subprocess.run(command, env=environment, check=True)
+
+
+def test_a_program_that_a_kill_left_half_written_is_written_again(tmp_path):
+    compile_one(tmp_path)
+    whole = {path.name: path for path in (tmp_path / "bpjax" / "compiled").glob("*-cache")}
+    sizes = {path: path.stat().st_size for path in whole.values()}
+    for path in sizes:
+        os.truncate(path, 10)
+        path.with_name(path.name.removesuffix("cache") + "atime").unlink()
+    compile_one(tmp_path)
+    assert {path: path.stat().st_size for path in sizes} == sizes
+    compile_one(tmp_path, COMPILES.replace("x + 1", "x - 1"))
+
+
 @pytest.mark.parametrize(
     ("chosen", "folder"), [(None, "home/bpjax/compiled"), ("chosen", "chosen"), ("", None)]
 )

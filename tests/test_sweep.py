@@ -1,6 +1,5 @@
 """Sweeps: every run of a file, one by its place, and none stopped by another's failure."""
 
-import os
 import subprocess
 import sys
 
@@ -35,10 +34,9 @@ def sweep(tmp_path, small_model):
 
 
 def call(cache, *arguments):
-    settings = {name.upper(): str(value) for name, value in corridor.COMPILATION.items()}
     return subprocess.run(
         [sys.executable, "-m", "bpjax", *map(str, arguments)],
-        env={**os.environ, **settings, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        env=corridor.environment(cache),
         capture_output=True,
         text=True,
         check=False,
@@ -49,7 +47,9 @@ def test_one_failing_run_does_not_stop_the_rest(sweep, compilation_cache, tmp_pa
     workdir = tmp_path / "runs"
     ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}")
     assert ended.returncode == 2
-    first, last = ended.stderr.strip().splitlines()
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 2, ended.stderr
+    first, last = lines
     assert first.startswith("bpjax: model 'no/such/model'")
     assert "1 of 3 runs failed (broken)" in last
     assert not corridor.files_under(workdir / "broken")
