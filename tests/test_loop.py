@@ -149,6 +149,20 @@ def test_a_checkpoint_holds_the_whole_state(tmp_path):
     assert restored.rng.dtype == state.rng.dtype
 
 
+def test_a_checkpoint_that_a_kill_left_unfinished_is_replaced(tmp_path, caplog):
+    step = int(start_state().step)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(start_state(), 1.0)
+    checkpoints.close()
+    (tmp_path / str(step)).rename(tmp_path / f"{step}.orbax-checkpoint-tmp")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(start_state())[1] == 0.0
+    checkpoints.save(start_state(), 2.0)
+    checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == [str(step)]
+    assert not caplog.records
+
+
 def test_scalars_drop_what_a_run_cut_short_had_logged(tmp_path):
     scalars = Scalars(tmp_path, "teacher", 0)
     scalars.write(9, {"loss": 1.0})

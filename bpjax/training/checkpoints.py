@@ -15,8 +15,11 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        """Opens or creates `folder`; older states than the newest `keep` are removed."""
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        """Opens or creates `folder`; older states than the newest `keep`, and unfinished ones
+        of a process that was killed, are removed."""
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, state: TrainState, seconds: float) -> None:
