@@ -70,7 +70,7 @@ def _of_model(name: str, config: BertConfig) -> dict[str, Any]:
     )
     batch = random_batch(8, 128, config.vocab_size)
     started = time.perf_counter()
-    small = surgery.shrink(apply_masks(params, masks), structure, bert.activation)
+    small = surgery.shrink(apply_masks(params, masks), structure, bert.activation(config))
     cut = time.perf_counter() - started
     smaller = config.replace(heads=small.heads, intermediate=small.intermediate)
     compiled = jax.jit(functools.partial(forward, config))

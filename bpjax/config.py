@@ -49,6 +49,8 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 threshold_final=0.1,
                 initial_warmup=1.0,  # in multiples of prune.warmup_steps
                 final_warmup=1.75,
+                relu=False,  # meanwhile GELU turns into ReLU
+                affine_norm=False,  # and LayerNorm into a scale and a shift
                 **{name: method_options(name) for name in METHODS},  # read by the chosen one
             ),
             # What may be left: "density" (fraction of the linear parameters), "params" or "bytes"

@@ -53,7 +53,7 @@ masked = bert.Bert(config).apply({"params": params, "masks": masks}, *inputs).hi
 
 # %%
 final = apply_masks(params, masks)
-small = shrink(final, structure, bert.activation)
+small = shrink(final, structure, bert.activation(config))
 smaller = config.replace(heads=small.heads, intermediate=small.intermediate)
 after = bert.Bert(smaller).apply({"params": small.params}, *inputs).hidden
 real = inputs[1][..., None] > 0

@@ -10,7 +10,7 @@ from tiny import TINY, make_batch, make_params, pattern_of
 
 from bpjax.config import read_config
 from bpjax.errors import UserError
-from bpjax.models.bert import activation as gelu
+from bpjax.models.layers import ACTIVATIONS
 from bpjax.pipeline import run
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.structure import at
@@ -81,7 +81,7 @@ def test_norms_within_the_feed_forward_layer():
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + config.norm_eps)
     x = x * np.asarray(attention["norm"]["scale"]) + np.asarray(attention["norm"]["bias"])
     np.testing.assert_allclose(found["layer_0/ffn/in"], np.sqrt((x**2).mean(0)), rtol=1e-4)
-    inner = np.asarray(gelu(x @ layer["in"]["kernel"] + layer["in"]["bias"]))
+    inner = np.asarray(ACTIVATIONS["gelu"](x @ layer["in"]["kernel"] + layer["in"]["bias"]))
     np.testing.assert_allclose(found["layer_0/ffn/out"], np.sqrt((inner**2).mean(0)), rtol=1e-4)
 
 

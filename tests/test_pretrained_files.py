@@ -52,7 +52,10 @@ def cut(folder, name, keep):
             "model_type is 'gpt2': expected one of bert, ",
         ),
         (lambda d: change_json(d, model_type=None), "model_type is None: expected one of bert, r"),
-        (lambda d: change_json(d, hidden_act="relu"), "hidden_act is 'relu': expected 'gelu'"),
+        (
+            lambda d: change_json(d, hidden_act="silu"),
+            "hidden_act is 'silu': expected 'gelu' or 'relu'",
+        ),
         (
             lambda d: change_json(d, position_embedding_type="relative_key"),
             "position_embedding_type is 'relative_key': expected 'absolute'",
@@ -66,6 +69,12 @@ def cut(folder, name, keep):
             r"bpjax.heads is \[3\]: expected 2",
         ),
         (lambda d: change_json(d, bpjax=3), "bpjax is 3"),
+        (
+            lambda d: change_json(
+                d, bpjax={"heads": [3, 3], "intermediate": [1, 2], "head_dim": 4, "norm": "rms"}
+            ),
+            "norm 'rms': expected one of layer, affine",
+        ),
     ],
 )
 def test_broken_checkpoint_is_refused(tmp_path, damage, message):

@@ -46,6 +46,6 @@ def test_the_example_of_a_method_prunes_and_shrinks(method, name, block):
     for group in pattern.groups:
         assert int(values[group.name].sum()) == int(0.4 * values[group.name].size)
     masked = spread(pattern, values)
-    small = shrink(apply_masks(params, masked), bert.describe(TINY), bert.activation)
+    small = shrink(apply_masks(params, masked), bert.describe(TINY), bert.activation(TINY))
     smaller = TINY.replace(heads=small.heads, intermediate=small.intermediate)
     assert relative(run(smaller, small.params).logits, run(TINY, params, masked).logits) < 1e-5

@@ -219,7 +219,7 @@ def test_weights_and_scores_move_by_their_own_rates(weights, scores):
 
 
 def test_the_masks_are_in_the_forward_pass():
-    method, pattern, schedule = MAGNITUDE
+    method, pattern, schedule, _ = MAGNITUDE
     state = init_state(make_params(STILL), MAGNITUDE, OPTIMIZER, jax.random.key(0))
     state = state._replace(step=jnp.int32(8))
     values = method.masks(state.method, state.params, schedule(8), None)

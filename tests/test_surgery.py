@@ -33,7 +33,7 @@ def zero(params, path, name, *where):
 
 
 def shrink_tiny(params, config=DOUBLE, **options):
-    small = shrink(params, bert.describe(config), bert.activation, **options)
+    small = shrink(params, bert.describe(config), bert.activation(config), **options)
     return small, config.replace(heads=small.heads, intermediate=small.intermediate)
 
 
@@ -118,7 +118,7 @@ def test_in_column_zero_but_not_its_bias(double):
     params = zero(make_params(DOUBLE), IN, "kernel", slice(None), DIMENSION_2)
     small = check_exact(params, (2, 1), (4, 3))
     constant = (
-        bert.activation(at(params, IN)["bias"])[DIMENSION_2]
+        bert.activation(DOUBLE)(at(params, IN)["bias"])[DIMENSION_2]
         * at(params, OUT)["kernel"][DIMENSION_2]
     )
     folded = at(params, OUT)["bias"] + constant
@@ -241,7 +241,7 @@ def check_equivalent(config, params, masks, tolerance, round_to):
     """Masked and shrunken models agree: states, logits and gradients of the surviving weights."""
     masked = apply_quickly(params, masks) if masks else params
     small = shrink(
-        masked, bert.describe(config), bert.activation, round_to=round_to, rank_by=params
+        masked, bert.describe(config), bert.activation(config), round_to=round_to, rank_by=params
     )
     smaller = config.replace(heads=small.heads, intermediate=small.intermediate)
     weights = np.random.default_rng(0).normal(size=(3, 5, config.hidden_size)).astype(config.dtype)

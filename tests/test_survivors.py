@@ -21,7 +21,7 @@ PARAMS = make_params()
 def test_survivors_are_what_surgery_keeps(name, block, seed, density):
     pattern = pattern_of(name, block)
     values = random_values(pattern, seed, density)
-    small = shrink(apply_masks(PARAMS, spread(pattern, values)), STRUCTURE, bert.activation)
+    small = shrink(apply_masks(PARAMS, spread(pattern, values)), STRUCTURE, bert.activation(TINY))
     left = survivors(STRUCTURE, pattern, values)
     for found, kept in (
         (left.heads, small.kept_heads),

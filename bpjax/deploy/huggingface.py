@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from bpjax.errors import UserError
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
 from bpjax.models.names import SHRUNKEN_KEY, tensor_table
@@ -35,7 +36,15 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
     Args:
       config: of any model.
       params: its parameters.
+
+    Raises:
+      UserError: a model without layer norms.
     """
+    if config.norm != "layer":
+        raise UserError(
+            f"format hf-padded: the model has {config.norm} norms, expected layer norms, the only "
+            "ones that transformers has; take --to=hf"
+        )
     heads = config.hidden_size // config.head_dim
     _, before = config.original or ((), ())
     size = max((*config.intermediate, *before, 1))

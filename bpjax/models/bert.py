@@ -11,8 +11,9 @@ from bpjax.errors import UserError
 from bpjax.models.attention import drop
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
-from bpjax.models.layers import FeedForward, LayerNorm, Linear, SelfAttention
+from bpjax.models.layers import ACTIVATIONS, FeedForward, LayerNorm, Linear, SelfAttention
 from bpjax.pruning import structure
+from bpjax.pruning.surgery import Activation
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What a model reads of a batch, in the order of its arguments."""
@@ -40,7 +41,8 @@ class Outputs(NamedTuple):
 class Bert(nn.Module):
     """A BERT encoder and its task head.
 
-    Variables: `params`, and optionally `masks`, a tree of `BlockMask` at the kernels' paths.
+    Variables: `params`, and optionally `masks`, a tree of `BlockMask` at the kernels' paths, and
+    `replaced`, see `training.replacement`.
     Dropout needs an rng named `dropout` when `deterministic` is False.
     """
 
@@ -132,7 +134,7 @@ class Embeddings(nn.Module):
         x = x + table(config.max_positions + offset, "position")(places)
         if config.type_vocab_size:
             x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
-        x = LayerNorm(config.norm_eps, config.activation_dtype, name="norm")(x)
+        x = LayerNorm(config, name="norm")(x)
         rng = None if deterministic else self.make_rng("dropout")
         return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
 
@@ -162,9 +164,9 @@ def init(config: BertConfig, rng: Key[Array, ""]) -> dict:
     return jax.jit(Bert(config).init)(rng, ids, ids, ids)["params"]
 
 
-def activation(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The exact GELU of the feed-forward layers, x·Φ(x): not its tanh approximation."""
-    return jax.nn.gelu(x, approximate=False)
+def activation(config: BertConfig) -> Activation:
+    """That of the feed-forward layers, for surgery."""
+    return ACTIVATIONS[config.activation]
 
 
 def describe(config: BertConfig) -> structure.Structure:

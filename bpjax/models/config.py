@@ -6,6 +6,8 @@ from typing import Any
 from bpjax.errors import UserError
 
 HEADS = ("none", "span", "classification", "regression")
+ACTIVATIONS = ("gelu", "relu")
+NORMS = ("layer", "affine")
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 
 
@@ -25,10 +27,13 @@ class BertConfig:
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
       family: a key of `families.FAMILIES`.
+      activation: of the feed-forward layers, "gelu" (exact, not its tanh approximation) or "relu".
+      norm: "layer" normalises each token; "affine" scales and shifts it only, the same for all.
       original: of a shrunken model, `heads` and `intermediate` before the removal, if known.
 
     Raises:
-      UserError: sizes that do not agree, a rate outside [0, 1), an unknown head or dtype.
+      UserError: sizes that do not agree, a rate outside [0, 1), an unknown head, activation,
+        norm or dtype.
     """
 
     vocab_size: int = 30522
@@ -44,6 +49,8 @@ class BertConfig:
     dtype: str = "float32"
     head: str = "none"
     num_labels: int = 2
+    activation: str = "gelu"
+    norm: str = "layer"
     original: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     family: str = "bert"
 
@@ -61,9 +68,16 @@ class BertConfig:
             ),
             (min(by_layer, default=0) >= 0, f"heads or intermediate {min(by_layer)}", "0 or more"),
             (min(sizes) > 0, f"a size of {min(sizes)}", "1 or more"),
-            (self.head in HEADS, f"head {self.head!r}", f"one of {', '.join(HEADS)}"),
+            *(
+                (getattr(self, field) in known, f"{field} {getattr(self, field)!r}", _one_of(known))
+                for field, known in (
+                    ("head", HEADS),
+                    ("activation", ACTIVATIONS),
+                    ("norm", NORMS),
+                    ("dtype", DTYPES),
+                )
+            ),
             (self.num_labels == labels, f"{self.head} head, {self.num_labels} labels", f"{labels}"),
-            (self.dtype in DTYPES, f"dtype {self.dtype!r}", f"one of {', '.join(DTYPES)}"),
             (min(rates) >= 0 and max(rates) < 1, f"dropouts {rates}", "rates in [0, 1)"),
         ):
             if not holds:
@@ -102,3 +116,7 @@ class BertConfig:
     def _by_layer(self, heads: tuple[int, ...], intermediate: tuple[int, ...]) -> list[int]:
         pairs = zip(heads, intermediate, strict=True)
         return [self.hidden_size * (4 * self.head_dim * n + 2 * size) for n, size in pairs]
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return f"one of {', '.join(names)}"

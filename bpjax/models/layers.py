@@ -1,5 +1,6 @@
 """The layers of a BERT, on activations kept as [tokens, hidden], with masks optional."""
 
+import functools
 import math
 
 import flax.linen as nn
@@ -11,6 +12,13 @@ from bpjax.models.attention import attend, drop
 from bpjax.models.config import BertConfig
 from bpjax.models.products import product
 from bpjax.pruning.blocks import BlockMask
+from bpjax.pruning.surgery import Activation
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "relu": jax.nn.relu,
+}
+"""By the name in the model's config."""
 
 _INITIALIZER = nn.initializers.normal(0.02)
 
@@ -68,20 +76,39 @@ class Bias(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis, computed in at least float32."""
+    """Layer normalisation over the last axis, computed in at least float32.
 
-    eps: float | int
-    dtype: str
+    Where `config.norm` is "affine" it only scales and shifts. On the way there, the variable
+    `replaced/share` says how much of the result is that of all tokens normalised alike, by their
+    average mean and variance.
+    """
+
+    config: BertConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch hidden"]) -> Float[Array, "*batch hidden"]:
         """Normalises, scales and shifts."""
+        config = self.config
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.mean(centred**2, -1, keepdims=True)
-        return (centred * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(self.dtype)
+        if config.norm == "layer":
+            mean, variance = token_moments(wide)
+            normal = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
+            if self.has_variable("replaced", "share"):
+                mean, variance = jax.lax.stop_gradient((mean.mean(), variance.mean()))
+                alike = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
+                normal += self.get_variable("replaced", "share") * (alike - normal)
+            wide = normal
+        return (wide * scale + bias).astype(config.activation_dtype)
+
+
+def token_moments(
+    x: Float[Array, "*batch hidden"],
+) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
+    """Mean and variance of each token: what layer normalisation takes out."""
+    mean = x.mean(-1, keepdims=True)
+    return mean, jnp.mean((x - mean) ** 2, -1, keepdims=True)
 
 
 class SelfAttention(nn.Module):
@@ -127,7 +154,10 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The feed-forward sublayer, its residual and its norm; `size` may be 0."""
+    """The feed-forward sublayer, its residual and its norm; `size` may be 0.
+
+    The variable `replaced/share` says how much of the activation is ReLU's, on the way to it.
+    """
 
     config: BertConfig
     size: int
@@ -140,7 +170,9 @@ class FeedForward(nn.Module):
         config = self.config
         if self.size:
             inner = Linear(self.size, config, name="in")(x)
-            inner = jax.nn.gelu(inner, approximate=False)
+            before, inner = inner, ACTIVATIONS[config.activation](inner)
+            if self.has_variable("replaced", "share"):
+                inner += self.get_variable("replaced", "share") * (jax.nn.relu(before) - inner)
             out = Linear(config.hidden_size, config, name="out")(inner)
         else:
             out = Bias(config.hidden_size, config.activation_dtype, name="out")()
@@ -156,4 +188,4 @@ def _add_and_norm(
     config = module.config
     rng = None if deterministic else module.make_rng("dropout")
     out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
-    return LayerNorm(config.norm_eps, config.activation_dtype, name="norm")(x + out)
+    return LayerNorm(config, name="norm")(x + out)

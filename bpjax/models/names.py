@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
-from bpjax.models.config import BertConfig
+from bpjax.models.config import ACTIVATIONS, NORMS, BertConfig
 from bpjax.models.families import DISTILBERT, FAMILIES, Family
 
 Json = Mapping[str, Any]
@@ -94,11 +94,11 @@ def canonical_name(name: str) -> str:
 def config_to_json(config: BertConfig) -> dict[str, Any]:
     """What config.json says about a model.
 
-    A dense model (alike layers, all heads there) gets plain Hugging Face fields, and transformers
-    loads it. A shrunken model has the key `bpjax` with the sizes by layer. Its number of heads and
-    its intermediate size are then 0, because there is no one such number: transformers still reads
-    the tokenizer beside it, but refuses to build the model, where any plausible number would let it
-    fill removed layers with random weights.
+    A dense model (alike layers, all heads there, layer norms) gets plain Hugging Face fields, and
+    transformers loads it. A shrunken model has the key `bpjax` with the sizes by layer and the kind
+    of its norms. Its number of heads and its intermediate size are then 0, because there is no one
+    such number: transformers still reads the tokenizer beside it, but refuses to build the model,
+    where any plausible number would let it fill removed layers with random weights.
     """
     family = FAMILIES[config.family]
     named, architecture = family.fields, family.classes[config.head]
@@ -110,7 +110,7 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
         named["layers"]: config.num_layers,
         named["heads"]: 0,
         named["intermediate"]: 0,
-        named["activation"]: "gelu",
+        named["activation"]: config.activation,
         "max_position_embeddings": config.max_positions + family.position_offset,
         "position_embedding_type": "absolute",
         named["hidden_dropout"]: config.hidden_dropout,
@@ -138,6 +138,8 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
             "intermediate": list(config.intermediate),
             "head_dim": config.head_dim,
         }
+        if config.norm != NORMS[0]:
+            data[SHRUNKEN_KEY]["norm"] = config.norm
         if config.original:
             sizes = zip(("heads", "intermediate"), config.original, strict=True)
             data[SHRUNKEN_KEY]["original"] = {name: list(value) for name, value in sizes}
@@ -166,22 +168,23 @@ def config_from_json(
             f"{where}: model_type is {data.get('model_type')!r}: expected one of "
             f"{', '.join(FAMILIES)}; choose such an encoder"
         )
+    named = family.fields
     for key, expected in (
-        (family.fields["activation"], "gelu"),
-        ("position_embedding_type", "absolute"),
-        ("is_decoder", False),
+        (named["activation"], ACTIVATIONS),
+        ("position_embedding_type", ("absolute",)),
+        ("is_decoder", (False,)),
     ):
         # Files older than a key mean its default.
-        found = data.get(key, expected)
-        if found != expected:
+        found = data.get(key, expected[0])
+        if found not in expected:
             raise UserError(
-                f"{where}: {key} is {found!r}: expected {expected!r}; choose another encoder"
+                f"{where}: {key} is {found!r}: expected {' or '.join(map(repr, expected))}; "
+                "choose another encoder"
             )
 
-    named = family.fields
     hidden = _size(data, named["hidden_size"], where)
     layers = _size(data, named["layers"], where)
-    original = None
+    original, norm = None, NORMS[0]
     if SHRUNKEN_KEY in data:
         sizes = data[SHRUNKEN_KEY]
         if not isinstance(sizes, Mapping):
@@ -192,6 +195,7 @@ def config_from_json(
         heads = _sizes(sizes, "heads", layers, where)
         intermediate = _sizes(sizes, "intermediate", layers, where)
         head_dim = _size(sizes, "head_dim", where)
+        norm = sizes.get("norm", norm)
         if before := sizes.get("original"):
             original = (
                 _sizes(before, "heads", layers, where),
@@ -226,6 +230,8 @@ def config_from_json(
         dtype=dtype,
         head=head,
         num_labels={"span": 2, "regression": 1}.get(head, num_labels),
+        activation=data.get(named["activation"], ACTIVATIONS[0]),
+        norm=norm,
         original=original,
     )
 
@@ -247,7 +253,7 @@ def _saved_head(data: Json, family: Family, where: str) -> tuple[str, int]:
 def _is_dense(config: BertConfig) -> bool:
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1
     complete = alike and config.heads[0] * config.head_dim == config.hidden_size
-    return complete and config.intermediate[0] > 0
+    return complete and config.intermediate[0] > 0 and config.norm == NORMS[0]
 
 
 def _is_size(value: Any, least: int) -> bool:

@@ -18,6 +18,7 @@ from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.summary import LayerSummary, summarize
 from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
+from bpjax.training.replacement import finished
 from bpjax.workdir import load_arrays
 
 
@@ -28,7 +29,7 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     small = surgery.shrink(
         apply_masks(params, masks),
         bert.describe(model),
-        bert.activation,
+        bert.activation(model),
         round_to=run.config.shrink.round_to,
         rank_by=params,
     )
@@ -65,6 +66,7 @@ def summarize_masks(run: Run, pruned: Path) -> tuple[BertConfig, list[LayerSumma
 def _load_masked(run: Run, pruned: Path) -> tuple[BertConfig, dict, dict]:
     """The masked model of a finished prune stage: sizes, unmasked parameters, masks."""
     model, _ = run.pretrained()
+    model = finished(model, run.replaced())
     params, values = (load_arrays(pruned / f"{x}.safetensors") for x in ("params", "masks"))
     return model, params, spread(run.pattern(model), values)
 

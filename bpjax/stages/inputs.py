@@ -1,6 +1,7 @@
 """What every stage reads: config, task, data, and the models they start from."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +23,11 @@ from bpjax.pruning.structure import Structure
 from bpjax.pruning.survivors import survivors
 from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import Features, Task, get_task
+from bpjax.tasks.base import take
 from bpjax.training.distill import Teacher
-from bpjax.training.evaluation import predict
+from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
+from bpjax.training.replacement import FIELDS
 from bpjax.training.step import Pruning
 from bpjax.workdir import earlier_run, load_arrays
 
@@ -54,6 +57,18 @@ class Run(NamedTuple):
     ) -> dict[str, float]:
         """The task's metrics on the evaluation split, in percent."""
         return self.task.evaluate(self.evaluation, self.predict(model, params, masks))
+
+    def calibration_batches(self) -> Iterator[Batch]:
+        """The training rows that activations are measured on, spread over the split."""
+        batch, train = self.config.batch, self.train
+        count = min(self.config.prune.calibration_rows, len(train.rows))
+        kept = take(range(len(train.rows)), count)
+        rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
+        return eval_batches(rows, batch.eval_size, batch.buckets)
+
+    def replaced(self) -> tuple[str, ...]:
+        """What fine-pruning replaces by a cheaper operation: keys of `replacement.FIELDS`."""
+        return tuple(name for name in FIELDS if self.config.pruning[name])
 
     def steps_per_epoch(self) -> int:
         """Updates in one pass over the training rows."""
@@ -150,7 +165,7 @@ class Run(NamedTuple):
             density=(1.0, budget.fraction if budget else 1.0),
             penalty=penalty if method.penalized else 0.0,
         )
-        return Pruning(method, pattern, schedule)
+        return Pruning(method, pattern, schedule, self.replaced())
 
 
 def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:

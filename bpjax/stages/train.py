@@ -20,11 +20,11 @@ from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run, starts_dense
-from bpjax.tasks.base import Features, take
+from bpjax.training import replacement
 from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
-from bpjax.training.input import eval_batches, train_batches
+from bpjax.training.input import train_batches
 from bpjax.training.loop import Fitted, fit
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
@@ -122,16 +122,24 @@ def prune(
         values = pruning.method.masks(state.method, state.params, final_knobs, None)
         return values, mask_density(pruning.pattern, values)
 
+    def finished(state: TrainState, masks: dict) -> tuple[BertConfig, dict]:
+        batches = run.calibration_batches()
+        return replacement.finish(model, pruning.replaced, state.params, masks, batches)
+
     def evaluate(state: TrainState) -> dict[str, float]:
         # With the final threshold, whatever today's: what the model would be if cut now.
         values, density = final_masks(state)
         masks = spread(pruning.pattern, values)
-        metrics = run.metrics(model, state.params, masks)
+        metrics = run.metrics(*finished(state, masks), masks)
         return metrics | {"final_density": float(density)}
 
     if run.config.prune.source:
         started = time.perf_counter()
-        state = _load_pruned(run, pruning, params)
+        state = _load_pruned(run, pruning, params)  # where all is replaced that was to be
+        model, pruning = (
+            replacement.finished(model, pruning.replaced),
+            pruning._replace(replaced=()),
+        )
         metrics, seconds = evaluate(state), time.perf_counter() - started
     elif not run.config.prune.epochs:
         started = time.perf_counter()
@@ -148,7 +156,8 @@ def prune(
             evaluate=evaluate,
         )
     values, _ = final_masks(state)
-    save_arrays(folder / "params.safetensors", state.params)
+    _, params = finished(state, spread(pruning.pattern, values))
+    save_arrays(folder / "params.safetensors", params)
     save_arrays(folder / "masks.safetensors", dict(values))
     if state.method.learned:
         save_arrays(folder / "scores.safetensors", state.method.learned)
@@ -159,11 +168,7 @@ def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> 
     """A state before any step, of a method that has seen what it asks for."""
     state = init_state(params, pruning, optax.identity(), jax.random.key(run.config.seed))
     if pruning.method.calibrate:
-        batch, train = run.config.batch, run.train
-        count = min(run.config.prune.calibration_rows, len(train.rows))
-        kept = take(range(len(train.rows)), count)
-        rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
-        norms = input_norms(model, params, eval_batches(rows, batch.eval_size, batch.buckets))
+        norms = input_norms(model, params, run.calibration_batches())
         state = state._replace(method=pruning.method.calibrate(state.method, norms))
     return state
 

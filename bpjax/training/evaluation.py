@@ -22,6 +22,7 @@ def apply(
     masks: dict | None = None,
     dropout: Key[Array, ""] | None = None,
     activations: bool = False,
+    replaced: dict | None = None,
 ) -> Outputs:
     """Runs a model on a batch.
 
@@ -33,9 +34,10 @@ def apply(
       dropout: its key; None for none.
       activations: also return hidden states and attention scores. What of them is then not used is
         not computed either, under jit.
+      replaced: the collection `replaced` of `training.replacement`.
     """
     found: Any = Bert(config).apply(
-        {"params": params, "masks": masks or {}},
+        {"params": params, "masks": masks or {}, "replaced": replaced or {}},
         *(batch[name] for name in INPUTS),
         deterministic=dropout is None,
         hidden_states=activations,

@@ -22,6 +22,7 @@ from bpjax.training.distill import (
     logit_distillation,
 )
 from bpjax.training.evaluation import Batch, apply
+from bpjax.training.replacement import replace
 
 
 class TrainState(NamedTuple):
@@ -43,11 +44,15 @@ class TrainState(NamedTuple):
 
 
 class Pruning(NamedTuple):
-    """How a stage prunes: a method over a pattern on a schedule."""
+    """How a stage prunes: a method over a pattern on a schedule.
+
+    `replaced` names what a cheaper operation takes the place of meanwhile (`replacement.replace`).
+    """
 
     method: Method
     pattern: Pattern
     schedule: Schedule
+    replaced: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -136,7 +141,7 @@ def make_train_step(
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
         batch brings its logits along (`TeacherLogits.attach`).
     """
-    method, pattern, schedule = pruning
+    method, pattern, schedule, replaced = pruning
 
     def loss(
         trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
@@ -154,6 +159,7 @@ def make_train_step(
             spread(pattern, values),
             dropout,
             activations=_reads_activations(teacher),
+            replaced=replace(config, replaced, knobs.progress),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
 from bpjax.deploy.export import export  # noqa: E402
+from bpjax.errors import UserError  # noqa: E402
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
 from bpjax.models.families import BERT, FAMILIES  # noqa: E402
@@ -267,6 +268,29 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
         assert_close(found.hidden, expected.last_hidden_state, batch, f"{family}, {form}")
     else:
         assert_close(found.logits, logits_of(head, expected), batch, f"{family}, {form}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sizes", [{}, {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}])
+def test_transformers_loads_a_model_without_layer_norms(tmp_path, family, sizes):
+    config = tiny_of(family).replace(head="none", activation="relu", norm="affine", **sizes)
+    params = bert.init(config, jax.random.key(0))
+    params = jax.tree.map(lambda x: 1.5 * x + 0.01, params)  # norms that do something
+    export("hf", config, params, tmp_path, tmp_path / "model")
+    model, report = transformers.AutoModel.from_pretrained(
+        tmp_path / "model", trust_remote_code=True, output_loading_info=True
+    )
+    assert not any(report.values()), report
+    batch = draw_batch(99, 30)
+    batch["token_type_ids"][:] = 0
+    real = batch["attention_mask"] == 1
+    batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
+    given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
+    with torch.no_grad():
+        expected = theirs(model, given)
+    assert_close(ours(config, params, batch).hidden, expected.last_hidden_state, batch, family)
+    with pytest.raises(UserError, match="the model has affine norms, expected layer norms"):
+        export("hf-padded", config, params, tmp_path, tmp_path / "padded")
 
 
 @pytest.mark.parametrize(
