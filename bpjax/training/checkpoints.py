@@ -15,8 +15,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        """Opens or creates `folder`; older states than the newest `keep`, and unfinished ones
-        of a process that was killed, are removed."""
+        """Opens or creates `folder`, without what a process that was killed left unfinished there.
+
+        Older states than the newest `keep` are removed.
+        """
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=True, cleanup_tmp_directories=True
         )
