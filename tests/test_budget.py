@@ -27,9 +27,10 @@ def fraction_for(pattern, config=CONFIG):
     return lambda values: linear_cost(structure).fraction(survivors(structure, pattern, values))
 
 
-def start(name, pattern, **options):
+def start(name, pattern, budget=0.3, **options):
     """The method within a budget, and a state with scores drawn at random."""
-    method = within_budget(make_method(name, pattern, **options), fraction_for(pattern), STEPS)
+    inner = make_method(name, pattern, **options)
+    method = within_budget(inner, fraction_for(pattern), budget, STEPS)
     state = method.init(jax.random.key(0), PARAMS)
     generator = np.random.default_rng(0)
     learned = jax.tree.map(lambda x: jnp.float32(generator.normal(size=x.shape)), state.learned)
@@ -45,10 +46,10 @@ CASES = [("movement", {}, *pattern) for pattern in PATTERNS] + [
 @pytest.mark.parametrize(("name", "options", "pattern", "block"), CASES)
 def test_what_is_left_costs_what_is_asked_for(name, options, pattern, block):
     pattern = pattern_of(pattern, block, CONFIG)
-    method, state = start(name, pattern, **options)
-    masks = jax.jit(lambda density: method.masks(state, PARAMS, knobs(density=density), None))
     for wanted in (0.5, 0.15):
-        found = float(fraction_for(pattern)(masks(wanted)))
+        method, state = start(name, pattern, wanted, **options)
+        masks = jax.jit(lambda: method.masks(state, PARAMS, knobs(density=wanted), None))  # noqa: B023
+        found = float(fraction_for(pattern)(masks()))
         # One head is 2%; blocks of 5 columns take two or three at once, and so does ranking each
         # array by itself.
         assert wanted - 0.06 <= found <= wanted + 1e-5
@@ -56,8 +57,10 @@ def test_what_is_left_costs_what_is_asked_for(name, options, pattern, block):
 
 def test_a_smaller_budget_keeps_a_part_of_what_a_larger_one_keeps():
     pattern = pattern_of("hybrid", (4, 2), CONFIG)
-    method, state = start("movement", pattern)
-    kept = [method.masks(state, PARAMS, knobs(density=d), None) for d in (0.5, 0.3, 0.1)]
+    kept = []
+    for density in (0.5, 0.3, 0.1):
+        method, state = start("movement", pattern, density)
+        kept.append(method.masks(state, PARAMS, knobs(density=density), None))
     for larger, smaller in zip(kept, kept[1:], strict=False):
         assert all((smaller[name] <= larger[name]).all() for name in larger)
 
@@ -76,6 +79,24 @@ def test_masks_in_training_are_cut_where_the_last_update_found():
         0.3, abs=0.01
     )
     assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.0, 1 - 0.7 * 0.25), (1.0, 0.3), (0.48, None)],
+    ids=["not above the allowance", "not below the budget", "the schedule's own"],
+)
+def test_on_the_way_the_threshold_is_the_schedules_between_two_bounds(threshold, expected):
+    pattern = pattern_of("hybrid", (4, 2), CONFIG)
+    method, state = start("movement", pattern)
+    fraction = fraction_for(pattern)
+    now = knobs(threshold=threshold, density=0.3, progress=0.5)
+    found = float(fraction(method.masks(state, PARAMS, now, None)))
+    if expected is None:
+        inner = make_method("movement", pattern)
+        expected = float(fraction(inner.masks(state, PARAMS, now, None)))
+        assert 0.35 < expected < 0.8
+    assert found == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(("shift", "sign"), [(5.0, 1), (-5.0, -1)])
@@ -118,4 +139,4 @@ def test_a_method_that_cuts_at_the_end_alone():
 def test_a_method_that_nothing_cuts_is_refused():
     pattern = pattern_of("hybrid", (4, 2), TINY)
     with pytest.raises(ValueError, match="no knob cuts"):
-        within_budget(make_method("l0", pattern), fraction_for(pattern, TINY), STEPS)
+        within_budget(make_method("l0", pattern), fraction_for(pattern, TINY), 0.3, STEPS)

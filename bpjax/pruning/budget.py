@@ -1,9 +1,12 @@
 """Budgets by name: a method that is told what may be left, not how hard to push.
 
-Two things move. The *level* is the threshold (or, for methods that rank, the density) at which the
-masks are cut; it is found by bisection so that what surgery will leave costs what the schedule
-allows, whatever the scores are. The *gain* multiplies the penalty, so that the scores come to lie
-about the schedule's own threshold and the level has little to correct.
+Two things move. The *gain* multiplies the penalty, so that what scores on the schedule's own
+threshold leave costs what the schedule allows. The *level* is the threshold (or, for methods that
+rank, the density) at which the masks are cut: the schedule's own, but between two that are found by
+bisection. What surgery will leave never costs less than the budget, and no more than an allowance
+that falls to it with the square of the progress: at the end both meet, whatever the scores are. An
+allowance that fell with the schedule, which is steep at first, would cut short runs before their
+scores mean anything.
 """
 
 from collections.abc import Callable
@@ -57,15 +60,22 @@ def _at_level(method: Method, knobs: Knobs, level: Float[Array, ""]) -> Knobs:
     return knobs._replace(density=jax.nn.sigmoid(-level))
 
 
+def _own_level(method: Method, knobs: Knobs) -> Float[Array, ""]:
+    if method.knob == "threshold":
+        return jax.scipy.special.logit(knobs.threshold)
+    return -jax.scipy.special.logit(knobs.density)
+
+
 def within_budget(
-    method: Method, fraction: Callable[[Scores], Float[Array, ""]], steps: int
+    method: Method, fraction: Callable[[Scores], Float[Array, ""]], budget: float, steps: int
 ) -> Method:
-    """The method, with its masks cut so that they cost `knobs.density` of the whole model.
+    """The method, with its masks cut so that in the end they cost `budget` of the whole model.
 
     Args:
       method: one whose masks can be cut by a knob (`Method.knob`).
       fraction: cost of what surgery leaves of these mask values, over the whole model's; never
         rises as more values become 0. Called under jit.
+      budget: that fraction; the schedule's density must fall to it.
       steps: T; over a quarter of them, masks that cost e times too much at the schedule's own
         threshold raise the penalty by a factor of e.
 
@@ -81,15 +91,15 @@ def within_budget(
     def cost(state, params, knobs):
         return fraction(method.masks(inner(state), params, knobs, None))
 
-    def solve(state, params, knobs):
-        """The lowest level at which the masks are within the budget: at most `knobs.density`.
+    def solve(state, params, knobs, allowed):
+        """The lowest level at which the masks cost at most what is allowed.
 
         Where none is, because the method does not cut yet, the one that cuts nothing.
         """
 
         def is_within(level):
             found = cost(state, params, _at_level(method, knobs, level))
-            return found <= knobs.density + 1e-6
+            return found <= allowed + 1e-6
 
         def halve(_, ends):
             low, high = ends
@@ -101,13 +111,17 @@ def within_budget(
         found = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
         return jnp.where(is_within(high), found, low)
 
+    def find_level(state, params, knobs):
+        low = solve(state, params, knobs, 1 + (budget - 1) * knobs.progress**2)
+        return jnp.clip(_own_level(method, knobs), low, solve(state, params, knobs, budget))
+
     def init(rng, params):
         state = method.init(rng, params)
         start = BudgetState(state.fixed, jnp.float32(-_REACH), jnp.float32(0.0))
         return MethodState(state.learned, start)
 
     def masks(state, params, knobs, rng):
-        level = solve(state, params, knobs) if rng is None else state.fixed.level
+        level = find_level(state, params, knobs) if rng is None else state.fixed.level
         return method.masks(inner(state), params, _at_level(method, knobs, level), rng)
 
     def penalty(state, params, knobs):
@@ -115,7 +129,7 @@ def within_budget(
         return method.penalty(inner(state), params, knobs._replace(penalty=knobs.penalty * gain))
 
     def cut(state, params, knobs):
-        level = solve(state, params, knobs)
+        level = find_level(state, params, knobs)
         off = jnp.log(jnp.maximum(cost(state, params, knobs), 1e-6) / knobs.density)
         change = jnp.clip(off, -1, 1) * (4 * _EVERY / steps)
         limit = jnp.log(_LARGEST_GAIN)
