@@ -41,6 +41,7 @@ def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
         for name, pattern, block, epochs, fill in SHAPES[:count]:
             config = read_config(str(CONFIG), [])
             config.seed, config.task.limit = seed, ROWS
+            config.batch.buckets = (8, 12, 16, 24, 40, 64)  # each is compiled for every pattern
             config.pruning.pattern, config.pruning.block = pattern, block
             config.budget.kind, config.budget.value = "density", density
             config.prune.epochs, config.prune.warmup_steps = epochs, 250

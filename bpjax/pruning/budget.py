@@ -112,8 +112,9 @@ def within_budget(
         return jnp.where(is_within(high), found, low)
 
     def find_level(state, params, knobs):
-        low = solve(state, params, knobs, 1 + (budget - 1) * knobs.progress**2)
-        return jnp.clip(_own_level(method, knobs), low, solve(state, params, knobs, budget))
+        allowed = jnp.stack([1 + (budget - 1) * knobs.progress**2, jnp.float32(budget)])
+        low, high = jax.vmap(lambda x: solve(state, params, knobs, x))(allowed)
+        return jnp.clip(_own_level(method, knobs), low, high)
 
     def init(rng, params):
         state = method.init(rng, params)
