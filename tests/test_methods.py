@@ -32,6 +32,7 @@ def start(name, pattern, **options):
 def test_masks_are_of_the_scores_shape(method, pattern, block):
     pattern = pattern_of(pattern, block)
     method, state, params = start(method, pattern)
+    assert not any(x.weak_type for x in jax.tree.leaves(state))  # or the step is compiled twice
     values = jax.jit(method.masks)(state, params, knobs(), None)
     assert {name: x.shape for name, x in values.items()} == {
         g.name: g.shape for g in pattern.groups

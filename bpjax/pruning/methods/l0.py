@@ -37,7 +37,7 @@ def l0(
     def init(rng, params):
         del rng, params
         return MethodState(
-            {group.name: jnp.full(group.shape, float(initial)) for group in pattern.groups}, ()
+            {group.name: jnp.full(group.shape, initial, float) for group in pattern.groups}, ()
         )
 
     def mask_values(state, params, knobs, rng):
