@@ -19,7 +19,7 @@ CONFIG = BertConfig(
     vocab_size=20, hidden_size=16, head_dim=2, heads=(8, 8), intermediate=(64, 64), max_positions=8
 )
 PARAMS = make_params(CONFIG)
-STEPS = 1000
+STEPS = 1024
 
 
 def fraction_for(pattern, config=CONFIG):

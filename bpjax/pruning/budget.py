@@ -25,7 +25,8 @@ BUDGETS = ("penalty", "density", "params", "bytes", "speedup")
 
 _REACH = 30.0  # levels are logits: σ(±30) is 0 and 1 to float32's precision
 _HALVINGS = 36
-_EVERY = 16  # steps between two cuts: a bisection evaluates the masks `_HALVINGS` times
+_EVERY = 16  # steps at most between two cuts: a bisection evaluates the masks `_HALVINGS` times
+_CUTS = 64  # at least, in a run that has so many steps
 _LARGEST_GAIN = 100.0
 
 
@@ -85,6 +86,8 @@ def within_budget(
     if method.knob is None:
         raise ValueError("no knob cuts this method's masks: give it a penalty instead")
 
+    every = max(1, min(_EVERY, steps // _CUTS))
+
     def inner(state: MethodState) -> MethodState:
         return MethodState(state.learned, state.fixed.inner)
 
@@ -132,7 +135,7 @@ def within_budget(
     def cut(state, params, knobs):
         level = find_level(state, params, knobs)
         off = jnp.log(jnp.maximum(cost(state, params, knobs), 1e-6) / knobs.density)
-        change = jnp.clip(off, -1, 1) * (4 * _EVERY / steps)
+        change = jnp.clip(off, -1, 1) * (4 * every / steps)
         limit = jnp.log(_LARGEST_GAIN)
         gain = jnp.clip(state.fixed.log_gain + change, -limit, limit)
         return state.fixed._replace(level=level, log_gain=gain)
@@ -141,7 +144,7 @@ def within_budget(
         state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""]
     ) -> tuple[MethodState, dict]:
         fixed = jax.lax.cond(
-            step % _EVERY == 0,
+            step % every == 0,
             lambda: cut(state, params, knobs),
             lambda: state.fixed,
         )
