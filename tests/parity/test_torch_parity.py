@@ -237,6 +237,17 @@ def test_transformers_refuses_a_shrunken_model(tmp_path, size):
     assert tokenizer("hello")["input_ids"] == [2, 5, 3]
 
 
+def run_theirs(model, family):
+    """A batch that every family takes, and what transformers' model makes of it."""
+    batch = draw_batch(99, 30)
+    batch["token_type_ids"][:] = 0
+    real = batch["attention_mask"] == 1
+    batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
+    given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
+    with torch.no_grad():
+        return batch, theirs(model, given)
+
+
 @pytest.mark.parametrize("form", ["hf", "hf-padded"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["none", "span", "classification"])
@@ -256,13 +267,7 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
     if form == "hf":
         assert count == sum(x.size for x in jax.tree.leaves(params))
 
-    batch = draw_batch(99, 30)
-    batch["token_type_ids"][:] = 0
-    real = batch["attention_mask"] == 1
-    batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
-    given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
-    with torch.no_grad():
-        expected = theirs(model, given)
+    batch, expected = run_theirs(model, family)
     found = ours(config, params, batch)
     if head == "none":
         assert_close(found.hidden, expected.last_hidden_state, batch, f"{family}, {form}")
@@ -281,13 +286,7 @@ def test_transformers_loads_a_model_without_layer_norms(tmp_path, family, sizes)
         tmp_path / "model", trust_remote_code=True, output_loading_info=True
     )
     assert not any(report.values()), report
-    batch = draw_batch(99, 30)
-    batch["token_type_ids"][:] = 0
-    real = batch["attention_mask"] == 1
-    batch["input_ids"] = np.where(real, np.maximum(batch["input_ids"], 2), 1).astype(np.int32)
-    given = {k: v for k, v in batch.items() if (k, family) != ("token_type_ids", "distilbert")}
-    with torch.no_grad():
-        expected = theirs(model, given)
+    batch, expected = run_theirs(model, family)
     assert_close(ours(config, params, batch).hidden, expected.last_hidden_state, batch, family)
     with pytest.raises(UserError, match="the model has affine norms, expected layer norms"):
         export("hf-padded", config, params, tmp_path, tmp_path / "padded")
