@@ -26,7 +26,7 @@ def configure_runtime() -> None:
         folder = home / "bpjax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", _CACHE_LIMIT)
-        if folder.is_dir():
+        if os.access(folder, os.W_OK):  # neither missing nor somebody else's
             with FileLock(folder / ".lockfile"):  # jax's own
                 _remove_torn(folder)
 

@@ -2,12 +2,12 @@
 
 Every cell trains on the same 20,000 rows. The budget is the density of the linear parameters after
 removal, so that patterns which remove little are pushed until they do. Hybrid-filled fills the
-hybrid model of the same density and seed for two epochs more: beside it stands hybrid pruned for as
+hybrid model of the same density and seed for one epoch more: beside it stands hybrid pruned for as
 many epochs in all, and at the smaller density both with three seeds.
 
 Command:  bpjax sweep experiments/block_shapes.py --workdir=runs/block_shapes
           bpjax report runs/block_shapes --plot=block_shapes.png
-Hardware: 2 CPU cores, about 10 minutes a run. As a job array: --index=0 first, it trains the
+Hardware: 2 CPU cores, about 15 minutes a run. As a job array: --index=0 first, it trains the
           teacher, and the hybrid runs before those that fill them.
 """
 
@@ -20,7 +20,7 @@ from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_hybrid.py"
 ROWS = 20_000
-EPOCHS, FILL = 4, 2
+EPOCHS, FILL = 2, 1
 # Name, pattern, block, epochs of fine-pruning, of filling what the pattern of that name left.
 SHAPES = (
     ("hybrid", "hybrid", (32, 32), EPOCHS, 0),
@@ -44,8 +44,9 @@ def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
             config.batch.buckets = (8, 12, 16, 24, 40, 64)  # each is compiled for every pattern
             config.pruning.pattern, config.pruning.block = pattern, block
             config.budget.kind, config.budget.value = "density", density
-            config.prune.epochs, config.prune.warmup_steps = epochs, 250
-            config.fill.epochs, config.fill.warmup_steps = fill, 125
+            config.prune.epochs, config.prune.warmup_steps = epochs, 125
+            config.prune.learning_rate = 1e-4  # twice the config's, for half its epochs
+            config.fill.epochs, config.fill.warmup_steps = fill, 62
             end = f"{density:g}_seed{seed}"
             if fill:
                 config.prune.source = str(workdir / f"{pattern}_{end}")

@@ -2,7 +2,7 @@
 
 Command:  bpjax sweep experiments/glue.py --workdir=runs/glue
           bpjax report runs/glue
-Hardware: 2 CPU cores, about 20 minutes a run.
+Hardware: 2 CPU cores; not run yet.
 """
 
 from pathlib import Path

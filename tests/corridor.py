@@ -74,8 +74,9 @@ def write_config(path, source):
 def environment(cache):
     """Of a process that shares compiled steps with others in `cache`, as all of a user's do."""
     settings = {name.upper(): str(value) for name, value in COMPILATION.items()}
-    kept = {name: value for name, value in os.environ.items() if "CACHE_DIR" not in name}
-    return kept | settings | {"XDG_CACHE_HOME": str(cache)}
+    found = os.environ | settings | {"XDG_CACHE_HOME": str(cache)}
+    del found["JAX_COMPILATION_CACHE_DIR"]
+    return found
 
 
 def start(config, workdir, cache):

@@ -1,4 +1,4 @@
-"""The sweeps of experiments/ are lists of valid configs that read earlier runs' models only."""
+"""The sweeps of experiments/ are lists of valid configs; those of one task share one teacher."""
 
 import pathlib
 
@@ -14,14 +14,17 @@ SWEEPS = sorted(p for p in FOLDER.glob("*.py") if "get_sweep" in p.read_text())
 def test_every_sweep_can_be_read(path, tmp_path):
     configs = list(read_sweep(str(path), tmp_path, []).items())
     assert len(configs) > 1
+    (first, start), *others = configs
+    assert start.teacher.source == ""
+    if len({config.task.name for _, config in configs}) < len(configs):
+        teacher = str(tmp_path / first / "teacher" / "model")
+        assert {config.teacher.source for _, config in others} == {teacher}
+        assert {config.distillation.cache for _, config in configs} == {
+            str(tmp_path / "teacher_logits")
+        }
+    else:  # each run has a task of its own, and so a teacher
+        assert {config.teacher.source for _, config in others} == {""}
     for number, (_, config) in enumerate(configs):
-        earlier = [tmp_path / name for name, _ in configs[:number]]
-        for source, path_of in (
-            (config.teacher.source, lambda run: run / "teacher" / "model"),
-            (config.prune.source, lambda run: run),
-        ):
-            assert source in {"", *(str(path_of(run)) for run in earlier)}
-    shared = [config for _, config in configs if config.teacher.source]
-    caches = {config.distillation.cache for config in shared}
-    assert caches <= {str(tmp_path / "teacher_logits")}
+        earlier = {str(tmp_path / name) for name, _ in configs[:number]}
+        assert config.prune.source in {"", *earlier}
     assert "bpjax sweep " in path.read_text()

@@ -135,11 +135,8 @@ def prune(
 
     if run.config.prune.source:
         started = time.perf_counter()
-        state = _load_pruned(run, pruning, params)  # where all is replaced that was to be
-        model, pruning = (
-            replacement.finished(model, pruning.replaced),
-            pruning._replace(replaced=()),
-        )
+        state = _load_pruned(run, pruning, params)
+        model = replacement.finished(model, pruning.replaced)  # by that run
         metrics, seconds = evaluate(state), time.perf_counter() - started
     elif not run.config.prune.epochs:
         started = time.perf_counter()
