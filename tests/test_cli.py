@@ -16,7 +16,7 @@ from bpjax.training.evaluation import apply
 COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "export", "data")
 DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
-    heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate)
+    heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate, DENSE.hidden_size)
 )
 
 

@@ -17,7 +17,7 @@ from bpjax.models.families import FAMILIES
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
 
-@pytest.mark.parametrize("original", [None, (TINY.heads, (5, 5))])
+@pytest.mark.parametrize("original", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
 def test_a_padded_model_is_dense_and_the_same(original):
     config = RAGGED.replace(original=original)
     params = make_params(config)

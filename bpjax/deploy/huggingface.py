@@ -40,13 +40,20 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
     Raises:
       UserError: a model without layer norms.
     """
-    if config.norm != "layer":
-        raise UserError(
-            f"format hf-padded: the model has {config.norm} norms, expected layer norms, the only "
-            "ones that transformers has; take --to=hf"
-        )
+    for holds, what in (
+        (config.norm == "layer", f"{config.norm} norms, expected layer norms"),
+        (
+            config.pooled == config.hidden_size and config.hidden_size % config.head_dim == 0,
+            f"{config.hidden_size} hidden dimensions, expected as many as before pruning",
+        ),
+    ):
+        if not holds:
+            raise UserError(
+                f"format hf-padded: the model has {what}, the only ones that transformers has; "
+                "take --to=hf"
+            )
     heads = config.hidden_size // config.head_dim
-    _, before = config.original or ((), ())
+    _, before, _ = config.original or ((), (), 0)
     size = max((*config.intermediate, *before, 1))
     layers = config.num_layers
     dense = config.replace(heads=(heads,) * layers, intermediate=(size,) * layers, original=None)

@@ -100,7 +100,7 @@ class Bert(nn.Module):
         states = x
         if config.head != "span":
             activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[family.pooler_activation]
-            pooled = activation(Linear(config.hidden_size, config, name="pooler")(x[:, 0]))
+            pooled = activation(Linear(config.pooled, config, name="pooler")(x[:, 0]))
             rng = None if deterministic else self.make_rng("dropout")
             states = drop(pooled, config.hidden_dropout, rng)
         if config.head == "none":
@@ -170,7 +170,7 @@ def activation(config: BertConfig) -> Activation:
 
 
 def describe(config: BertConfig) -> structure.Structure:
-    """Where a BERT of this config keeps its heads and feed-forward dimensions."""
+    """Where a BERT of this config keeps its heads and its dimensions."""
     layers = []
     for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
         name = f"layer_{i}"
@@ -184,4 +184,15 @@ def describe(config: BertConfig) -> structure.Structure:
         )
         ffn = structure.FeedForward((name, "ffn", "in"), (name, "ffn", "out"), size=size)
         layers.append(structure.Layer(name, attention, ffn))
-    return structure.Structure(tuple(layers), config.hidden_size)
+    tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
+    reader = "head" if config.head == "span" else "pooler"
+    has_reader = config.head != "none" or FAMILIES[config.family].base_pooler
+    hidden = structure.Hidden(
+        tables=tuple(("embeddings", table) for table in tables),
+        norms=(
+            ("embeddings", "norm"),
+            *((layer.name, part, "norm") for layer in layers for part in ("attention", "ffn")),
+        ),
+        readers=((reader,),) if has_reader else (),
+    )
+    return structure.Structure(tuple(layers), config.hidden_size, hidden)

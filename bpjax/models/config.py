@@ -29,7 +29,9 @@ class BertConfig:
       family: a key of `families.FAMILIES`.
       activation: of the feed-forward layers, "gelu" (exact, not its tanh approximation) or "relu".
       norm: "layer" normalises each token; "affine" scales and shifts it only, the same for all.
-      original: of a shrunken model, `heads` and `intermediate` before the removal, if known.
+      pooler_size: outputs of the layer before a classifier; None is `hidden_size`.
+      original: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the removal,
+        if known.
 
     Raises:
       UserError: sizes that do not agree, a rate outside [0, 1), an unknown head, activation,
@@ -51,13 +53,20 @@ class BertConfig:
     num_labels: int = 2
     activation: str = "gelu"
     norm: str = "layer"
-    original: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    pooler_size: int | None = None
+    original: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
     family: str = "bert"
 
     def __post_init__(self):
         """Checks what would otherwise go wrong later, or in silence."""
         by_layer = (*self.heads, *self.intermediate)
-        sizes = (self.vocab_size, self.hidden_size, self.head_dim, self.max_positions)
+        sizes = (
+            self.vocab_size,
+            self.hidden_size,
+            self.head_dim,
+            self.max_positions,
+            self.pooled,
+        )
         labels = {"span": 2, "regression": 1}.get(self.head, max(1, self.num_labels))
         rates = (self.hidden_dropout, self.attention_dropout)
         for holds, found, expected in (
@@ -89,6 +98,11 @@ class BertConfig:
         return len(self.heads)
 
     @property
+    def pooled(self) -> int:
+        """Outputs of the layer before a classifier."""
+        return self.hidden_size if self.pooler_size is None else self.pooler_size
+
+    @property
     def product_dtype(self) -> str:
         """Type of the operands of the layers' matrix products."""
         return self.dtype.removesuffix("_products")
@@ -104,18 +118,22 @@ class BertConfig:
 
     def linear_parameters(self) -> int:
         """Count of the weights in the encoder's kernels: what the papers call encoder size."""
-        return sum(self._by_layer(self.heads, self.intermediate))
+        return sum(_by_layer(self, self.heads, self.intermediate, self.hidden_size))
 
     def densities(self) -> list[float] | None:
         """Fraction of each layer's original linear parameters left; None if that is unknown."""
         if self.original is None:
             return None
-        left, before = self._by_layer(self.heads, self.intermediate), self._by_layer(*self.original)
+        left = _by_layer(self, self.heads, self.intermediate, self.hidden_size)
+        before = _by_layer(self, *self.original)
         return [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
 
-    def _by_layer(self, heads: tuple[int, ...], intermediate: tuple[int, ...]) -> list[int]:
-        pairs = zip(heads, intermediate, strict=True)
-        return [self.hidden_size * (4 * self.head_dim * n + 2 * size) for n, size in pairs]
+
+def _by_layer(
+    config: BertConfig, heads: tuple[int, ...], intermediate: tuple[int, ...], hidden_size: int
+) -> list[int]:
+    pairs = zip(heads, intermediate, strict=True)
+    return [hidden_size * (4 * config.head_dim * n + 2 * size) for n, size in pairs]
 
 
 def _one_of(names: tuple[str, ...]) -> str:

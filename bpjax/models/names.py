@@ -74,11 +74,11 @@ def tensor_table(config: BertConfig) -> dict[str, Tensor]:
         norm(*names["ffn/norm"])
 
     if config.head == "none" and family.base_pooler:
-        linear("pooler", family.base_pooler, hidden, hidden)
+        linear("pooler", family.base_pooler, hidden, config.pooled)
     elif config.head in ("classification", "regression"):
         inside = family.pooler == family.base_pooler
-        linear("pooler", family.pooler, hidden, hidden, inside)
-        linear("head", family.classifier, hidden, config.num_labels, False)
+        linear("pooler", family.pooler, hidden, config.pooled, inside)
+        linear("head", family.classifier, config.pooled, config.num_labels, False)
     elif config.head == "span":
         linear("head", "qa_outputs", hidden, config.num_labels, False)
     return table
@@ -140,9 +140,15 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
         }
         if config.norm != NORMS[0]:
             data[SHRUNKEN_KEY]["norm"] = config.norm
+        if config.pooled != config.hidden_size:
+            data[SHRUNKEN_KEY]["pooler_size"] = config.pooled
         if config.original:
-            sizes = zip(("heads", "intermediate"), config.original, strict=True)
-            data[SHRUNKEN_KEY]["original"] = {name: list(value) for name, value in sizes}
+            heads, intermediate, hidden_size = config.original
+            data[SHRUNKEN_KEY]["original"] = {
+                "heads": list(heads),
+                "intermediate": list(intermediate),
+                "hidden_size": hidden_size,
+            }
     return data
 
 
@@ -184,7 +190,7 @@ def config_from_json(
 
     hidden = _size(data, named["hidden_size"], where)
     layers = _size(data, named["layers"], where)
-    original, norm = None, NORMS[0]
+    original, norm, pooler_size = None, NORMS[0], None
     if SHRUNKEN_KEY in data:
         sizes = data[SHRUNKEN_KEY]
         if not isinstance(sizes, Mapping):
@@ -196,10 +202,13 @@ def config_from_json(
         intermediate = _sizes(sizes, "intermediate", layers, where)
         head_dim = _size(sizes, "head_dim", where)
         norm = sizes.get("norm", norm)
+        if "pooler_size" in sizes:
+            pooler_size = _size(sizes, "pooler_size", where)
         if before := sizes.get("original"):
             original = (
                 _sizes(before, "heads", layers, where),
                 _sizes(before, "intermediate", layers, where),
+                _size(before, "hidden_size", where, hidden),
             )
     else:
         count = _size(data, named["heads"], where)
@@ -232,6 +241,7 @@ def config_from_json(
         num_labels={"span": 2, "regression": 1}.get(head, num_labels),
         activation=data.get(named["activation"], ACTIVATIONS[0]),
         norm=norm,
+        pooler_size=pooler_size,
         original=original,
     )
 
@@ -253,7 +263,8 @@ def _saved_head(data: Json, family: Family, where: str) -> tuple[str, int]:
 def _is_dense(config: BertConfig) -> bool:
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1
     complete = alike and config.heads[0] * config.head_dim == config.hidden_size
-    return complete and config.intermediate[0] > 0 and config.norm == NORMS[0]
+    alike = config.norm == NORMS[0] and config.pooled == config.hidden_size
+    return complete and config.intermediate[0] > 0 and alike
 
 
 def _is_size(value: Any, least: int) -> bool:

@@ -30,11 +30,13 @@ class Cost(NamedTuple):
       attention: by layer, over the number of heads.
       ffn: by layer, over the number of dimensions.
       rest: of what is not pruned.
+      by_hidden: whether it is in proportion to the dimensions of the hidden state.
     """
 
     attention: tuple[Table, ...]
     ffn: tuple[Table, ...]
     rest: float
+    by_hidden: bool = False
 
     def total(
         self, heads: Sequence[Int[Array, ""] | int], dimensions: Sequence[Int[Array, ""] | int]
@@ -50,19 +52,23 @@ class Cost(NamedTuple):
         return total
 
     def fraction(self, left: Survivors) -> Float[Array, ""]:
-        """Cost of what is left, over the cost of the whole model."""
+        """Cost of what is left, over the cost of the whole model.
+
+        Dimensions of the hidden state count where the cost is in proportion to them.
+        """
         whole = self.total(
             [alive.shape[0] for alive in left.heads], [alive.shape[0] for alive in left.dimensions]
         )
         heads, dimensions = (
             [alive.sum() for alive in part] for part in (left.heads, left.dimensions)
         )
-        return self.total(heads, dimensions) / whole
+        share = left.hidden.mean() if self.by_hidden else 1.0
+        return self.total(heads, dimensions) / whole * share
 
 
 def linear_cost(structure: Structure) -> Cost:
     """Linear parameters: the kernels of the encoder, what the papers call encoder size."""
-    return _counted(structure, biases=False)
+    return _counted(structure, biases=False)._replace(by_hidden=True)
 
 
 def parameter_cost(structure: Structure, parameters: int) -> Cost:

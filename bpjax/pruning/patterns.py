@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from bpjax.pruning.blocks import Block, BlockMask, block_sizes, grid_shape, sum_blocks
 from bpjax.pruning.structure import Attention, Path, Structure, Sublayer, at, kernels, put
 
-KINDS = ("attention", "ffn")
-"""Kinds of sublayers, which the penalty weighs apart."""
+KINDS = ("attention", "ffn", "hidden")
+"""Kinds of what is scored, which the penalty weighs apart."""
 
 
 class Target(NamedTuple):
@@ -40,12 +40,14 @@ class ScoreGroup(NamedTuple):
       kind: one of `KINDS`.
       shape: of the score array.
       targets: the kernels it masks.
+      norms: the norms it masks, where it has a score for every dimension of the hidden state.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     targets: tuple[Target, ...]
+    norms: tuple[Path, ...] = ()
 
 
 class Pattern(NamedTuple):
@@ -119,12 +121,18 @@ def make_pattern(
 
 
 def spread(pattern: Pattern, values: Scores) -> dict:
-    """The `masks` collection of a model: each group's values as the `BlockMask` of its kernels."""
+    """The `masks` collection of a model.
+
+    A group's values become the `BlockMask` at `kernel` of each of its kernels, or stand at `hidden`
+    of each of its norms.
+    """
     masks: dict = {}
     for group in pattern.groups:
         for target in group.targets:
             mask = BlockMask(values[group.name].reshape(target.grid), target.block)
             masks = put(masks, (*target.path, "kernel"), mask)
+        for path in group.norms:
+            masks = put(masks, (*path, "hidden"), values[group.name])
     return masks
 
 
@@ -158,11 +166,16 @@ def mean_over_blocks(
 
 
 def apply_masks(params: dict, masks: dict) -> dict:
-    """The parameters that a masked model computes with: kernels and biases masked."""
-    mask = masks.get("kernel")
-    if isinstance(mask, BlockMask):
+    """The parameters that a masked model computes with: kernels, norms and biases masked.
+
+    A norm whose dimensions are masked also takes its moments over those that are left: such a model
+    computes like the masked one only when surgery has removed the others.
+    """
+    if isinstance(mask := masks.get("kernel"), BlockMask):
         kernel, bias = mask.apply(params["kernel"], params["bias"])
         return {"kernel": kernel, "bias": bias}
+    if not isinstance(mask := masks.get("hidden", {}), Mapping):
+        return {name: value * mask for name, value in params.items()}
     return {**params, **{name: apply_masks(params[name], sub) for name, sub in masks.items()}}
 
 
@@ -231,6 +244,19 @@ def _struct(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     )
 
 
+def _cofi(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
+    # Scores of whole sublayers are the method's: they multiply those of their heads and dimensions.
+    del blocks
+    hidden, groups = structure.hidden_size, []
+    for layer in structure.layers:
+        for sublayer, width in ((layer.attention, layer.attention.head_dim), (layer.ffn, 1)):
+            for group in _shared(sublayer, hidden, width):
+                # What a head or a dimension computes is scaled once, where it is written back.
+                groups.append(group._replace(targets=group.targets[-1:]))
+    hidden_group = ScoreGroup("hidden", "hidden", (hidden,), (), structure.hidden.norms)
+    return (*groups, hidden_group)
+
+
 def _unstructured(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     del blocks
     return _block(structure, Blocks(Block(1, 1)))
@@ -240,5 +266,6 @@ PATTERNS: dict[str, Callable[[Structure, Blocks], tuple[ScoreGroup, ...]]] = {
     "block": _block,
     "hybrid": _hybrid,
     "struct": _struct,
+    "cofi": _cofi,
     "unstructured": _unstructured,
 }

@@ -62,11 +62,26 @@ class Layer(NamedTuple):
     ffn: FeedForward
 
 
+class Hidden(NamedTuple):
+    """Who shares the hidden state, beside the sublayers.
+
+    Attributes:
+      tables: embeddings `[rows, hidden]`.
+      norms: each normalises the hidden state, scales and shifts it.
+      readers: linear layers behind the encoder that read it.
+    """
+
+    tables: tuple[Path, ...]
+    norms: tuple[Path, ...]
+    readers: tuple[Path, ...]
+
+
 class Structure(NamedTuple):
     """The prunable part of a transformer."""
 
     layers: tuple[Layer, ...]
     hidden_size: int
+    hidden: Hidden
 
 
 def kernels(sublayer: Sublayer) -> tuple[Path, ...]:

@@ -32,6 +32,7 @@ class Shrunken(NamedTuple):
       intermediate: feed-forward dimensions left, by layer.
       kept_heads: their indices in the model before, by layer.
       kept_dimensions: likewise.
+      kept_hidden: indices of the dimensions of the hidden state that are left.
     """
 
     params: dict
@@ -39,6 +40,7 @@ class Shrunken(NamedTuple):
     intermediate: tuple[int, ...]
     kept_heads: tuple[np.ndarray, ...]
     kept_dimensions: tuple[np.ndarray, ...]
+    kept_hidden: np.ndarray
 
 
 def shrink(
@@ -48,6 +50,7 @@ def shrink(
     *,
     round_to: int = 1,
     rank_by: dict | None = None,
+    hidden: Bool[Array, " hidden"] | Bool[np.ndarray, " hidden"] | None = None,
 ) -> Shrunken:
     """Removes what died.
 
@@ -60,9 +63,11 @@ def shrink(
         stays so, and one with too few to reach a multiple keeps all.
       rank_by: parameters before masking, to rank those dimensions by the product of the norms of
         their weights in and out; without it the masked norms decide.
+      hidden: which dimensions of the hidden state to keep (`Survivors.hidden`); by default all.
+        Exact where the masked model's norms leave out the others, which no parameter shows.
 
     Raises:
-      ValueError: `round_to` below 1.
+      ValueError: `round_to` below 1, or no dimension of the hidden state to keep.
     """
     if round_to < 1:
         raise ValueError(f"round_to {round_to}: expected a whole number of at least 1")
@@ -72,12 +77,17 @@ def shrink(
         heads.append(kept)
         params, kept = _shrink_ffn(params, layer.ffn, activation, round_to, rank_by or params)
         dimensions.append(kept)
+    kept_hidden = np.arange(structure.hidden_size)
+    if hidden is not None:
+        kept_hidden = kept_hidden[np.asarray(hidden)]
+        params = _shrink_hidden(params, structure, kept_hidden)
     return Shrunken(
         params=jax.tree.map(jnp.asarray, params),
         heads=tuple(map(len, heads)),
         intermediate=tuple(map(len, dimensions)),
         kept_heads=tuple(heads),
         kept_dimensions=tuple(dimensions),
+        kept_hidden=kept_hidden,
     )
 
 
@@ -116,6 +126,33 @@ def _shrink_ffn(
 
     kept = np.flatnonzero(keep)
     return _select(params, ffn, bias, kept), kept
+
+
+def _shrink_hidden(params: dict, structure: Structure, kept: Int[np.ndarray, " kept"]) -> dict:
+    if not len(kept):
+        raise ValueError("no dimension of the hidden state is left: expected at least one")
+
+    def select(paths: tuple[Path, ...], **axes: int) -> None:
+        nonlocal params
+        for path in paths:
+            # A removed sublayer has no input layers, and of its output layer the bias.
+            if path[-1] in at(params, path[:-1]):
+                weights = _weights(params, path)
+                smaller = {
+                    name: np.take(x, kept, axes[name])
+                    for name, x in weights.items()
+                    if name in axes
+                }
+                params = put(params, path, weights | smaller)
+
+    select(structure.hidden.tables, embedding=1)
+    select(structure.hidden.norms, scale=0, bias=0)
+    select(structure.hidden.readers, kernel=0)
+    for layer in structure.layers:
+        for sublayer in (layer.attention, layer.ffn):
+            select(sublayer.inputs, kernel=0)
+            select((sublayer.output,), kernel=1, bias=0)
+    return params
 
 
 def _weights(params: dict, path: Path) -> dict[str, np.ndarray]:

@@ -16,10 +16,12 @@ class Survivors(NamedTuple):
     Attributes:
       heads: for each layer, which of its heads.
       dimensions: for each layer, which of its feed-forward dimensions.
+      hidden: which dimensions of the hidden state.
     """
 
     heads: tuple[Bool[Array, " heads"], ...]
     dimensions: tuple[Bool[Array, " size"], ...]
+    hidden: Bool[Array, " hidden"]
 
 
 def survivors(structure: Structure, pattern: Pattern, values: Scores) -> Survivors:
@@ -46,6 +48,10 @@ def survivors(structure: Structure, pattern: Pattern, values: Scores) -> Survivo
                 kept &= side(masks[path], count * width).reshape(count, width).any(1)
         return kept
 
+    hidden = jnp.ones(structure.hidden_size, bool)
+    for group in pattern.groups:
+        if group.norms:
+            hidden &= values[group.name] != 0
     return Survivors(
         heads=tuple(
             alive(attention.value, attention.output, attention.heads, attention.head_dim)
@@ -55,4 +61,5 @@ def survivors(structure: Structure, pattern: Pattern, values: Scores) -> Survivo
             alive(ffn.inner, ffn.outer, ffn.size, 1)
             for ffn in (layer.ffn for layer in structure.layers)
         ),
+        hidden=hidden,
     )

@@ -16,6 +16,7 @@ from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.summary import LayerSummary, summarize
+from bpjax.pruning.survivors import survivors
 from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 from bpjax.training.replacement import finished
@@ -25,18 +26,23 @@ from bpjax.workdir import load_arrays
 def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     """Removes what died, and compares the small model with the masked one, example by example."""
     started = time.perf_counter()
-    model, params, masks = _load_masked(run, pruned)
+    model, params, values = _load_masked(run, pruned)
+    pattern, structure = run.pattern(model), bert.describe(model)
+    masks = spread(pattern, values)
     small = surgery.shrink(
         apply_masks(params, masks),
-        bert.describe(model),
+        structure,
         bert.activation(model),
         round_to=run.config.shrink.round_to,
         rank_by=params,
+        hidden=survivors(structure, pattern, values).hidden,
     )
     smaller = model.replace(
         heads=small.heads,
         intermediate=small.intermediate,
-        original=(model.heads, model.intermediate),
+        hidden_size=len(small.kept_hidden),
+        pooler_size=model.pooled,
+        original=(model.heads, model.intermediate, model.hidden_size),
     )
     save_pretrained(folder / "model", smaller, small.params, run.tokenizer, overwrite=True)
 
@@ -59,16 +65,17 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
 
 def summarize_masks(run: Run, pruned: Path) -> tuple[BertConfig, list[LayerSummary]]:
     """The model before pruning, and what the masks of a finished prune stage leave of it."""
-    model, params, masks = _load_masked(run, pruned)
+    model, params, values = _load_masked(run, pruned)
+    masks = spread(run.pattern(model), values)
     return model, summarize(apply_masks(params, masks), bert.describe(model))
 
 
 def _load_masked(run: Run, pruned: Path) -> tuple[BertConfig, dict, dict]:
-    """The masked model of a finished prune stage: sizes, unmasked parameters, masks."""
+    """The masked model of a finished prune stage: sizes, unmasked parameters, mask values."""
     model, _ = run.pretrained()
     model = finished(model, run.replaced())
     params, values = (load_arrays(pruned / f"{x}.safetensors") for x in ("params", "masks"))
-    return model, params, spread(run.pattern(model), values)
+    return model, params, values
 
 
 def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:

@@ -85,5 +85,5 @@ def finish(
 def _read_norm(module: object, x: Array) -> dict[str, Float[Array, "tokens 2"]]:
     if not isinstance(module, LayerNorm):
         return {}
-    moments = token_moments(x.reshape(-1, x.shape[-1]).astype(jnp.float32))
+    moments = token_moments(x.reshape(-1, x.shape[-1]).astype(jnp.float32), module.hidden_mask())
     return {"": jnp.concatenate(moments, axis=-1)}
