@@ -116,6 +116,11 @@ def _rank(scores: Float[Array, "*grid"]) -> Int[Array, "*grid"]:
     return jnp.argsort(order).reshape(scores.shape)
 
 
+def lowest(scores: Float[Array, "*grid"], count: Float[Array, ""] | int) -> Bool[Array, "*grid"]:
+    """Which are the `count` lowest, equal scores by index; the count may be traced."""
+    return _rank(scores) >= scores.size - count
+
+
 def _with_floor(
     keep: Bool[Array, "*grid"], scores: Float[Array, "*grid"], floor: float | int
 ) -> Bool[Array, "*grid"]:

@@ -33,16 +33,19 @@ def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
     """Kept fraction of the scored weights; ragged blocks count by the weights they have.
 
     Can be jitted. It is the density of the masks, not of the shrunken model, which also stores the
-    zeros inside surviving heads. 1.0 where nothing is scored.
+    zeros inside surviving heads. Masked dimensions of the hidden state take their share of all weights
+    along. 1.0 where nothing is scored.
     """
-    kept, total = jnp.zeros(()), 0
+    kept, total, share = jnp.zeros(()), 0, jnp.ones(())
     for group in pattern.groups:
         for target in group.targets:
             sizes = block_sizes(target.kernel_shape, target.block)
             alive = values[group.name].reshape(target.grid) != 0
             kept += jnp.sum(jnp.where(alive, sizes.astype(np.float32), 0))
             total += sizes.sum()
-    return kept / total if total else jnp.ones(())
+        if group.norms:
+            share *= jnp.mean(values[group.name] != 0)
+    return kept / total * share if total else share
 
 
 def summarize(params: dict, structure: Structure) -> list[LayerSummary]:

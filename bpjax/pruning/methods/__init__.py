@@ -10,6 +10,7 @@ from typing import Any
 
 from bpjax.pruning.methods.activation import activation
 from bpjax.pruning.methods.base import Method
+from bpjax.pruning.methods.cofi import cofi
 from bpjax.pruning.methods.group_lasso import group_lasso
 from bpjax.pruning.methods.l0 import l0
 from bpjax.pruning.methods.magnitude import magnitude
@@ -22,6 +23,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "l0": l0,
     "group_lasso": group_lasso,
     "activation": activation,
+    "cofi": cofi,
 }
 
 
