@@ -46,9 +46,11 @@ def test_the_defaults_are_valid_for_every_task(task):
     assert set(config.task) == {"name", *task_options(task)}
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_pattern_and_method_can_be_asked_for(plain, pattern, method):
+@pytest.mark.parametrize(
+    ("method", "pattern"),
+    [(m, p) for m in METHODS for p in PATTERNS if (m == "cofi") == (p == "cofi")],
+)
+def test_every_pattern_and_method_can_be_asked_for(plain, method, pattern):
     penalized = method in ("movement", "l0")
     budget = [] if penalized else ["--config.budget.kind=density"]
     arguments = [f"--config.pruning.pattern={pattern}", f"--config.pruning.method={method}"]

@@ -33,7 +33,9 @@ def test_the_fraction_is_of_the_whole_model():
     heads = (jnp.array([True, False]), jnp.array([False]))
     dimensions = (jnp.zeros(5, bool), jnp.array([True, True, False]))
     expected = SMALLER.linear_parameters() / TINY.linear_parameters()
-    assert linear_cost(STRUCTURE).fraction(Survivors(heads, dimensions)) == pytest.approx(expected)
+    assert linear_cost(STRUCTURE).fraction(
+        Survivors(heads, dimensions, jnp.ones(6, bool))
+    ) == pytest.approx(expected)
 
 
 def test_a_table_is_linear_between_its_sizes():

@@ -21,6 +21,7 @@ TINY = BertConfig(
 )
 DOUBLE = TINY.replace(dtype="float64")
 # Name, block: none of these blocks divides the tiny kernels; struct and unstructured ignore it.
+# CoFi's own method serves its pattern alone, and is tested apart.
 PATTERNS = (("block", (4, 5)), ("hybrid", (5, 3)), ("struct", (1, 1)), ("unstructured", (1, 1)))
 
 

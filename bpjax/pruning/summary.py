@@ -33,8 +33,8 @@ def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
     """Kept fraction of the scored weights; ragged blocks count by the weights they have.
 
     Can be jitted. It is the density of the masks, not of the shrunken model, which also stores the
-    zeros inside surviving heads. Masked dimensions of the hidden state take their share of all weights
-    along. 1.0 where nothing is scored.
+    zeros inside surviving heads. Masked dimensions of the hidden state take their share of all
+    weights along. 1.0 where nothing is scored.
     """
     kept, total, share = jnp.zeros(()), 0, jnp.ones(())
     for group in pattern.groups:

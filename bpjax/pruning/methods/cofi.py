@@ -1,4 +1,4 @@
-"""CoFi: gates at five granularities, held to a density by Lagrange multipliers (Xia et al. 2022)."""
+"""CoFi: gates of five granularities, held to a density by multipliers (Xia et al. 2022)."""
 
 import math
 
