@@ -70,6 +70,8 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 weight=0.9,
                 temperature=2.0,
                 hidden=dict(prune=0.0, fill=0.0),  # weight of the hidden states' squared difference
+                # The same of some of the teacher's layers, each to the nearest of the student's.
+                layers=dict(prune=0.0, fill=0.0),
                 # The same of the attention scores; not in fill, where heads are missing.
                 attention=dict(prune=0.0),
                 # Fraction of the tokens that other tokens replace, in half of the rows.
@@ -160,6 +162,8 @@ _CHECKS: dict[str, Check] = {
     "distillation.temperature": _number(0, above=True),
     "distillation.hidden.prune": _number(0),
     "distillation.hidden.fill": _number(0),
+    "distillation.layers.prune": _number(0),
+    "distillation.layers.fill": _number(0),
     "distillation.attention.prune": _number(0),
     "distillation.replace.prune": _FRACTION,
     "distillation.replace.fill": _FRACTION,

@@ -164,6 +164,27 @@ def test_activations_are_matched_in_the_same_pass():
         assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_cofi_learns_from_layers_of_a_wider_and_deeper_teacher():
+    pattern = pattern_of("cofi", (1, 1), STILL)
+    schedule = cubic(steps=8, warmup_steps=0, density=(1.0, 0.3))
+    pruning = Pruning(make_method("cofi", pattern), pattern, schedule)
+    large = STILL.replace(hidden_size=10, heads=(2,) * 3, intermediate=(5,) * 3)
+    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, layers=2.0)
+    step = make_train_step(STILL, Classify(), pruning, OPTIMIZER, teacher)
+    start = teacher.projection(STILL)
+    np.testing.assert_array_equal(start, np.eye(6, 10))
+    state = init_state(make_params(STILL), pruning, OPTIMIZER, jax.random.key(0), start)
+    for i in range(3):
+        state, metrics = step(state, make_batch(seed=i))
+        expected = metrics["distillation"] + 2 * metrics["layers"] + metrics["penalty"]
+        assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert step.compilations() == 1
+    assert float(metrics["layers"]) > 0 and float(metrics["density"]) < 1
+    assert (state.projection != start).any()
+    assert state.method.learned["multipliers"]["quadratic"] > 0
+    assert init_state(make_params(STILL), pruning, OPTIMIZER, state.rng).projection is None
+
+
 def test_the_dense_method_is_plain_training():
     batches = [make_batch(seed=i) for i in range(3)]
     _, state, metrics = train(optimizer=SGD, batches=batches)

@@ -101,6 +101,7 @@ class Run(NamedTuple):
             options.temperature,
             hidden=options.hidden[stage],
             attention=options.attention.get(stage, 0.0),
+            layers=options.layers[stage],
             replace=options.replace[stage],
         )
 

@@ -75,7 +75,7 @@ def _train(
 
     return fit(
         folder.name,
-        init_state(params, pruning, optimizer, rng),
+        init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model)),
         make_train_step(
             model.replace(dtype=config.model.training_dtype),
             run.task,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from bpjax.models.config import BertConfig
 
@@ -24,6 +24,7 @@ class Teacher(NamedTuple):
       hidden: weight of `hidden_distillation`, which is added to the loss; 0 does without the
         teacher's hidden states, and so without running it where its logits are cached.
       attention: weight of `attention_distillation`, likewise.
+      layers: weight of `layer_distillation`, likewise; depth and width may differ.
       replace: chance of a token to be replaced in the rows that `replace_tokens` alters; 0 alters
         none.
     """
@@ -34,7 +35,20 @@ class Teacher(NamedTuple):
     temperature: float = 2.0
     hidden: float = 0.0
     attention: float = 0.0
+    layers: float = 0.0
     replace: float = 0.0
+
+    @property
+    def reads_activations(self) -> bool:
+        """Whether hidden states or attention scores are compared."""
+        return bool(self.hidden or self.attention or self.layers)
+
+    def projection(self, student: BertConfig) -> Float[Array, "student teacher"] | None:
+        """The map at the start of training from the student's hidden states to these: identity.
+
+        None where none is wanted.
+        """
+        return jnp.eye(student.hidden_size, self.config.hidden_size) if self.layers else None
 
 
 def hidden_distillation(
@@ -73,6 +87,41 @@ def attention_distillation(
     """
     pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
     return _mean_square(student, teacher, 1, pairs)
+
+
+def layer_distillation(
+    student: Sequence[Float[Array, "batch length hidden"]],
+    teacher: Sequence[Float[Array, "batch length hidden"]],
+    alive: Bool[Array, " layers"],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of some of the teacher's layers, each to the student's nearest.
+
+    Which is nearest changes as the student does (Xia et al. 2022, section 3.3).
+
+    Args:
+      student: states after each layer, projected to the teacher's width.
+      teacher: states after each of its layers; those of `matched_layers` count, and no gradient
+        flows into them.
+      alive: which of the student's layers still compute; the others match nothing, unless none do.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    places = mask * weight[:, None]
+    chosen = [teacher[i] for i in matched_layers(len(teacher))]
+    distances = jnp.stack(
+        [
+            jnp.stack([_mean_square([ours], [theirs], -1, places) for ours in student])
+            for theirs in chosen
+        ]
+    )
+    return jnp.where(alive | ~alive.any(), distances, jnp.inf).min(1).mean()
+
+
+def matched_layers(count: int) -> list[int]:
+    """The last layer of each quarter of a teacher: 2, 5, 8 and 11 of 12."""
+    return sorted({max(0, -(-count * quarter // 4) - 1) for quarter in (1, 2, 3, 4)})
 
 
 def _mean_square(student, teacher, axis, places):

@@ -12,14 +12,14 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip: float = 1.0,
 ) -> optax.GradientTransformation:
-    """The optimizer of one stage, over a tree `{"params": …, "learned": …}`.
+    """The optimizer of one stage, over a tree `{"params": …, "learned": …, "projection": …}`.
 
     Both learning rates rise linearly over `warmup_steps` and fall linearly to zero at `steps`.
 
     Args:
       steps: updates in the stage.
       warmup_steps: updates of warm-up.
-      learning_rate: peak, of the model's parameters.
+      learning_rate: peak, of the model's parameters, and of distillation's projection if any.
       score_learning_rate: peak, of what the pruning method learns.
       weight_decay: decoupled, of the parameters only.
       clip: largest global norm of the gradient, over parameters and scores together.
@@ -39,9 +39,10 @@ def make_optimizer(
         optax.partition(
             {
                 "params": optax.adamw(schedule(learning_rate), weight_decay=weight_decay),
+                "projection": optax.adam(schedule(learning_rate)),
                 "learned": optax.adam(schedule(score_learning_rate)),
             },
             # The labels are a prefix of the tree: one transformation for all under each key.
-            {"params": "params", "learned": "learned"},
+            lambda tree: {key: key for key in tree},
         ),
     )

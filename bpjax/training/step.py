@@ -5,20 +5,22 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from bpjax.models.bert import Outputs
+from bpjax.models.bert import Outputs, describe
 from bpjax.models.config import BertConfig
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, spread
 from bpjax.pruning.schedules import Knobs, Schedule
 from bpjax.pruning.summary import mask_density
+from bpjax.pruning.survivors import survivors
 from bpjax.training.augment import replace_tokens
 from bpjax.training.distill import (
     LOGITS,
     Teacher,
     attention_distillation,
     hidden_distillation,
+    layer_distillation,
     logit_distillation,
 )
 from bpjax.training.evaluation import Batch, apply
@@ -34,6 +36,7 @@ class TrainState(NamedTuple):
       method: the pruning method's state.
       opt_state: the optimizer's.
       rng: key of the stage; each step folds its number into it.
+      projection: from the student's hidden states to the teacher's (`Teacher.projection`).
     """
 
     step: Int[Array, ""]
@@ -41,6 +44,13 @@ class TrainState(NamedTuple):
     method: MethodState
     opt_state: PyTree
     rng: Key[Array, ""]
+    projection: Float[Array, "student teacher"] | None = None
+
+    @property
+    def trained(self) -> dict[str, PyTree]:
+        """What the optimizer moves."""
+        found = {"params": self.params, "learned": self.method.learned}
+        return found if self.projection is None else found | {"projection": self.projection}
 
 
 class Pruning(NamedTuple):
@@ -67,7 +77,8 @@ class Step(NamedTuple):
     """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
 
     The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `hidden`,
-    `attention`, `penalty`; `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
+    `attention`, `layers`, `penalty`; `density` (of the masks, a fraction), `threshold`,
+    `gradient_norm`.
     """
 
     compiled: Any
@@ -83,31 +94,37 @@ class Step(NamedTuple):
 
 
 def init_state(
-    params: dict, pruning: Pruning, optimizer: optax.GradientTransformation, rng: Key[Array, ""]
+    params: dict,
+    pruning: Pruning,
+    optimizer: optax.GradientTransformation,
+    rng: Key[Array, ""],
+    projection: Float[Array, "student teacher"] | None = None,
 ) -> TrainState:
     """The state before the first step. The parameters are copied: steps donate their buffers."""
     params = jax.tree.map(lambda x: jnp.array(x, copy=True), params)
     init_rng, rng = jax.random.split(rng)
     method = pruning.method.init(init_rng, params)
-    opt_state = optimizer.init({"params": params, "learned": method.learned})
-    return TrainState(jnp.zeros((), jnp.int32), params, method, opt_state, rng)
-
-
-def _reads_activations(teacher: Teacher | None) -> bool:
-    return bool(teacher and (teacher.hidden or teacher.attention))
+    state = TrainState(jnp.zeros((), jnp.int32), params, method, (), rng, projection)
+    return state._replace(opt_state=optimizer.init(state.trained))
 
 
 def _distil(
-    teacher: Teacher, params: dict, config: BertConfig, outputs: Outputs, batch: Batch
+    teacher: Teacher,
+    params: dict,
+    config: BertConfig,
+    outputs: Outputs,
+    batch: Batch,
+    projection: Float[Array, "student teacher"] | None,
+    alive: Bool[Array, " layers"],
 ) -> dict[str, Array]:
     """The losses of distillation, unweighted."""
     mask, weight = batch["attention_mask"], batch["weight"]
     # Logits that a batch brings are those of its words before they were altered.
     found, logits = {}, None if teacher.replace else batch.get(LOGITS)
-    if logits is None or _reads_activations(teacher):
+    if logits is None or teacher.reads_activations:
         # What the teacher says is matched, not reported: the student's precision will do.
         model = teacher.config.replace(dtype=config.dtype)
-        guide = apply(model, params, batch, activations=_reads_activations(teacher))
+        guide = apply(model, params, batch, activations=teacher.reads_activations)
         logits = guide.logits if logits is None else logits
         if teacher.hidden:
             states = outputs.hidden_states, guide.hidden_states
@@ -115,6 +132,10 @@ def _distil(
         if teacher.attention:
             scores = outputs.attention_scores, guide.attention_scores
             found["attention"] = attention_distillation(*scores, mask, weight)
+        if projection is not None:
+            projected = [state @ projection for state in outputs.hidden_states[1:]]
+            theirs = guide.hidden_states[1:]
+            found["layers"] = layer_distillation(projected, theirs, alive, mask, weight)
     assert outputs.logits is not None and logits is not None
     found["distillation"] = logit_distillation(
         outputs.logits, logits, mask, weight, teacher.temperature
@@ -142,6 +163,7 @@ def make_train_step(
         batch brings its logits along (`TeacherLogits.attach`).
     """
     method, pattern, schedule, replaced = pruning
+    structure = describe(config)
 
     def loss(
         trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
@@ -158,17 +180,21 @@ def make_train_step(
             batch,
             spread(pattern, values),
             dropout,
-            activations=_reads_activations(teacher),
+            activations=bool(teacher and teacher.reads_activations),
             replaced=replace(config, replaced, knobs.progress),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
-            metrics |= _distil(teacher, teacher_params, config, outputs, batch)
+            left = survivors(structure, pattern, values).dimensions
+            alive = jnp.stack([dimensions.any() for dimensions in left])
+            projection = trained.get("projection")
+            metrics |= _distil(teacher, teacher_params, config, outputs, batch, projection, alive)
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
             total += teacher.hidden * metrics.get("hidden", 0.0)
             total += teacher.attention * metrics.get("attention", 0.0)
+            total += teacher.layers * metrics.get("layers", 0.0)
         if pattern.groups:
             metrics["penalty"] = method.penalty(method_state, trained["params"], knobs)
             metrics |= {"density": mask_density(pattern, values), "threshold": knobs.threshold}
@@ -179,16 +205,18 @@ def make_train_step(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
-        trained = {"params": state.params, "learned": state.method.learned}
         gradient_of = jax.grad(loss, has_aux=True)
-        gradient, metrics = gradient_of(trained, state, batch, knobs, teacher_params)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
-        trained = optax.apply_updates(trained, updates)
+        gradient, metrics = gradient_of(state.trained, state, batch, knobs, teacher_params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
         method_state, params = method.update(
             state.method._replace(learned=trained["learned"]), trained["params"], knobs, state.step
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
-        return TrainState(state.step + 1, params, method_state, opt_state, state.rng), metrics
+        after = TrainState(
+            state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")
+        )
+        return after, metrics
 
     # The teacher is an argument, not a constant: constants are copied into every compilation.
     compiled = jax.jit(update, donate_argnums=0)

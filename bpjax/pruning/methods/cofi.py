@@ -45,7 +45,7 @@ def cofi(
             + 0.01 * jax.random.normal(key, group.shape)
             for group, key in zip(pattern.groups, rngs, strict=True)
         }
-        whole = {group.name: jnp.full((), float(initial)) for group in sublayers}
+        whole = {group.name: jnp.full((), initial, float) for group in sublayers}
         multipliers = {"linear": jnp.zeros(()), "quadratic": jnp.zeros(())}
         return MethodState({"gates": gates, "whole": whole, "multipliers": multipliers}, ())
 
