@@ -100,8 +100,8 @@ def init_state(
     rng: Key[Array, ""],
     projection: Float[Array, "student teacher"] | None = None,
 ) -> TrainState:
-    """The state before the first step. The parameters are copied: steps donate their buffers."""
-    params = jax.tree.map(lambda x: jnp.array(x, copy=True), params)
+    """The state before the first step. What is given is copied: steps donate their buffers."""
+    params, projection = jax.tree.map(lambda x: jnp.array(x, copy=True), (params, projection))
     init_rng, rng = jax.random.split(rng)
     method = pruning.method.init(init_rng, params)
     state = TrainState(jnp.zeros((), jnp.int32), params, method, (), rng, projection)
