@@ -248,12 +248,16 @@ def run_theirs(model, family):
         return batch, theirs(model, given)
 
 
-@pytest.mark.parametrize("form", ["hf", "hf-padded"])
+@pytest.mark.parametrize(("form", "gone"), [("hf", 0), ("hf", 5), ("hf-padded", 0)])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["none", "span", "classification"])
-def test_transformers_loads_an_exported_model(tmp_path, family, head, form):
+def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone):
     sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
     config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
+    if gone:  # dimensions of the hidden state
+        config = config.replace(
+            hidden_size=config.hidden_size - gone, pooler_size=config.hidden_size
+        )
     params = bert.init(config, jax.random.key(0))
     export(form, config, params, tmp_path, tmp_path / "model")
     auto = {"none": "AutoModel", "span": "AutoModelForQuestionAnswering"}.get(
