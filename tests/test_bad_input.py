@@ -66,6 +66,14 @@ def refuse_run(refuse, tmp_path, small_model):
             ["budget.kind=params", "budget.value=10"],
             ["budget.value is 10", "expected params of", "change it, in another --workdir"],
         ),
+        (
+            ["pruning.pattern=cofi"],
+            ["method movement: the pattern is cofi", "such as struct", "another pattern"],
+        ),
+        (
+            ["pruning.pattern=cofi", "pruning.method=cofi", "budget.kind=speedup"],
+            ["budget.kind is speedup: expected density", "hidden state", "change it"],
+        ),
         (["task.name=sst3"], ["'sst3'", "expected one of cola, sst2, mrpc"]),
         (["task.max_length=20"], ["max_length 20: expected at least", "raise it"]),
         # Found in the data or the model, but before anything is trained.

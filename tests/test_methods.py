@@ -11,6 +11,7 @@ from tiny import PATTERNS, make_params, pattern_of
 from bpjax.pruning.methods import METHODS, make_method
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.methods.dense import dense
+from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.schedules import Knobs
 from bpjax.pruning.structure import at, put
 
@@ -157,6 +158,16 @@ def test_magnitude_ranks_each_array_by_itself():
     large = put(params, path, 100 * at(params, path))
     values = jax.jit(method.masks)(state, large, knobs(density=0.5), None)
     assert [int(values[f"layer_{i}/ffn"].sum()) for i in range(2)] == [2, 1]
+
+
+def test_what_magnitude_cuts_for_good_stays_dead():
+    pattern = pattern_of("hybrid", (4, 3))
+    method, state, params = start("magnitude", pattern, permanent=True)
+    _, cut = jax.jit(method.update)(state, params, knobs(density=0.5), 0)
+    first = method.masks(state, params, knobs(density=0.5), None)
+    jax.tree.map(np.testing.assert_array_equal, cut, apply_masks(params, spread(pattern, first)))
+    later = method.masks(state, cut, knobs(density=0.25), None)
+    assert all((later[name] <= first[name]).all() for name in first)
 
 
 def test_two_of_four_halves_every_kernel():

@@ -266,6 +266,6 @@ PATTERNS: dict[str, Callable[[Structure, Blocks], tuple[ScoreGroup, ...]]] = {
     "block": _block,
     "hybrid": _hybrid,
     "struct": _struct,
-    "cofi": _cofi,
     "unstructured": _unstructured,
+    "cofi": _cofi,
 }

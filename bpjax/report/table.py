@@ -34,6 +34,9 @@ def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
     for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
         rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))
+    hidden = dense.get("hidden_size"), pruned.get("hidden_size")
+    if hidden[0] != hidden[1]:
+        rows.append(("hidden dimensions", *map(str, hidden), _share(*hidden[::-1])))
     sizes = dense["bytes_on_disk"], pruned["bytes_on_disk"]
     rows.append(("on disk [MB]", *(_number(size / 1e6) for size in sizes), _share(*sizes[::-1])))
     for shape, milliseconds in dense["latency_ms"].items():

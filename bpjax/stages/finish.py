@@ -101,6 +101,7 @@ def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
     for name, (model, params) in models.items():
         measured[name] = {
             "metrics": run.metrics(model, params),
+            "hidden_size": model.hidden_size,
             "linear_params": model.linear_parameters(),
             "total_params": sum(x.size for x in jax.tree.leaves(params)),
             "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),

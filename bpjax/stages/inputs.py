@@ -230,7 +230,7 @@ def check(run: Run) -> None:
                 f"{stage.epochs * epoch} steps of the stage; lower it or take more epochs"
             )
     try:
-        method = run.pruning(model).method
+        method, pattern, _, _ = run.pruning(model)
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
     _check_start(run, models)
@@ -240,7 +240,13 @@ def check(run: Run) -> None:
             f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
             "scores; raise it, or take a method without scores, such as magnitude"
         )
-    if config.budget.kind != "speedup":  # whose reach has to be measured
+    kind = config.budget.kind
+    if kind not in ("penalty", "density") and any(group.norms for group in pattern.groups):
+        raise UserError(
+            f"config.budget.kind is {kind}: expected density, for {pattern.name} also removes "
+            "dimensions of the hidden state, which it alone counts; change it, or pruning.pattern"
+        )
+    if kind != "speedup":  # whose reach has to be measured
         run.plan_budget()
 
 

@@ -47,9 +47,14 @@ def make_method(name: str, pattern: Pattern, **options: Any) -> Method:
       **options: some of `method_options(name)`.
 
     Raises:
-      ValueError: an unknown method, or a value that the method refuses.
+      ValueError: an unknown method, or a pattern or value that the method refuses.
     """
     _require_known(name)
+    if METHODS[name] is not cofi and any(group.norms for group in pattern.groups):
+        raise ValueError(
+            f"method {name}: the pattern is {pattern.name}: expected one without scores of the "
+            "hidden state, such as struct; take method cofi, or another pattern"
+        )
     return METHODS[name](pattern, **options)
 
 

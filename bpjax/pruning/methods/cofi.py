@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from bpjax.pruning.masks import hard_concrete, lowest, open_probability
 from bpjax.pruning.methods.base import Method, MethodState
+from bpjax.pruning.methods.dense import NO_PATTERN
 from bpjax.pruning.patterns import Pattern, ScoreGroup
 
 _LIMIT = math.log(100)
@@ -33,7 +34,7 @@ def cofi(
     Raises:
       ValueError: another pattern.
     """
-    if pattern.name != "cofi":
+    if pattern.name not in ("cofi", NO_PATTERN.name):
         raise ValueError(f"method cofi: the pattern is {pattern.name}: expected cofi")
     sublayers = [group for group in pattern.groups if group.targets]
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 
 from bpjax.pruning import masks
 from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
-from bpjax.pruning.patterns import Pattern, mean_over_blocks
+from bpjax.pruning.patterns import Pattern, apply_masks, mean_over_blocks, spread
 
 
-def magnitude(pattern: Pattern) -> Method:
+def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
     """Keeps the blocks with the largest mean |W| of each score array, by `knobs.density`.
 
     Blocks that several kernels share are scored over all of their weights. Nothing is learned
@@ -16,6 +16,8 @@ def magnitude(pattern: Pattern) -> Method:
 
     Args:
       pattern: which kernels are scored, in what blocks.
+      permanent: set masked weights to zero after every step, so that what died stays so (Xu et al.
+        2021); else they keep their values, and come back where the others shrink below them.
     """
 
     def init(rng, params):
@@ -28,4 +30,10 @@ def magnitude(pattern: Pattern) -> Method:
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, params, jnp.abs))
         return {name: masks.top_k(score, knobs.density) for name, score in scores.items()}
 
-    return Method(init, mask_values, no_penalty, keep_state, penalized=False, knob="density")
+    def cut(state, params, knobs, step):
+        del step
+        masked = spread(pattern, mask_values(state, params, knobs, None))
+        return state, apply_masks(params, masked)
+
+    update = cut if permanent else keep_state
+    return Method(init, mask_values, no_penalty, update, penalized=False, knob="density")

@@ -1,0 +1,52 @@
+"""All pruning methods on SST-2 at the same densities: one teacher, the same rows and epochs.
+
+Every run prunes in the hybrid pattern but CoFi's, which has its own. Knowledge-aware pruning (Xu
+et al. 2021) is magnitude that also learns from the teacher's hidden states and attention scores.
+Activation-aware pruning does not train.
+
+Command:  bpjax sweep experiments/methods.py --workdir=runs/methods
+          bpjax report runs/methods --plot=methods.png
+Hardware: 2 CPU cores, about 10 minutes a run. As a job array: --index=0 first, it trains the
+          teacher.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from bpjax.config import read_config
+from bpjax.sweep import share_teacher
+
+CONFIG = Path(__file__).parents[1] / "configs" / "sst2_short.py"
+DENSITIES = (0.5, 0.25, 0.1)
+METHODS = {
+    "movement": {},
+    "movement_top_k": {"pruning.movement.binarizer": "top_k"},
+    "magnitude": {"pruning.method": "magnitude"},
+    "knowledge_aware": {
+        "pruning.method": "magnitude",
+        "pruning.magnitude.permanent": True,
+        "distillation.hidden.prune": 1.0,
+        "distillation.attention.prune": 1.0,
+    },
+    "l0": {"pruning.method": "l0"},
+    "group_lasso": {"pruning.method": "group_lasso"},
+    "cofi": {
+        "pruning.method": "cofi",
+        "pruning.pattern": "cofi",
+        "distillation.layers.prune": 1.0,
+    },
+    "activation": {"pruning.method": "activation", "prune.epochs": 0},
+}
+
+
+def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
+    runs: list[tuple[str, ConfigDict]] = []
+    for density in DENSITIES:
+        for name, changes in METHODS.items():
+            config = read_config(str(CONFIG), [])
+            config.budget.value = density
+            config.update_from_flattened_dict(changes)
+            runs.append((f"{name}_{density:g}", config))
+    share_teacher(runs, workdir)
+    return runs
