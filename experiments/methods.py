@@ -29,11 +29,12 @@ METHODS = {
         "distillation.hidden.prune": 1.0,
         "distillation.attention.prune": 1.0,
     },
-    "l0": {"pruning.method": "l0"},
+    "l0": {"pruning.method": "l0", "prune.score_learning_rate": 0.1},
     "group_lasso": {"pruning.method": "group_lasso"},
     "cofi": {
         "pruning.method": "cofi",
         "pruning.pattern": "cofi",
+        "prune.score_learning_rate": 0.1,
         "distillation.layers.prune": 1.0,
     },
     "activation": {"pruning.method": "activation", "prune.epochs": 0},

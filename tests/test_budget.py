@@ -40,6 +40,8 @@ def start(name, pattern, budget=0.3, **options):
 CASES = [("movement", {}, *pattern) for pattern in PATTERNS] + [
     ("movement", {"binarizer": "top_k"}, "hybrid", (5, 3)),
     ("magnitude", {}, "hybrid", (5, 3)),
+    ("l0", {}, "hybrid", (5, 3)),
+    ("cofi", {}, "cofi", (1, 1)),
 ]
 
 
@@ -137,6 +139,7 @@ def test_a_method_that_cuts_at_the_end_alone():
 
 
 def test_a_method_that_nothing_cuts_is_refused():
-    pattern = pattern_of("hybrid", (4, 2), TINY)
+    pattern = pattern_of("unstructured", (1, 1), TINY)
+    method = make_method("movement", pattern, binarizer="n_m")
     with pytest.raises(ValueError, match="no knob cuts"):
-        within_budget(make_method("l0", pattern), fraction_for(pattern, TINY), 0.3, STEPS)
+        within_budget(method, fraction_for(pattern, TINY), 0.3, STEPS)

@@ -106,7 +106,10 @@ def test_overrides_keep_the_fields_types(plain):
         ("pruning.movement.attention_weight=-1.0", "is -1.0: expected a number at least 0;"),
         ("budget.kind=size", "config.budget.kind is 'size': expected one of penalty, density"),
         ("budget.value=-2.0", "config.budget.value is -2.0: expected a number at least 0"),
-        ("pruning.method=magnitude", r"budget.kind 'penalty': magnitude\(\) takes density or "),
+        (
+            "pruning.method=magnitude",
+            r"budget.kind 'penalty': magnitude\(permanent=False\) takes density or ",
+        ),
         ("budget.shape=8by128", "shape '8by128': expected BATCHxLENGTH such as 8x128"),
         (
             "pruning.movement.binarizer=top_k",
@@ -141,8 +144,8 @@ def test_refuses_a_value(plain, override, match):
         (("budget.kind=density", "budget.value=1.4"), "budget.value is 1.4: .* and at most 1"),
         (("budget.kind=speedup", "budget.value=0.5"), "budget.value is 0.5: .* at least 1"),
         (
-            ("budget.kind=density", "pruning.method=l0"),
-            "'density': l0.* takes penalty; choose",
+            ("budget.kind=density", "pruning.movement.binarizer=n_m"),
+            "'density': movement.*n_m.* takes penalty; choose",
         ),
     ],
 )

@@ -19,8 +19,10 @@ def l0(
 
     A gate stretches a concrete variable beyond [0, 1] and clips it, so it can be exactly 0 or 1
     and still has a gradient. In evaluation it is the clipped stretched mean: what is kept need not
-    be 1, and surgery folds such a value into the weights. Sanh et al. 2020 take λ = 125 and a
-    score learning rate of 0.1.
+    be 1, and surgery folds such a value into the weights. A budget raises the threshold, under
+    which σ(log α) is no gate in evaluation; draws heed none, so that all gates go on learning.
+    Without one, the mean is 0 below 1/12. Sanh et al. 2020 take λ = 125 and a score learning rate
+    of 0.1.
 
     Args:
       pattern: which kernels are scored, in what blocks.
@@ -41,10 +43,15 @@ def l0(
         )
 
     def mask_values(state, params, knobs, rng):
-        del params, knobs
-        rngs = [None] * len(pattern.groups)
-        if rng is not None:
-            rngs = list(jax.random.split(rng, len(pattern.groups)))
+        del params
+        if rng is None:
+            return {
+                name: jnp.where(
+                    jax.nn.sigmoid(log_alpha) > knobs.threshold, hard_concrete(log_alpha, None), 0.0
+                )
+                for name, log_alpha in state.learned.items()
+            }
+        rngs = jax.random.split(rng, len(pattern.groups))
         return {
             group.name: hard_concrete(state.learned[group.name], key)
             for group, key in zip(pattern.groups, rngs, strict=True)
@@ -55,4 +62,4 @@ def l0(
         probability = jax.tree.map(open_probability, state.learned)
         return knobs.penalty * average_by_kind(pattern, probability, attention_weight, ffn_weight)
 
-    return Method(init, mask_values, penalty, keep_state)
+    return Method(init, mask_values, penalty, keep_state, knob="threshold")
