@@ -80,9 +80,9 @@ def read_budget(notes: Mapping[str, Any]) -> Budget | None:
     """The budget that `plan_budget` noted, from JSON; None where it noted none."""
     if "cost" not in notes:
         return None
-    attention, ffn, rest = notes["cost"]
+    attention, ffn, *others = notes["cost"]
 
     def tables(rows: list[list[list[float]]]) -> tuple[Table, ...]:
         return tuple(Table(tuple(sizes), tuple(costs)) for sizes, costs in rows)
 
-    return Budget(Cost(tables(attention), tables(ffn), rest), notes["fraction"])
+    return Budget(Cost(tables(attention), tables(ffn), *others), notes["fraction"])
