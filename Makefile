@@ -1,13 +1,15 @@
 # Each works on a machine with only Python >= 3.11, pip and make.
 #   make quickstart   the main job, end to end, on the embedded task
 #   make test         formatting, types and all tests (the live parity tests with torch: .ci/run)
+#   make docs         pages of all modules from their docstrings, into docs/api
+#   make faults       kills, damaged files, full disks, dying peers, into results/faults (20 minutes)
 #   make bench        timings beside PyTorch and ONNX Runtime, into results/bench (15 minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test bench install format clean
+.PHONY: quickstart test bench faults docs install format clean
 
 quickstart: install
 	$(BIN)/python -m bpjax run --config=configs/quickstart.py --workdir=runs/quickstart
@@ -21,6 +23,12 @@ test: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 $(BIN)/python -m benchmarks.cpu
+
+docs: install
+	$(BIN)/python -m pdoc bpjax --docformat=google --output-directory=docs/api
+
+faults: install
+	$(BIN)/python -m benchmarks.faults
 
 install: $(STAMP)
 

@@ -30,6 +30,7 @@ setup(
         "jax>=0.10.2",
         "jaxtyping",
         "jinja2",
+        "joblib",
         "matplotlib",
         "ml_collections",
         "numpy>=2",
@@ -51,7 +52,7 @@ setup(
         # `bpjax export --to=onnx` goes by way of torch.
         "onnx": ["onnx", "onnxruntime", "onnxscript", "torch==2.13.0"],
         "notebooks": ["ipykernel", "jupytext", "nbconvert"],
-        "test": ["beartype", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": ["beartype", "hypothesis", "mypy", "pdoc", "pytest", "pytest-xdist", "ruff"],
         # The live parity tests only.
         "torch": ["torch==2.13.0"],
     },

@@ -1,30 +1,70 @@
-"""The command line. Each command is a thin call; `--help` of each has an example."""
+"""The command line: what can be asked for, and how it ends. `--help` of each has an example."""
 
 import argparse
-import shlex
+import contextlib
+import errno
+import io
+import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bpjax.errors import UserError
+from bpjax import commands
+from bpjax.errors import Interrupted, UserError
 from bpjax.runtime import configure_runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the program: exit code 0, or 2 with one line for a user's mistake."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Runs the program.
+
+    It ends with exit code 0; 2 and one line for a user's mistake or a full disk; or
+    `distributed.RESUME` where it was asked to end and the same command goes on.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in (_run, _sweep, _evaluate):
+    if rest and options.command not in (commands.run, commands.sweep, commands.evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    from bpjax.distributed import RESUME, is_main, join, supervise
+
+    distributed = getattr(options, "distributed", False)
+    if distributed and (code := supervise(arguments)) is not None:
+        sys.exit(code)
     configure_runtime()
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        options.command(options, rest)
+        if distributed:
+            join(options.coordinator, options.processes, options.process, options.timeout)
+        # Progress is for people who watch.
+        hidden = contextlib.redirect_stdout(io.StringIO())
+        with hidden if options.quiet or options.json else contextlib.nullcontext():
+            found = options.command(options, rest)
+        if is_main() and not options.quiet:
+            print(json.dumps(found.data, default=list) if options.json else found.text)
     except UserError as error:
         print(f"bpjax: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as error:
+        print(f"bpjax: {error}", file=sys.stderr)
+        sys.exit(RESUME)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"bpjax: {error.filename or 'the disk'}: {error.strerror}: expected room to write to; "
+            "make some, and the same command goes on",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+def _end(number: int, frame: Any) -> NoReturn:
+    raise Interrupted("ended by SIGTERM; what is finished is kept, the same command goes on")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example:\n  bpjax run --config=configs/quickstart.py --workdir=runs/quickstart",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(run: Any, name: str, help_text: str, example: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
+        added = subparsers.add_parser(
             name,
             help=help_text,
             description=help_text,
@@ -52,10 +92,13 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=run)
+        shown = added.add_mutually_exclusive_group()
+        shown.add_argument("--quiet", action="store_true", help="print errors only")
+        shown.add_argument("--json", action="store_true", help="print what was found as JSON only")
         return added
 
     run = command(
-        _run,
+        commands.run,
         "run",
         "Run a config: teacher, fine-prune, shrink, fill, measure, report. Finished stages are "
         "skipped, an interrupted one goes on. Any field is set by --config.FIELD=VALUE.",
@@ -63,9 +106,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--config", required=True, help="a file with get_config()")
     run.add_argument("--workdir", required=True, type=Path, help="folder of the run")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it would take: sizes, steps, memory, time; write nothing",
+    )
+    run.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes, which share the workdir; who they are is taken from the "
+        "environment (TPU pod, Slurm, Kubernetes, Open MPI) or from the options below",
+    )
+    run.add_argument("--coordinator", help="HOST:PORT of process 0")
+    run.add_argument("--processes", type=_count, help="how many there are")
+    run.add_argument("--process", type=int, help="the number of this one, from 0")
+    run.add_argument(
+        "--timeout", type=_count, default=30, help="seconds until a process counts as gone"
+    )
 
     sweep = command(
-        _sweep,
+        commands.sweep,
         "sweep",
         "Run all runs of a sweep, or one of them for a job array. Finished runs are skipped, and "
         "one that fails does not stop the others.",
@@ -76,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--index", type=int, help="run this one alone, counted from 0")
 
     report = command(
-        _report,
+        commands.report,
         "report",
         "Compare finished runs: one table, mean ± standard deviation over seeds, and one plot.",
         "bpjax report runs/sst2 --plot=pareto.png",
@@ -87,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--shape", help="whose speedup is drawn (default: the reports' last)")
 
     evaluate = command(
-        _evaluate,
+        commands.evaluate,
         "evaluate",
         "Print the metrics of a saved model on a task. Any option of the task is set by "
         "--task.OPTION=VALUE.",
@@ -98,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--batch_size", type=_count, default=32)
 
     inspect = command(
-        _inspect,
+        commands.inspect,
         "inspect",
         "Print what a saved model has left, by layer: heads, FFN dimensions, density.",
         "bpjax inspect runs/a/fill/model",
@@ -106,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", help="model folder")
 
     benchmark = command(
-        _benchmark,
+        commands.benchmark,
         "benchmark",
         "Time a saved model, or two against each other in turns.",
         "bpjax benchmark runs/a/fill/model --against=runs/a/teacher/model --shapes=1x128,8x384",
@@ -117,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--rounds", type=_count, default=20)
 
     export = command(
-        _export,
+        commands.export,
         "export",
         "Save a model for other software. hf: a Hugging Face folder of the sizes left, with the "
         "code that loads it in PyTorch (trust_remote_code). hf-padded: one of the dense sizes that "
@@ -130,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", required=True, type=Path, help="new folder")
 
     data = command(
-        _data_prepare,
+        commands.data_prepare,
         "data",
         "Turn official files in a local folder into a TFDS dataset, without TensorFlow.",
         "bpjax data prepare sst2 --source=glue/SST-2 --data_dir=data",
@@ -146,147 +206,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
-
-
-# Imports stay inside the commands: --help and a mistyped command answer at once.
-
-
-def _run(options: argparse.Namespace, overrides: list[str]) -> None:
-    from bpjax.config import read_config
-    from bpjax.pipeline import run
-    from bpjax.report.table import format_report
-
-    config = read_config(options.config, overrides)
-    command = shlex.join(
-        [
-            "bpjax",
-            "run",
-            f"--config={options.config}",
-            f"--workdir={options.workdir}",
-            *overrides,
-        ]
-    )
-    report = run(config, options.workdir, command)
-    print(format_report(report))
-    print(f"\nreport, plots and models: {options.workdir}")
-
-
-def _sweep(options: argparse.Namespace, overrides: list[str]) -> None:
-    from bpjax.report.compare import choose_shape, format_groups, gather
-    from bpjax.report.page import FILE, write_comparison_page
-    from bpjax.report.table import format_report
-    from bpjax.report.write import read_report
-    from bpjax.sweep import run_all, run_one
-
-    if options.index is not None:
-        folder = run_one(options.sweep, options.workdir, overrides, options.index)
-        print(format_report(read_report(folder)))
-        return
-    groups = gather(run_all(options.sweep, options.workdir, overrides))
-    print(format_groups(groups))
-    try:
-        page = write_comparison_page(groups, choose_shape(groups), options.workdir / FILE)
-        print(f"\nreport: {page}")
-    except UserError as error:  # the runs are done all the same
-        print(f"\nno page: {error}")
-
-
-def _report(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.report.compare import choose_shape, format_groups, gather
-    from bpjax.report.page import write_comparison_page
-    from bpjax.report.pareto import plot_pareto
-
-    groups = gather(options.folders)
-    for write, path in ((plot_pareto, options.plot), (write_comparison_page, options.html)):
-        if path is None:
-            continue
-        try:
-            write(groups, choose_shape(groups, options.shape), path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}): expected a file in a folder that "
-                "exists; choose another"
-            ) from error
-    print(format_groups(groups))
-
-
-def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
-    from bpjax.config import read_task_options
-    from bpjax.models.pretrained import load_tokenizer
-    from bpjax.stages.inputs import load_for
-    from bpjax.tasks import get_task
-    from bpjax.training.evaluation import predict
-    from bpjax.training.input import eval_batches
-
-    task = get_task(options.task, **read_task_options(options.task, overrides))
-    tokenizer = load_tokenizer(options.model)
-    config, params = load_for(task, options.model, tokenizer)
-    features = task.evaluation(tokenizer)
-    logits = predict(config, params, eval_batches(features, options.batch_size, ()), None)
-    for name, value in task.evaluate(features, logits).items():
-        print(f"{name} {value:.2f}")
-
-
-def _inspect(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.models import bert
-    from bpjax.models.pretrained import load_pretrained
-    from bpjax.pruning.summary import summarize
-    from bpjax.report.table import format_layers
-
-    config, params = load_pretrained(options.model, head="saved")
-    layers = summarize(params, bert.describe(config))
-    print(
-        format_layers(
-            config.heads,
-            config.intermediate,
-            config.densities(),
-            nonzero=[layer.density for layer in layers],
-        )
-    )
-    print(
-        f"\n{config.linear_parameters():,} linear parameters stored in {config.num_layers} layers"
-    )
-
-
-def _benchmark(options: argparse.Namespace, _: list[str]) -> None:
-    import functools
-
-    from bpjax.deploy.latency import compare_latency, parse_shapes
-    from bpjax.models.pretrained import load_pretrained
-    from bpjax.report.table import align
-    from bpjax.training.evaluation import apply
-
-    shapes = parse_shapes(options.shapes.split(","))
-    folders = [options.model] + ([options.against] if options.against else [])
-    models, sizes = {}, []
-    for folder in folders:
-        config, params = load_pretrained(folder, head="saved")
-        sizes.append(config.vocab_size)
-        # States and logits: of a model without a head, logits alone would be no work at all.
-        models[folder] = (functools.partial(apply, config), params)
-    latency = compare_latency(models, shapes, vocab_size=min(sizes), rounds=options.rounds)
-    rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
-    for shape in latency[options.model]:
-        times = [latency[folder][shape] for folder in folders]
-        gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
-        rows.append((shape, *(f"{time:.2f}" for time in times), gain))
-    print(align(rows, left=(0,)))
-
-
-def _export(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.deploy.export import export
-    from bpjax.models.pretrained import load_pretrained
-    from bpjax.models.sources import find_folder
-
-    config, params = load_pretrained(options.model, head="saved")
-    found = export(options.to, config, params, find_folder(options.model), options.output)
-    print(f"saved in {options.output}")
-    for name, value in found.items():
-        print(f"{name} {value:.3g}")
-
-
-def _data_prepare(options: argparse.Namespace, _: list[str]) -> None:
-    from bpjax.tasks.prepare import prepare
-
-    prepare(options.task, options.source, options.data_dir)
-    print(f"{options.task}: ready in {options.data_dir}")

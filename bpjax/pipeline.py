@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from bpjax.distributed import write_once
 from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
 from bpjax.report.environment import describe_environment
@@ -16,6 +17,7 @@ from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
 from bpjax.stages import finish, inputs, train
+from bpjax.stages import plan as stages_plan
 from bpjax.stages.budget import read_budget
 from bpjax.training.scalars import read_scalars
 from bpjax.workdir import Workdir, load_arrays
@@ -38,7 +40,23 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     folder = Workdir(workdir, config.to_dict())
     data = inputs.prepare(config)
     inputs.check(data)
+    with folder.exclusive():
+        return _run(data, folder, command)
 
+
+def plan(config: Any, workdir: Path) -> dict[str, Any]:
+    """What `run` would take, see `stages.plan`; nothing is written.
+
+    Raises:
+      UserError: what `run` would refuse before it trains.
+    """
+    data = inputs.prepare(config)
+    inputs.check(data)
+    return {"workdir": str(workdir), "config": config.to_dict(), **stages_plan.plan(data)}
+
+
+def _run(data: inputs.Run, folder: Workdir, command: str) -> dict[str, Any]:
+    config, workdir = data.config, folder.path
     planned = folder.stage("budget", lambda _: data.plan_budget())
     budget = read_budget(planned)
     teacher = folder.stage("teacher", lambda stage: train.train_teacher(data, stage))
@@ -58,6 +76,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
         )
         model_dir = workdir / "fill" / "model"
     measured = folder.stage("measure", lambda _: finish.measure(data, teacher_dir, model_dir))
+    trained = {"teacher": teacher, "prune": prune, "fill": filled}
 
     report = {
         "task": config.task.name,
@@ -76,11 +95,24 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
             "fill": filled["seconds"],
             "measure": measured.pop("seconds"),
         },
+        # Of the stages that trained here: fraction of the seconds, bytes on a device.
+        "waiting": {
+            name: notes["waiting"] for name, notes in trained.items() if "waiting" in notes
+        },
+        "step_bytes": {
+            name: notes["step_bytes"] for name, notes in trained.items() if "step_bytes" in notes
+        },
         **measured,
         "masked": prune["metrics"],
         "shrunken": shrunk["metrics"],
         "equivalence": shrunk["equivalence"],
     }
+    write_once(_write, report, data, model_dir, workdir)
+    return report
+
+
+def _write(report: dict[str, Any], data: inputs.Run, model_dir: Path, workdir: Path) -> None:
+    """Plots, page, card and, last of all, the report: a folder with a report is a finished run."""
     masks = jax.device_get(load_arrays(workdir / "prune" / "masks.safetensors"))
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
@@ -88,5 +120,4 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     model, layers = finish.summarize_masks(data, workdir / "prune")
     write_run_page(report, layers, model.intermediate, workdir)
     write_card(report, data.task.head, model_dir)
-    write_report(report, workdir)  # last: a folder with a report is a finished run
-    return report
+    write_report(report, workdir)

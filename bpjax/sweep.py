@@ -10,9 +10,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bpjax.config import read_sweep
-from bpjax.errors import UserError
+from bpjax.distributed import RESUME
+from bpjax.errors import Interrupted, UserError
 from bpjax.pipeline import run
 from bpjax.report.write import FILE, read_report
+from bpjax.workdir import is_taken
 
 
 def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
@@ -54,28 +56,50 @@ def run_all(path: str, workdir: Path, overrides: list[str]) -> list[Path]:
     """Runs all runs of a sweep that are not finished, each in a process of its own.
 
     One that fails, whatever it dies of, does not stop the others; the same call tries it again.
+    Runs that another worker is at are left to it: several may share a folder.
 
     Returns:
       The folders of the runs, all finished.
 
     Raises:
-      UserError: some failed; the message names them.
+      UserError: some failed or are not finished; the message names them.
+      Interrupted: one was asked to end.
     """
     configs = read_sweep(path, workdir, overrides)
-    failed = []
+    failed, taken = [], []
     for index, (name, config) in enumerate(configs.items()):
         if _is_finished(workdir / name, config.to_dict()):
             continue
+        if is_taken(workdir / name):
+            taken.append(name)
+            continue
         print(f"\n{name} ({index + 1} of {len(configs)})", flush=True)
         arguments = _arguments(path, workdir, overrides, index)
-        if subprocess.run([sys.executable, "-m", "bpjax", *arguments], check=False).returncode:
+        code = _run_apart(arguments)
+        if code == RESUME:
+            raise Interrupted(f"sweep {path}: ended in {name}; the same command goes on from here")
+        if code:
             failed.append(name)
     if failed:
         raise UserError(
             f"sweep {path}: {len(failed)} of {len(configs)} runs failed ({', '.join(failed)}); "
             "their messages stand above; the same command tries them again"
         )
+    if taken:
+        raise UserError(
+            f"sweep {path}: other processes are at {', '.join(taken)}; all else is finished, and "
+            "the same command will compare all runs when they are"
+        )
     return [workdir / name for name in configs]
+
+
+def _run_apart(arguments: list[str]) -> int:
+    with subprocess.Popen([sys.executable, "-m", "bpjax", *arguments]) as child:
+        try:
+            return child.wait()
+        except Interrupted:
+            child.terminate()  # it saves, and this waits for it
+            raise
 
 
 def _arguments(path: str, workdir: Path, overrides: list[str], index: int) -> list[str]:

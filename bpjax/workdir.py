@@ -12,10 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from filelock import FileLock, Timeout
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
+from bpjax.distributed import barrier, is_main, write_once
 from bpjax.errors import UserError
+
+LOCK = ".lock"
 
 
 class Workdir:
@@ -58,13 +62,44 @@ class Workdir:
         """
         folder = self.path / name
         done = folder / "done.json"
+        barrier(f"{name} begins")
         if not done.exists():
-            _write_whole(self.path / "config.json", json.dumps(self._config, indent=2))
+            write_once(_write_whole, self.path / "config.json", json.dumps(self._config, indent=2))
             folder.mkdir(exist_ok=True)
             notes = run(folder)
-            _write_whole(done, json.dumps(notes, indent=2))
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            write_once(_write_whole, done, json.dumps(notes, indent=2))
+        write_once(shutil.rmtree, folder / "checkpoints", ignore_errors=True)
         return json.loads(done.read_text())
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps the folder from other runs; a process that dies lets go of it.
+
+        Raises:
+          UserError: another process has it.
+        """
+        if not is_main():
+            yield
+            return
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                yield
+        except Timeout as error:
+            raise UserError(
+                f"workdir {self.path}: another process is running it; wait for its end, or choose "
+                "another --workdir"
+            ) from error
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a process is running in that workdir."""
+    if not path.is_dir():
+        return False
+    try:
+        with FileLock(path / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextlib.contextmanager

@@ -10,12 +10,12 @@
 import os
 from pathlib import Path
 
-from bpjax.report.compare import choose_shape, format_groups, gather
+from bpjax.report.compare import choose_shape, format_groups, gather, only_task
 from bpjax.report.pareto import plot_pareto
 from bpjax.report.table import align
 
 SWEEP = Path(os.environ.get("BPJAX_SWEEP", "runs/block_shapes"))
-groups = gather([SWEEP])
+groups = only_task(gather([SWEEP]))
 print(format_groups(groups))
 
 # %% [markdown]

@@ -7,8 +7,9 @@ import pathlib
 # Set before jax and the hub client are imported. A GPU can be asked for: JAX_PLATFORMS=cuda pytest.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests leave nothing in the user's cache of compiled programs.
+# Tests leave nothing in the user's cache of compiled programs, nor in that of features.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+os.environ["BPJAX_FEATURES"] = ""
 
 import corridor
 import pytest

@@ -79,12 +79,14 @@ def environment(cache):
     return found
 
 
-def start(config, workdir, cache):
-    """The program in a process of its own."""
+def start(config, workdir, cache, *arguments, devices=1):
+    """The program in a process of its own, on as many simulated devices."""
+    program = [sys.executable, "-m", "bpjax", "run"]
+    simulated = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     return subprocess.Popen(
-        [sys.executable, "-m", "bpjax", "run", f"--config={config}", f"--workdir={workdir}"],
+        [*program, f"--config={config}", f"--workdir={workdir}", *arguments],
         cwd=pathlib.Path(__file__).resolve().parents[1],
-        env=environment(cache),
+        env=environment(cache) | (simulated if devices > 1 else {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,5 +1,6 @@
 """The command line: help with examples, and every command on tiny models."""
 
+import json
 import subprocess
 import sys
 
@@ -69,6 +70,26 @@ def test_inspect_counts_what_is_left(call, models):
     assert ["0", "1", "7", "35.9%", "100.0%"] in lines
     assert ["all", "1", "7", "18.0%", "100.0%"] in lines
     assert ["736", "linear", "parameters", "stored", "in", "2", "layers"] in lines
+
+
+def test_quiet_says_nothing_and_json_is_json_alone(call, models):
+    assert call("inspect", models[1], "--quiet") == ""
+    found = json.loads(call("inspect", models[1], "--json"))
+    assert (found["heads"], found["intermediate"]) == ([1, 0], [7, 0])
+    assert found["linear_params"] == 736
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, tmp_path, small_model):
+    config = corridor.write_config(tmp_path / "config.py", small_model)
+    arguments = "run", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--dry-run"
+    found = json.loads(call(*arguments, "--json"))
+    assert found["steps"] == {"teacher": 10, "prune": 30, "fill": 10}
+    assert found["rows"] == {"train": 160, "evaluation": 60}
+    assert found["seconds"]["prune"] > found["seconds"]["fill"] > 0
+    assert found["step_bytes"] > 3 * 4 * found["model"]["parameters"]
+    printed = call(*arguments)
+    assert "160 rows to train on" in printed and "Nothing was written" in printed
+    assert not (tmp_path / "run").exists()
 
 
 def test_benchmark_times_one_model(call, models):

@@ -6,7 +6,14 @@ import pytest
 from test_report import make_report
 
 from bpjax.errors import UserError
-from bpjax.report.compare import choose_shape, format_groups, gather, spread
+from bpjax.report.compare import (
+    choose_shape,
+    format_groups,
+    format_tasks,
+    gather,
+    only_task,
+    spread,
+)
 from bpjax.report.pareto import plot_pareto
 
 
@@ -34,7 +41,7 @@ def runs(tmp_path):
 
 
 def test_runs_that_differ_by_their_seed_are_one_row(runs):
-    groups = gather([runs])
+    groups = only_task(gather([runs]))
     assert [(group.label, len(group.reports)) for group in groups] == [
         ({"budget.value": 20.0}, 2),
         ({"budget.value": 5.0}, 1),
@@ -52,7 +59,7 @@ def test_spread_is_of_a_sample():
 
 
 def test_the_shape_is_one_that_all_measured(runs):
-    groups = gather([runs])
+    groups = only_task(gather([runs]))
     assert choose_shape(groups) == choose_shape(groups, "1x128") == "1x128"
     assert choose_shape(groups, "8x128") == "8x128"
     with pytest.raises(UserError, match=r"shape 4x7: expected .*, 8x128 or 1x128; name one"):
@@ -63,7 +70,7 @@ def test_the_shape_is_one_that_all_measured(runs):
 
 
 def test_the_plot_is_a_picture(runs):
-    groups = gather([runs / "a", runs / "b", runs / "c"])
+    groups = only_task(gather([runs / "a", runs / "b", runs / "c"]))
     plot_pareto(groups, next(iter(groups[0].reports[0]["speedup"])), runs / "p.png")
     assert (runs / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -74,4 +81,6 @@ def test_refuses_what_cannot_be_compared(runs, tmp_path):
     other = json.loads((runs / "a" / "report.json").read_text())
     (runs / "a" / "report.json").write_text(json.dumps(other | {"task": "other"}))
     with pytest.raises(UserError, match="reports of .* and .*: expected one task"):
-        gather([runs])
+        only_task(gather([runs]))
+    text = format_tasks(gather([runs]))
+    assert text.startswith("other\n") and f"\n\n{make_report()['task']}\n" in text

@@ -3,15 +3,27 @@
 import functools
 import itertools
 import json
+import os
+import signal
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoints import refused
-from test_step import OPTIMIZER, SOFT, STILL, compile_fast, make_batch, step_of  # noqa: F401
+from test_step import (
+    DENSE,
+    OPTIMIZER,
+    SOFT,
+    STILL,
+    compile_fast,  # noqa: F401
+    make_batch,
+    step_of,
+)
 from tiny import make_params
 
+from bpjax.errors import Interrupted
 from bpjax.tasks.base import Features
 from bpjax.training.checkpoints import Checkpoints
 from bpjax.training.evaluation import forward, predict
@@ -115,7 +127,7 @@ def test_the_bar_shows_loss_and_density(tmp_path, capsys):
 @pytest.mark.parametrize("log_every", [1, 100])
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, log_every):
     spoilt = [*BATCHES[:2], BATCHES[2] | {"weight": jnp.full(3, jnp.nan)}, *BATCHES[3:]]
-    with refused("loss is nan, expected a finite number; lower the stage's learning_rate"):
+    with refused(r"loss is nan, expected a finite number \(step 2 is saved\); lower the stage's"):
         train(tmp_path, lambda start: spoilt[start:], log_every=log_every)
     checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
     state, _ = checkpoints.restore(start_state())
@@ -161,6 +173,73 @@ def test_a_checkpoint_that_a_kill_left_unfinished_is_replaced(tmp_path, caplog):
     checkpoints.close()
     assert [path.name for path in tmp_path.iterdir()] == [str(step)]
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.unlink(),
+    ],
+    ids=["truncated", "zeroed", "missing"],
+)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, whole, capsys, spoil):
+    with pytest.raises(StopError):
+        train(tmp_path, stopping_after(5))  # saved: 2 and 4
+    newest = tmp_path / "prune" / "checkpoints" / "4"
+    for path in list(newest.rglob("*")):
+        if path.is_file():
+            spoil(path)
+    seen = []
+
+    def batches(start):
+        seen.append(start)
+        return BATCHES[start:]
+
+    assert_same(as_numpy(train(tmp_path, batches).state), whole[1])
+    assert seen == [2]
+    printed = capsys.readouterr().out
+    kept = tmp_path / "prune" / "damaged_checkpoint_4"
+    assert f"{newest}: damaged (" in printed and f"now {kept}; going on" in printed
+    assert kept.is_dir()
+
+
+def test_a_checkpoint_of_another_method_is_refused(tmp_path):
+    with pytest.raises(StopError):
+        train(tmp_path, stopping_after(3))
+    other = init_state(make_params(STILL), DENSE, OPTIMIZER, jax.random.key(3))
+    checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
+    with refused("expected None: the checkpoint of another model or method; remove it"):
+        checkpoints.restore(other)
+    checkpoints.close()
+    assert (tmp_path / "prune" / "checkpoints" / "2").is_dir()
+
+
+def test_sigterm_saves_and_ends_between_two_steps(tmp_path, whole):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def batches(start):
+        for i, batch in enumerate(BATCHES[start:], start=start):
+            if i == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    with pytest.raises(Interrupted, match="prune step 5: saved; the same command goes on"):
+        train(tmp_path, batches)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert_same(as_numpy(train(tmp_path).state), whole[1])
+    assert read_scalars(tmp_path) == read_scalars(whole[0])
+
+
+def test_waiting_for_data_is_told(tmp_path):
+    def batches(start):
+        for batch in BATCHES[start:]:
+            time.sleep(0.2)
+            yield batch
+
+    step_of(SOFT)(start_state(), BATCHES[0])  # compiled
+    assert train(tmp_path, batches).waiting > 0.3
 
 
 def test_scalars_drop_what_a_run_cut_short_had_logged(tmp_path):

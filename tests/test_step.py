@@ -268,3 +268,28 @@ def test_a_padding_row_changes_nothing():
     same(metrics, others, rtol=1e-5)
     same(left.params, right.params, rtol=1e-4, atol=1e-6)
     same(left.method.learned, right.method.learned, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"accumulate": 2}, {"accumulate": 4}, {"remat": True}], ids=str)
+def test_less_memory_and_the_same_step(change):
+    # Five rows and three of padding: parts of unlike weight.
+    batch, change = make_batch(rows=5, padding=3), dict(change)
+    config = STILL.replace(remat=change.pop("remat", False))
+    results = []
+    for step in (
+        make_train_step(STILL, Classify(), SOFT, SGD, GUIDE),
+        make_train_step(config, Classify(), SOFT, SGD, GUIDE, **change),
+    ):
+        state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
+        results.append(step(state, batch))
+    (plain, told), (other, said) = results
+    same(plain.params, other.params, rtol=1e-5, atol=1e-7)
+    same(plain.method.learned, other.method.learned, rtol=1e-5, atol=1e-7)
+    same(told, said, rtol=1e-5, atol=1e-7)
+
+
+def test_the_memory_of_a_step_is_known():
+    step, state, _ = train(SOFT)
+    batch = make_batch()
+    given = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt_state, batch)))
+    assert step.memory(state, batch) > given

@@ -10,8 +10,8 @@ import transformers
 from glue_small import write_glue
 
 from bpjax.errors import UserError
-from bpjax.tasks import TASKS, Task, get_task
-from bpjax.tasks.base import Features, find_phrases, hold_out
+from bpjax.tasks import TASKS, get_task
+from bpjax.tasks.base import Features, Task, find_phrases, hold_out
 from bpjax.tasks.glue import METRICS, Gold
 from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare

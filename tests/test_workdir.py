@@ -8,7 +8,7 @@ import pytest
 from checkpoints import refused
 from corridor import files_under
 
-from bpjax.workdir import Workdir, load_arrays, save_arrays
+from bpjax.workdir import Workdir, is_taken, load_arrays, save_arrays
 
 CONFIG = {"seed": 1, "pruning": {"block": (32, 32)}, "task": {"data_dir": None}}
 
@@ -102,3 +102,15 @@ def test_arrays_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(loaded["layer_0/ffn"], tree["layer_0/ffn"])
     np.testing.assert_array_equal(loaded["a"]["b"], tree["a"]["b"])
     assert loaded["a"]["c"].dtype == jnp.int32
+
+
+def test_two_processes_never_run_in_one_folder(tmp_path):
+    assert not is_taken(tmp_path / "run")
+    one, other = Workdir(tmp_path / "run", CONFIG), Workdir(tmp_path / "run", CONFIG)
+    with one.exclusive():
+        assert is_taken(tmp_path / "run")
+        with refused("another process is running it; wait for its end"), other.exclusive():
+            pass
+    assert not is_taken(tmp_path / "run")
+    with other.exclusive():
+        pass

@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2019) and its family: post-norm, per-layer sizes, masks, task heads."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -79,8 +79,10 @@ class Bert(nn.Module):
 
         x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
         states = [x]
+        # Its argument `deterministic`, counted after the module, is a Python bool.
+        layer: Any = nn.remat(Layer, static_argnums=(3,)) if config.remat else Layer
         for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
-            x = Layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
+            x = layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
             states.append(x)
 
         def by_row(x):

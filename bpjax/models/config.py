@@ -32,6 +32,7 @@ class BertConfig:
       pooler_size: outputs of the layer before a classifier; None is `hidden_size`.
       original: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the removal,
         if known.
+      remat: in training, keep each layer's input only and compute the layer again for the gradient.
 
     Raises:
       UserError: sizes that do not agree, a rate outside [0, 1), an unknown head, activation,
@@ -56,6 +57,7 @@ class BertConfig:
     pooler_size: int | None = None
     original: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
     family: str = "bert"
+    remat: bool = False
 
     def __post_init__(self):
         """Checks what would otherwise go wrong later, or in silence."""

@@ -27,11 +27,11 @@ class Group(NamedTuple):
     reports: list[dict[str, Any]]
 
 
-def gather(folders: Sequence[Path]) -> list[Group]:
-    """Finds the reports in and under some folders and groups them.
+def gather(folders: Sequence[Path]) -> dict[str, list[Group]]:
+    """Finds the reports in and under some folders and groups them, by task.
 
     Raises:
-      UserError: a folder without a report, or reports of several tasks.
+      UserError: a folder without a report.
     """
     reports = []
     for folder in folders:
@@ -42,8 +42,30 @@ def gather(folders: Sequence[Path]) -> list[Group]:
             )
         reports += [read_report(path) for path in found]
     tasks = sorted({report["task"] for report in reports})
-    if len(tasks) > 1:
-        raise UserError(f"reports of {' and '.join(tasks)}: expected one task; compare them apart")
+    return {task: _group([r for r in reports if r["task"] == task]) for task in tasks}
+
+
+def only_task(groups: dict[str, list[Group]]) -> list[Group]:
+    """The groups of the one task there is, for pictures of a metric.
+
+    Raises:
+      UserError: there are several.
+    """
+    if len(groups) > 1:
+        raise UserError(f"reports of {' and '.join(groups)}: expected one task; draw them apart")
+    (found,) = groups.values()
+    return found
+
+
+def format_tasks(groups: dict[str, list[Group]]) -> str:
+    """A table for each task."""
+    if len(groups) == 1:
+        return format_groups(only_task(groups))
+    return "\n\n".join(f"{task}\n{format_groups(found)}" for task, found in groups.items())
+
+
+def _group(reports: list[dict[str, Any]]) -> list[Group]:
+    """Reports of one task, by config but for seeds and places."""
     configs = [traverse_util.flatten_dict(report["config"], sep=".") for report in reports]
     names = sorted({name for config in configs for name in config} - set(_PLACES))
     groups: dict[str, Group] = {}

@@ -24,6 +24,26 @@ def format_report(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def format_plan(plan: Mapping[str, Any]) -> str:
+    """What a run would take.
+
+    Args:
+      plan: of `pipeline.plan`.
+    """
+    model, rows = plan["model"], plan["rows"]
+    stages = [("stage", "steps", "minutes, about")]
+    for name, steps in plan["steps"].items():
+        stages.append((name, f"{steps:,}", f"{plan['seconds'][name] / 60:.0f}"))
+    lines = (
+        f"{model['parameters']:,} parameters, {model['linear_params']:,} of them linear",
+        f"{rows['train']:,} rows to train on, {rows['evaluation']:,} to evaluate on",
+        f"{plan['step_bytes'] / 2**30:.2f} GiB for a step on the longest rows, on each of "
+        f"{plan['devices']} devices",
+    )
+    ending = "Evaluation and compilation come on top. Nothing was written."
+    return "\n\n".join(("\n".join(lines), align(stages, left=(0,)), ending))
+
+
 def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Dense against pruned: titles, then metrics, sizes and latencies, with what changed."""
     dense, pruned = report["dense"], report["pruned"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpjax.deploy.flops import theoretical_speedup
 from bpjax.deploy.latency import compare_latency, parse_shapes
+from bpjax.distributed import write_once
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
@@ -44,7 +45,9 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
         pooler_size=model.pooled,
         original=(model.heads, model.intermediate, model.hidden_size),
     )
-    save_pretrained(folder / "model", smaller, small.params, run.tokenizer, overwrite=True)
+    write_once(
+        save_pretrained, folder / "model", smaller, small.params, run.tokenizer, overwrite=True
+    )
 
     before = run.predict(model, params, masks)
     after = run.predict(smaller, small.params)

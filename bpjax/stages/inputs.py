@@ -23,11 +23,12 @@ from bpjax.pruning.schedules import cubic
 from bpjax.pruning.structure import Structure
 from bpjax.pruning.survivors import survivors
 from bpjax.stages.budget import Budget, plan_budget
-from bpjax.tasks import Features, Task, get_task
-from bpjax.tasks.base import take
+from bpjax.tasks import get_task
+from bpjax.tasks.base import Features, Task, take
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
+from bpjax.training.input import WHOLE, eval_batches, resolve_buckets, steps_per_epoch
+from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.replacement import FIELDS
 from bpjax.training.step import Pruning
 from bpjax.workdir import earlier_run, load_arrays
@@ -47,14 +48,21 @@ class Run(NamedTuple):
     tokenizer: Any
     train: Features
     evaluation: Features
+    layout: Layout | None = None
+
+    @property
+    def eval_size(self) -> int:
+        """Rows of a batch to evaluate on: a size that the devices divide."""
+        size = self.config.batch.eval_size
+        return self.layout.round_up(size) if self.layout else size
 
     def predict(
         self, model: BertConfig, params: dict, masks: dict | None = None
     ) -> list[np.ndarray]:
         """Logits of the evaluation split, a row each."""
-        batch = self.config.batch
-        batches = eval_batches(self.evaluation, batch.eval_size, batch.buckets)
-        return predict(model, params, batches, masks)
+        part = self.layout.part(self.eval_size) if self.layout else WHOLE
+        batches = eval_batches(self.evaluation, self.eval_size, self.config.batch.buckets, part)
+        return predict(model, params, batches, masks, self.layout)
 
     def metrics(
         self, model: BertConfig, params: dict, masks: dict | None = None
@@ -92,7 +100,11 @@ class Run(NamedTuple):
 
     def teacher(self, source: Path, stage: str) -> Teacher:
         """A finished model as the teacher of prune or fill."""
-        model, params = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
+        found = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
+        return self.make_teacher(*found, stage)
+
+    def make_teacher(self, model: BertConfig, params: dict, stage: str) -> Teacher:
+        """A model as the teacher of prune or fill, with the config's weights."""
         options = self.config.distillation
         return Teacher(
             model,
@@ -195,7 +207,8 @@ def prepare(config: Any) -> Run:
     task = get_task(**config.task)
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
-    return Run(config, task, tokenizer, train, evaluation)
+    layout = make_layout(config.mesh.data, config.mesh.fsdp)
+    return Run(config, task, tokenizer, train, evaluation, layout)
 
 
 def check(run: Run) -> None:
@@ -219,6 +232,14 @@ def check(run: Run) -> None:
                 f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
                 f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
             )
+    if run.layout:
+        run.layout.part(config.batch.size)
+    parts = config.batch.accumulate * (run.layout.mesh.size if run.layout else 1)
+    if config.batch.size % parts:
+        raise UserError(
+            f"config.batch.size is {config.batch.size}: expected a multiple of {parts}, "
+            "batch.accumulate times the devices; change one of them"
+        )
     _check_activations(run, models)
     epoch = run.steps_per_epoch()
     for name in ("teacher", "prune", "fill"):

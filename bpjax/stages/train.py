@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from tqdm import tqdm
 
+from bpjax.distributed import write_once
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
@@ -24,8 +26,9 @@ from bpjax.training import replacement
 from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
-from bpjax.training.input import train_batches
-from bpjax.training.loop import Fitted, fit
+from bpjax.training.input import WHOLE, longest_batch, train_batches
+from bpjax.training.loop import fit
+from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
 from bpjax.training.teacher_logits import cached_logits
@@ -33,6 +36,21 @@ from bpjax.workdir import earlier_run, load_arrays, save_arrays
 
 STAGES = ("teacher", "prune", "shrink", "fill", "measure")
 """Their places number the streams of random numbers of the stages: append, do not insert."""
+
+
+class Trained(NamedTuple):
+    """A stage at its end.
+
+    Attributes:
+      state: after the last step, whole in every process.
+      metrics: of that state.
+      notes: what the report tells: `seconds`; `waiting`, the fraction of them in which the step
+        waited for data; `step_bytes`, memory of a step on the longest rows on each device.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+    notes: dict[str, Any]
 
 
 def _train(
@@ -44,7 +62,7 @@ def _train(
     pruning: Pruning | None = None,
     teacher: Teacher | None = None,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-) -> Fitted:
+) -> Trained:
     """Trains one stage, which gives its name to its folder and to its part of the config."""
     config, stage = run.config, run.config[folder.name]
     epoch = run.steps_per_epoch()
@@ -64,25 +82,35 @@ def _train(
     batch, cache = config.batch, config.distillation.cache
     logits = None
     if teacher and cache and not teacher.replace:
-        logits = cached_logits(
-            teacher, run.train, batch.eval_size, batch.buckets, folder.parent / cache
-        )
+        path = folder.parent / cache
+        logits = cached_logits(teacher, run.train, run.eval_size, batch.buckets, path, run.layout)
+    part = run.layout.part(batch.size) if run.layout else WHOLE
+    params = optax.tree.cast(params, config.model.params_dtype)
+    state = init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model))
+    if run.layout:
+        for name in run.layout.undivided(params):
+            tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
+        state = run.layout.shard(state)
 
     def batches(start: int) -> Iterator[Batch]:
         seed = config.seed * len(STAGES) + number
-        found = train_batches(run.train, batch.size, batch.buckets, seed, stage.epochs, start)
+        size, buckets = batch.size, batch.buckets
+        found = train_batches(run.train, size, buckets, seed, stage.epochs, start, part)
         return logits.attach(found) if logits else found
 
-    return fit(
+    step = make_train_step(
+        model.replace(dtype=config.model.training_dtype, remat=config.model.remat),
+        run.task,
+        pruning,
+        optimizer,
+        teacher,
+        run.layout,
+        batch.accumulate,
+    )
+    fitted = fit(
         folder.name,
-        init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model)),
-        make_train_step(
-            model.replace(dtype=config.model.training_dtype),
-            run.task,
-            pruning,
-            optimizer,
-            teacher,
-        ),
+        state,
+        step,
         batches,
         steps=steps,
         workdir=folder.parent,
@@ -91,6 +119,17 @@ def _train(
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,
     )
+    longest = longest_batch(run.train, batch.size, batch.buckets, part)
+    notes = {
+        "seconds": fitted.seconds,
+        "waiting": fitted.waiting,
+        "step_bytes": step.memory(
+            fitted.state, next(logits.attach([longest])) if logits else longest
+        ),
+    }
+    params = optax.tree.cast(gather(fitted.state.params), "float32")
+    state = fitted.state._replace(params=params, method=gather(fitted.state.method))
+    return Trained(state, fitted.metrics, notes)
 
 
 def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
@@ -98,9 +137,13 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     if run.config.teacher.source:
         return {"seconds": 0.0}
     model, params = run.pretrained()
-    fitted = _train(run, folder, model=model, params=params)
-    save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
-    return {"seconds": fitted.seconds}
+    trained = _train(run, folder, model=model, params=params)
+    _save_model(run, folder, model, trained.state.params)
+    return trained.notes
+
+
+def _save_model(run: Run, folder: Path, model: BertConfig, params: dict) -> None:
+    write_once(save_pretrained, folder / "model", model, params, run.tokenizer, overwrite=True)
 
 
 def prune(
@@ -137,13 +180,13 @@ def prune(
         started = time.perf_counter()
         state = _load_pruned(run, pruning, params)
         model = replacement.finished(model, pruning.replaced)  # by that run
-        metrics, seconds = evaluate(state), time.perf_counter() - started
+        metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     elif not run.config.prune.epochs:
         started = time.perf_counter()
         state = _calibrated(run, pruning, model, params)
-        metrics, seconds = evaluate(state), time.perf_counter() - started
+        metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     else:
-        state, metrics, seconds = _train(
+        state, metrics, notes = _train(
             run,
             folder,
             model=model,
@@ -154,11 +197,11 @@ def prune(
         )
     values, _ = final_masks(state)
     _, params = finished(state, spread(pruning.pattern, values))
-    save_arrays(folder / "params.safetensors", params)
-    save_arrays(folder / "masks.safetensors", dict(values))
+    write_once(save_arrays, folder / "params.safetensors", params)
+    write_once(save_arrays, folder / "masks.safetensors", dict(values))
     if state.method.learned:
-        save_arrays(folder / "scores.safetensors", state.method.learned)
-    return {"seconds": seconds, "metrics": metrics}
+        write_once(save_arrays, folder / "scores.safetensors", state.method.learned)
+    return {**notes, "metrics": metrics}
 
 
 def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> TrainState:
@@ -192,12 +235,12 @@ def fill(run: Run, guide_dir: Path, shrunken: Path, folder: Path) -> dict[str, A
     """Fine-tunes the shrunken model, dense now, with the same distillation."""
     model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
     rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
-    fitted = _train(
+    trained = _train(
         run,
         folder,
         model=model,
         params=fill_zeros(params, bert.describe(model), rng),
         teacher=run.teacher(guide_dir, folder.name),
     )
-    save_pretrained(folder / "model", model, fitted.state.params, run.tokenizer, overwrite=True)
-    return {"seconds": fitted.seconds}
+    _save_model(run, folder, model, trained.state.params)
+    return trained.notes

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bpjax.errors import UserError
-from bpjax.tasks.base import Features, Task
+from bpjax.tasks.base import Task
 from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad, SquadV2
-
-__all__ = ["TASKS", "Features", "Task", "get_task", "task_options"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     **{name: functools.partial(Glue, name) for name in METRICS},

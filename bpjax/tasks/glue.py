@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
 from bpjax.tasks import base, metrics
+from bpjax.tasks.cache import cached
 from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.metrics import Metrics
 from bpjax.tasks.source import Source
@@ -144,6 +145,7 @@ class Glue:
                 )
         return rows
 
+    @cached
     def _features(
         self, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:

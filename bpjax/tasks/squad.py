@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
 from bpjax.tasks import base, spans
+from bpjax.tasks.cache import cached
 from bpjax.tasks.official import locate
 from bpjax.tasks.source import Source
 
@@ -97,6 +98,7 @@ class SpanTask:
         texts = {identity: answer.text for identity, answer in answers.items()}
         return spans.score(texts, distinct(features.examples))
 
+    @cached
     def _features(
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from bpjax.models.bert import INPUTS, Bert, Outputs
 from bpjax.models.config import BertConfig
+from bpjax.training.mesh import Layout, gather
 
 Batch = dict[str, Any]
 """Arrays by name, see `training.input.collate`: of numpy there, traced inside a step."""
@@ -71,7 +72,11 @@ def _logits(config: BertConfig, params: dict, masks: dict | None, batch: Batch) 
 
 
 def predict(
-    config: BertConfig, params: dict, batches: Iterable[Batch], masks: dict | None
+    config: BertConfig,
+    params: dict,
+    batches: Iterable[Batch],
+    masks: dict | None,
+    layout: Layout | None = None,
 ) -> list[np.ndarray]:
     """Logits of every row, in the order of the features.
 
@@ -80,15 +85,21 @@ def predict(
       params: its parameters.
       batches: of `training.input.eval_batches`.
       masks: the `masks` collection of a masked model; None for a dense one.
+      layout: where the batches are laid out, of which this process has its part.
 
     Returns:
       One array a row: `[num_labels]`, or for a span head `[tokens, 2]` without the padding.
     """
     rows: dict[int, np.ndarray] = {}
+    if layout:
+        params, masks = layout.shard((params, masks))
     for batch in batches:
-        logits = np.asarray(_logits(config, params, masks, batch), np.float32)
-        lengths = batch["attention_mask"].sum(-1)
-        for place, index in enumerate(batch["index"]):
+        if layout:
+            batch = layout.batch(batch)
+        logits = np.asarray(gather(_logits(config, params, masks, batch)), np.float32)
+        batch = gather({name: batch[name] for name in ("attention_mask", "index")})
+        lengths = np.asarray(batch["attention_mask"]).sum(-1)
+        for place, index in enumerate(np.asarray(batch["index"])):
             if index >= 0:
                 row = logits[place]
                 rows[int(index)] = row[: lengths[place]] if row.ndim == 2 else row

@@ -14,6 +14,7 @@ from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 
 PADDING = -1  # `index` of a padding row
+WHOLE = slice(None)
 
 
 class BatchPlan(NamedTuple):
@@ -26,6 +27,10 @@ class BatchPlan(NamedTuple):
 
     bucket: int
     rows: Int[np.ndarray, " batch"]
+
+    def cut(self, part: slice) -> "BatchPlan":
+        """Some of the rows, padded as the whole batch is."""
+        return BatchPlan(self.bucket, self.rows[part])
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -150,10 +155,16 @@ class _Steps:
     """Random access to the batches of all epochs by step, as grain wants its sources."""
 
     def __init__(
-        self, features: Features, batch_size: int, buckets: Sequence[int], seed: int, epochs: int
+        self,
+        features: Features,
+        batch_size: int,
+        buckets: Sequence[int],
+        seed: int,
+        epochs: int,
+        part: slice,
     ) -> None:
         lengths = features.lengths
-        self._features = features
+        self._features, self._part = features, part
         self._per_epoch = steps_per_epoch(len(lengths), batch_size)
         self._epochs = epochs
         # The prefetching threads are never further apart than two epochs.
@@ -166,7 +177,7 @@ class _Steps:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, place = divmod(int(step), self._per_epoch)
-        return collate(self._features, self._plan(epoch)[place])
+        return collate(self._features, self._plan(epoch)[place].cut(self._part))
 
 
 def train_batches(
@@ -176,6 +187,7 @@ def train_batches(
     seed: int,
     epochs: int,
     start_step: int = 0,
+    part: slice = WHOLE,
 ) -> Iterator[Batch]:
     """Training batches from `start_step` to the end of the last epoch, prefetched by grain.
 
@@ -189,20 +201,38 @@ def train_batches(
       seed: of the run.
       epochs: passes over the rows.
       start_step: steps already done, counted over all epochs.
+      part: of each batch's rows, that this process brings.
 
     Raises:
       UserError: a row does not fit the largest bucket.
     """
     resolved = resolve_buckets(features.lengths, buckets)
-    steps = _Steps(features, batch_size, resolved, seed, epochs)
+    steps = _Steps(features, batch_size, resolved, seed, epochs, part)
     if start_step >= len(steps):
         return iter(())
     dataset = grain.MapDataset.source(steps)[start_step:]
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def eval_batches(features: Features, batch_size: int, buckets: Sequence[int]) -> Iterator[Batch]:
+def longest_batch(
+    features: Features, batch_size: int, buckets: Sequence[int], part: slice = WHOLE
+) -> Batch:
+    """A batch of the largest shape that training has."""
+    bucket = resolve_buckets(features.lengths, buckets)[-1]
+    rows = np.arange(batch_size) % len(features.rows)
+    return collate(features, BatchPlan(bucket, rows).cut(part))
+
+
+def eval_batches(
+    features: Features, batch_size: int, buckets: Sequence[int], part: slice = WHOLE
+) -> Iterator[Batch]:
     """Every row once, sorted by length so that little is padding; `index` says which row is which.
+
+    Args:
+      features: rows to evaluate on.
+      batch_size: rows of a batch; the last one is filled up with padding rows.
+      buckets: padded lengths allowed; empty is the longest row alone.
+      part: of each batch's rows, that this process brings.
 
     Raises:
       UserError: a row does not fit the largest bucket.
@@ -212,4 +242,4 @@ def eval_batches(features: Features, batch_size: int, buckets: Sequence[int]) ->
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield collate(features, _pad_plan(rows, lengths, batch_size, resolved))
+        yield collate(features, _pad_plan(rows, lengths, batch_size, resolved).cut(part))

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from bpjax.errors import UserError
+from bpjax.distributed import is_main
+from bpjax.errors import Interrupted, UserError
 from bpjax.training.checkpoints import Checkpoints
+from bpjax.training.preemption import watch_for_sigterm
 from bpjax.training.scalars import Scalars
 from bpjax.training.step import Batch, Step, TrainState
 
@@ -24,11 +26,13 @@ class Fitted(NamedTuple):
       state: after the last step.
       metrics: what `evaluate` gave for it.
       seconds: of training, over all of the stage's starts.
+      waiting: fraction of this start's seconds in which the loop waited for the next batch.
     """
 
     state: TrainState
     metrics: dict[str, float]
     seconds: float
+    waiting: float = 0.0
 
 
 def fit(
@@ -60,10 +64,12 @@ def fit(
       log_every: in steps; between logs the loop never waits for the device.
 
     Returns:
-      The last state, its metrics, and the seconds of training over all of the stage's starts.
+      The last state, its metrics and the time it took.
 
     Raises:
-      UserError: the loss is not finite; no such state is saved.
+      UserError: the loss is not finite (no such state is saved), or a checkpoint cannot be written
+        or is of another model.
+      Interrupted: SIGTERM came; the state is saved.
     """
     with contextlib.ExitStack() as stack:
         checkpoints = Checkpoints(workdir / stage / "checkpoints")
@@ -72,7 +78,9 @@ def fit(
         first = int(state.step)
         scalars = Scalars(workdir, stage, first)
         stack.callback(scalars.close)
-        started = time.perf_counter() - seconds
+        begun = time.perf_counter()
+        started, waited = begun - seconds, 0.0
+        is_asked_to_end = stack.enter_context(watch_for_sigterm())
         found: dict[str, float] = {}
         bar = stack.enter_context(
             tqdm(
@@ -82,13 +90,18 @@ def fit(
                 unit="step",
                 file=sys.stdout,
                 mininterval=1.0,
+                disable=not is_main(),
             )
         )
-        for done, batch in enumerate(batches(first), start=first + 1):
+        source = iter(batches(first))
+        for done in range(first + 1, steps + 1):
+            asked = time.perf_counter()
+            batch = next(source)
+            waited += time.perf_counter() - asked
             state, metrics = step(state, batch)
             if done % log_every == 0 or done == steps:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                _require_finite(stage, done, values["loss"])
+                _require_finite(stage, done, values["loss"], checkpoints)
                 scalars.write(done, values)
                 shown = {k: f"{values[k]:.3f}" for k in ("loss", "density") if k in values}
                 bar.set_postfix(shown, refresh=False)
@@ -97,18 +110,26 @@ def fit(
                 scalars.write(done, found)
                 bar.write(f"{stage} step {done}: " + _readable(found))
             if done % checkpoint_every == 0 and done < steps:
-                _require_finite(stage, done, float(metrics["loss"]))
+                _require_finite(stage, done, float(metrics["loss"]), checkpoints)
                 checkpoints.save(state, time.perf_counter() - started)
             bar.update()
+            if is_asked_to_end(done) and done < steps:
+                _require_finite(stage, done, float(metrics["loss"]), checkpoints)
+                checkpoints.save(state, time.perf_counter() - started)
+                checkpoints.wait()
+                raise Interrupted(f"{stage} step {done}: saved; the same command goes on from here")
         jax.block_until_ready(state)
-    return Fitted(state, found, time.perf_counter() - started)
+    now = time.perf_counter()
+    return Fitted(state, found, now - started, waited / (now - begun))
 
 
-def _require_finite(stage: str, step: int, loss: float) -> None:
+def _require_finite(stage: str, step: int, loss: float, checkpoints: Checkpoints) -> None:
     if not math.isfinite(loss):
+        last = checkpoints.latest()
+        kept = f"step {last} is saved" if last else "nothing is saved yet"
         raise UserError(
-            f"{stage} step {step}: loss is {loss}, expected a finite number; lower the stage's "
-            "learning_rate or take model.dtype=float32, in another --workdir"
+            f"{stage} step {step}: loss is {loss}, expected a finite number ({kept}); lower the "
+            "stage's learning_rate or take model.dtype=float32, in another --workdir"
         )
 
 

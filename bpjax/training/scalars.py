@@ -7,13 +7,21 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from bpjax.distributed import is_main
+
 
 class Scalars:
     """Writes the scalars of one stage to `scalars.jsonl` and `tensorboard/STAGE`."""
 
     def __init__(self, workdir: Path, stage: str, step: int):
-        """Continues a stage after `step`: later rows, of a run cut short, are dropped."""
+        """Continues a stage after `step`: later rows, of a run cut short, are dropped.
+
+        Only process 0 writes.
+        """
         self._stage = stage
+        self._tensorboard = None
+        if not is_main():
+            return
         self._path = workdir / "scalars.jsonl"
         rows = [r for r in read_scalars(workdir) if r["stage"] != stage or r["step"] <= step]
         # Whole or not at all: a run may be killed at any moment, and other stages' rows are here.
@@ -25,6 +33,8 @@ class Scalars:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one row: `{"stage": …, "step": …, name: value, …}`."""
+        if self._tensorboard is None:
+            return
         row = {"stage": self._stage, "step": step, **values}
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -33,7 +43,8 @@ class Scalars:
 
     def close(self) -> None:
         """Flushes what TensorBoard has not written."""
-        self._tensorboard.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
 
 def read_scalars(workdir: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from bpjax.training.distill import (
     logit_distillation,
 )
 from bpjax.training.evaluation import Batch, apply
+from bpjax.training.mesh import Layout
 from bpjax.training.replacement import replace
 
 
@@ -83,10 +84,24 @@ class Step(NamedTuple):
 
     compiled: Any
     teacher_params: dict
+    layout: Layout | None = None
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         """One update; takes over the buffers of `state`."""
+        if self.layout:
+            batch = self.layout.batch(batch)
         return self.compiled(state, batch, self.teacher_params)
+
+    def memory(self, state: TrainState, batch: Batch) -> int:
+        """Bytes on a device that a step on such a batch takes: state, batch, teacher and the rest.
+
+        As the compiler plans it.
+        """
+        if self.layout:
+            batch = self.layout.batch(batch)
+        found = self.compiled.lower(state, batch, self.teacher_params).compile().memory_analysis()
+        kept = found.output_size_in_bytes - found.alias_size_in_bytes
+        return found.argument_size_in_bytes + kept + found.temp_size_in_bytes
 
     def compilations(self) -> int:
         """How many batch shapes were compiled so far."""
@@ -149,6 +164,8 @@ def make_train_step(
     pruning: Pruning,
     optimizer: optax.GradientTransformation,
     teacher: Teacher | None = None,
+    layout: Layout | None = None,
+    accumulate: int = 1,
 ) -> Step:
     """The step of one stage; it compiles once for each batch shape.
 
@@ -161,6 +178,10 @@ def make_train_step(
       optimizer: over `{"params": …, "learned": …}`.
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
         batch brings its logits along (`TeacherLogits.attach`).
+      layout: of the state, and of the batches, of which this process has its part; None for one
+        device.
+      accumulate: parts of a batch, which are run one after the other and whose gradients are
+        averaged by their rows' weights: the same step in less memory, with other dropout.
     """
     method, pattern, schedule, replaced = pruning
     structure = describe(config)
@@ -201,12 +222,35 @@ def make_train_step(
             total += metrics["penalty"]
         return total, metrics | {"loss": total}
 
+    gradient_of = jax.grad(loss, has_aux=True)
+
+    def accumulated(state: TrainState, batch: Batch, *given: Any) -> tuple[PyTree, dict]:
+        # Every n-th row, not the n-th part: rows that lie on different devices stay there.
+        parts = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
+        )
+        shares = parts["weight"].sum(1) / jnp.maximum(batch["weight"].sum(), 1)
+
+        def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
+            number, share, rows = part
+            apart = state._replace(rng=jax.random.fold_in(state.rng, number))
+            found = gradient_of(state.trained, apart, rows, *given)
+            return jax.tree.map(lambda x, y: x + share * y, total, found), None
+
+        shapes = jax.eval_shape(
+            gradient_of, state.trained, state, jax.tree.map(lambda x: x[0], parts), *given
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, zeros, (jnp.arange(accumulate), shares, parts))[0]
+
     def update(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
-        gradient_of = jax.grad(loss, has_aux=True)
-        gradient, metrics = gradient_of(state.trained, state, batch, knobs, teacher_params)
+        if accumulate == 1:
+            gradient, metrics = gradient_of(state.trained, state, batch, knobs, teacher_params)
+        else:
+            gradient, metrics = accumulated(state, batch, knobs, teacher_params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         method_state, params = method.update(
@@ -216,8 +260,11 @@ def make_train_step(
         after = TrainState(
             state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")
         )
+        if layout:  # as it came, or the next step is compiled anew
+            after = jax.lax.with_sharding_constraint(after, layout.shardings(after))
         return after, metrics
 
     # The teacher is an argument, not a constant: constants are copied into every compilation.
     compiled = jax.jit(update, donate_argnums=0)
-    return Step(compiled, teacher.params if teacher else {})
+    guide = teacher.params if teacher else {}
+    return Step(compiled, layout.shard(guide) if layout else guide, layout)

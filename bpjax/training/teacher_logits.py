@@ -14,11 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from bpjax.distributed import write_once
 from bpjax.errors import UserError
 from bpjax.tasks.base import Features
 from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import eval_batches, steps_per_epoch
+from bpjax.training.input import WHOLE, eval_batches, steps_per_epoch
+from bpjax.training.mesh import Layout
 
 
 class TeacherLogits(NamedTuple):
@@ -47,7 +49,12 @@ class TeacherLogits(NamedTuple):
 
 
 def cached_logits(
-    teacher: Teacher, features: Features, batch_size: int, buckets: tuple[int, ...], folder: Path
+    teacher: Teacher,
+    features: Features,
+    batch_size: int,
+    buckets: tuple[int, ...],
+    folder: Path,
+    layout: Layout | None = None,
 ) -> TeacherLogits:
     """The teacher's logits, without dropout, from `folder` or computed and saved there.
 
@@ -60,6 +67,7 @@ def cached_logits(
       batch_size: rows of a batch in which the logits are computed.
       buckets: padded lengths of those batches.
       folder: made if missing.
+      layout: where they are computed, if on more than one device.
 
     Raises:
       UserError: the folder cannot be written, or a file there is damaged.
@@ -69,12 +77,13 @@ def cached_logits(
         # Before minutes are spent on what then cannot be saved.
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
+            part = layout.part(batch_size) if layout else WHOLE
             batches = _with_bar(
-                eval_batches(features, batch_size, buckets),
+                eval_batches(features, batch_size, buckets, part),
                 steps_per_epoch(len(features.rows), batch_size),
             )
-            rows = predict(teacher.config, teacher.params, batches, None)
-            _save(path, [np.atleast_2d(row) for row in rows])
+            rows = predict(teacher.config, teacher.params, batches, None, layout)
+            write_once(_save, path, [np.atleast_2d(row) for row in rows])
         return TeacherLogits(**load_file(path), per_token=teacher.config.head == "span")
     except (OSError, SafetensorError) as error:
         raise UserError(

@@ -1,0 +1,171 @@
+"""What each command of the program does: thin calls, which give what is printed at their end."""
+
+import argparse
+import shlex
+from typing import Any, NamedTuple
+
+from bpjax.errors import UserError
+
+# Imports stay inside the commands: --help and a mistyped command answer at once.
+
+
+class Output(NamedTuple):
+    """What a command found.
+
+    Attributes:
+      text: for people.
+      data: the same as JSON values, for programs.
+    """
+
+    text: str
+    data: Any
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> Output:
+    """Runs a config, or says what that would take."""
+    from bpjax import pipeline
+    from bpjax.config import read_config
+    from bpjax.report.table import format_plan, format_report
+
+    config = read_config(options.config, overrides)
+    if options.dry_run:
+        planned = pipeline.plan(config, options.workdir)
+        return Output(format_plan(planned), planned)
+    arguments = [f"--config={options.config}", f"--workdir={options.workdir}", *overrides]
+    command = shlex.join(["bpjax", "run", *arguments])
+    report = pipeline.run(config, options.workdir, command)
+    ending = f"report, plots and models: {options.workdir}\nthe same again: {command}"
+    return Output(f"{format_report(report)}\n\n{ending}", report)
+
+
+def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
+    """Runs all runs of a sweep, or one."""
+    from bpjax.report.compare import choose_shape, format_tasks, gather, only_task
+    from bpjax.report.page import FILE, write_comparison_page
+    from bpjax.report.table import format_report
+    from bpjax.report.write import read_report
+    from bpjax.sweep import run_all, run_one
+
+    if options.index is not None:
+        report = read_report(run_one(options.sweep, options.workdir, overrides, options.index))
+        return Output(format_report(report), report)
+    folders = run_all(options.sweep, options.workdir, overrides)
+    groups = gather(folders)
+    try:
+        drawn = only_task(groups)
+        page = write_comparison_page(drawn, choose_shape(drawn), options.workdir / FILE)
+        ending = f"report: {page}"
+    except UserError as error:  # the runs are done all the same
+        ending = f"no page: {error}"
+    reports = [read_report(folder) for folder in folders]
+    return Output(f"{format_tasks(groups)}\n\n{ending}", reports)
+
+
+def report(options: argparse.Namespace, _: list[str]) -> Output:
+    """Compares finished runs."""
+    from bpjax.report.compare import choose_shape, format_tasks, gather, only_task
+    from bpjax.report.page import write_comparison_page
+    from bpjax.report.pareto import plot_pareto
+
+    groups = gather(options.folders)
+    for write, path in ((plot_pareto, options.plot), (write_comparison_page, options.html)):
+        if path is None:
+            continue
+        drawn = only_task(groups)
+        try:
+            write(drawn, choose_shape(drawn, options.shape), path)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}): expected a file in a folder that "
+                "exists; choose another"
+            ) from error
+    reports = [x for found in groups.values() for group in found for x in group.reports]
+    return Output(format_tasks(groups), reports)
+
+
+def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
+    """Gives the metrics of a saved model on a task."""
+    from bpjax.config import read_task_options
+    from bpjax.models.pretrained import load_tokenizer
+    from bpjax.stages.inputs import load_for
+    from bpjax.tasks import get_task
+    from bpjax.training.evaluation import predict
+    from bpjax.training.input import eval_batches
+
+    task = get_task(options.task, **read_task_options(options.task, overrides))
+    tokenizer = load_tokenizer(options.model)
+    config, params = load_for(task, options.model, tokenizer)
+    features = task.evaluation(tokenizer)
+    logits = predict(config, params, eval_batches(features, options.batch_size, ()), None)
+    found = task.evaluate(features, logits)
+    return Output("\n".join(f"{name} {value:.2f}" for name, value in found.items()), found)
+
+
+def inspect(options: argparse.Namespace, _: list[str]) -> Output:
+    """Tells what a saved model has left, by layer."""
+    from bpjax.models import bert
+    from bpjax.models.pretrained import load_pretrained
+    from bpjax.pruning.summary import summarize
+    from bpjax.report.table import format_layers
+
+    config, params = load_pretrained(options.model, head="saved")
+    found: dict[str, Any] = {
+        "heads": config.heads,
+        "intermediate": config.intermediate,
+        "density": config.densities(),
+        "nonzero": [layer.density for layer in summarize(params, bert.describe(config))],
+        "linear_params": config.linear_parameters(),
+    }
+    table = format_layers(
+        config.heads, config.intermediate, found["density"], nonzero=found["nonzero"]
+    )
+    ending = f"{found['linear_params']:,} linear parameters stored in {config.num_layers} layers"
+    return Output(f"{table}\n\n{ending}", found)
+
+
+def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
+    """Times a saved model, or two against each other."""
+    import functools
+
+    from bpjax.deploy.latency import compare_latency, parse_shapes
+    from bpjax.models.pretrained import load_pretrained
+    from bpjax.report.table import align
+    from bpjax.training.evaluation import apply
+
+    shapes = parse_shapes(options.shapes.split(","))
+    folders = [options.model] + ([options.against] if options.against else [])
+    models, sizes = {}, []
+    for folder in folders:
+        config, params = load_pretrained(folder, head="saved")
+        sizes.append(config.vocab_size)
+        # States and logits: of a model without a head, logits alone would be no work at all.
+        models[folder] = (functools.partial(apply, config), params)
+    latency = compare_latency(models, shapes, vocab_size=min(sizes), rounds=options.rounds)
+    rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
+    for shape in latency[options.model]:
+        times = [latency[folder][shape] for folder in folders]
+        gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
+        rows.append((shape, *(f"{time:.2f}" for time in times), gain))
+    return Output(align(rows, left=(0,)), {"latency_ms": latency})
+
+
+def export(options: argparse.Namespace, _: list[str]) -> Output:
+    """Saves a model for other software."""
+    from bpjax.deploy import export as formats
+    from bpjax.models.pretrained import load_pretrained
+    from bpjax.models.sources import find_folder
+
+    config, params = load_pretrained(options.model, head="saved")
+    folder = find_folder(options.model)
+    found = formats.export(options.to, config, params, folder, options.output)
+    lines = [f"saved in {options.output}", *(f"{k} {value:.3g}" for k, value in found.items())]
+    return Output("\n".join(lines), {"folder": str(options.output), **found})
+
+
+def data_prepare(options: argparse.Namespace, _: list[str]) -> Output:
+    """Turns official files into a TFDS dataset."""
+    from bpjax.tasks.prepare import prepare
+
+    prepare(options.task, options.source, options.data_dir)
+    text = f"{options.task}: ready in {options.data_dir}"
+    return Output(text, {"task": options.task, "data_dir": str(options.data_dir)})

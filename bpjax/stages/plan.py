@@ -1,0 +1,102 @@
+"""What a run would take, found without doing it: sizes, steps, memory, time."""
+
+import functools
+import statistics
+import time
+from collections import Counter
+from typing import Any
+
+import jax
+import numpy as np
+
+from bpjax.models.config import BertConfig
+from bpjax.stages.inputs import Run
+from bpjax.training.distill import LOGITS, Teacher
+from bpjax.training.evaluation import Batch, forward
+from bpjax.training.input import WHOLE, BatchPlan, collate, plan_epoch, resolve_buckets
+from bpjax.training.optimizer import make_optimizer
+from bpjax.training.step import Step, TrainState, init_state, make_train_step
+
+TIMED = 3  # steps, after the one that compiles
+
+
+def plan(run: Run) -> dict[str, Any]:
+    """Compiles and times a step of fine-pruning, and counts the rest.
+
+    Returns:
+      `model`: `parameters` and `linear_params`; `rows`: of `train` and `evaluation`; `devices`;
+      `steps` and `seconds` by stage that trains, the latter from the timed step by the tokens of
+      each batch (without compilation and evaluation; stages without masks take a little less);
+      `step_bytes`: memory of a step on the longest rows, on each device.
+    """
+    config = run.config
+    model, params = run.pretrained()
+    lengths, buckets = run.train.lengths, config.batch.buckets
+    shapes = Counter(
+        found.bucket for found in plan_epoch(lengths, config.batch.size, buckets, config.seed, 0)
+    )
+    (usual, _), *_ = shapes.most_common()
+    teacher = run.make_teacher(model, params, "prune")
+    step, state = _make_step(run, model, params, teacher)
+    longest = resolve_buckets(lengths, buckets)[-1]
+    memory = step.memory(state, _make_batch(run, longest, teacher))
+    seconds = _time(step, state, _make_batch(run, usual, teacher))
+    epoch = sum(seconds * count * bucket / usual for bucket, count in shapes.items())
+    epochs = {
+        name: config[name].epochs
+        for name in ("teacher", "prune", "fill")
+        if config[name].epochs and not config[name].get("source")
+    }
+    return {
+        "model": {
+            "parameters": sum(x.size for x in jax.tree.leaves(params)),
+            "linear_params": model.linear_parameters(),
+        },
+        "rows": {"train": len(run.train.rows), "evaluation": len(run.evaluation.rows)},
+        "devices": jax.device_count(),
+        "steps": {name: count * run.steps_per_epoch() for name, count in epochs.items()},
+        "seconds": {name: count * epoch for name, count in epochs.items()},
+        "step_bytes": memory,
+    }
+
+
+def _make_step(
+    run: Run, model: BertConfig, params: dict, teacher: Teacher
+) -> tuple[Step, TrainState]:
+    config, pruning = run.config, run.pruning(model)
+    optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
+    rng = jax.random.key(config.seed)
+    state = init_state(params, pruning, optimizer, rng, teacher.projection(model))
+    step = make_train_step(
+        model.replace(dtype=config.model.training_dtype, remat=config.model.remat),
+        run.task,
+        pruning,
+        optimizer,
+        teacher,
+        run.layout,
+        config.batch.accumulate,
+    )
+    return step, run.layout.shard(state) if run.layout else state
+
+
+def _make_batch(run: Run, bucket: int, teacher: Teacher) -> Batch:
+    """Rows that fit the bucket, with the teacher's logits where a run would have them at hand."""
+    size = run.config.batch.size
+    fitting = np.flatnonzero(run.train.lengths <= bucket)
+    rows = fitting[np.arange(size) % len(fitting)]
+    whole = collate(run.train, BatchPlan(bucket, rows))
+    if run.config.distillation.cache and not teacher.replace:
+        logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
+        whole[LOGITS] = np.zeros(logits.shape, np.float32)
+    part = run.layout.part(size) if run.layout else WHOLE
+    return {name: value[part] for name, value in whole.items()}
+
+
+def _time(step: Step, state: TrainState, batch: Batch) -> float:
+    """Seconds of a step: the median of some, after the first."""
+    found = []
+    for _ in range(1 + TIMED):
+        started = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch))
+        found.append(time.perf_counter() - started)
+    return statistics.median(found[1:])

@@ -1,0 +1,141 @@
+"""More than one device, more than one process: the same run as on one."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import corridor
+import numpy as np
+import pytest
+from checkpoints import refused
+
+from bpjax import distributed
+from bpjax.report.write import read_report
+from bpjax.training.mesh import make_layout
+from bpjax.training.scalars import read_scalars
+from bpjax.workdir import load_arrays
+
+
+def finish(processes):
+    for process in processes:
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr[-3000:]
+
+
+def require_same(found, whole):
+    """Curves and models within what the order of sums in float32 changes."""
+    rows, expected = read_scalars(found), read_scalars(whole)
+    assert len(rows) == len(expected)
+    for row, other in zip(rows, expected, strict=True):
+        assert row.keys() == other.keys()
+        assert (row["stage"], row["step"]) == (other["stage"], other["step"])
+        for name in row.keys() - {"stage"}:
+            tolerance = dict(rel=2e-3, abs=2e-4) if name != "gradient_norm" else dict(rel=2e-2)
+            assert row[name] == pytest.approx(other[name], **tolerance), (row, other)
+    report, wanted = read_report(found), read_report(whole)
+    for name in ("density", "heads_kept", "ffn_kept"):
+        assert report[name] == wanted[name]
+    ours, theirs = (load_arrays(x / "prune" / "masks.safetensors") for x in (found, whole))
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_eight_devices_learn_what_one_does(fsdp, finished_run, compilation_cache, tmp_path):
+    config, whole, _ = finished_run
+    workdir = tmp_path / "run"
+    mesh = f"--config.mesh.fsdp={fsdp}"
+    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
+    require_same(workdir, whole)
+
+
+def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_path):
+    config, whole, _ = finished_run
+    workdir = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
+    arguments += ["--config.mesh.fsdp=2"]
+    finish(
+        [
+            corridor.start(
+                config, workdir, compilation_cache, *arguments, f"--process={i}", devices=4
+            )
+            for i in range(2)
+        ]
+    )
+    require_same(workdir, whole)
+
+
+@pytest.fixture(scope="module")
+def found():
+    script = pathlib.Path(__file__).with_name("eight_devices.py")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    text = subprocess.run(
+        [sys.executable, script], env=os.environ | flags, check=True, capture_output=True, text=True
+    ).stdout
+    return json.loads(text)
+
+
+def test_masks_add_nothing_between_devices_but_the_gradient_of_the_scores(found):
+    # XLA sums many gradients at once, those of the scores among them.
+    assert found["masked"] == found["plain"] and found["plain"].keys() == {"all-reduce"}
+
+
+def test_top_k_over_divided_scores_is_that_of_the_whole(found):
+    assert found["kept"]
+
+
+def test_what_fsdp_does_not_divide_is_whole_and_named(found):
+    assert found["undivided"] == ["layer_0/ffn/out/kernel", "layer_1/ffn/out/kernel"]
+    assert found["pieces"] == {"layer_0/ffn/in/kernel": 2, "layer_1/ffn/out/kernel": 1}
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_refused(found):
+    assert found["refused"].startswith("config.batch.size is 9: expected a multiple of 8")
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(2, 1), (1, 2), (-1, 3)])
+def test_a_mesh_of_other_devices_than_there_are_is_refused(data, fsdp):
+    with refused(f"config.mesh is data={data}, fsdp={fsdp}: expected a product of 1, the devices"):
+        make_layout(data, fsdp)
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:x", ":80"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with refused(f"--coordinator={address}: expected HOST:PORT"):
+        distributed.join(address, 2, 1, 1)
+
+
+def test_a_coordinator_that_is_not_there_is_named():
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("localhost", 0))
+        address = f"localhost:{taken.getsockname()[1]}"
+        with refused(f"--coordinator={address}: .*expected process 0 there within 1 seconds"):
+            distributed.join(address, 2, 1, 1)
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (2, 2), (-6, distributed.RESUME)])
+def test_a_child_that_jax_aborts_is_explained(monkeypatch, capsys, ended, code):
+    seen = []
+
+    class Child:
+        def __init__(self, command, env):
+            seen.append((command[-2:], env))
+
+        def wait(self):
+            return ended
+
+    monkeypatch.delenv("BPJAX_WORKER", raising=False)
+    monkeypatch.setattr(distributed.subprocess, "Popen", Child)
+    monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
+    assert distributed.supervise(["run", "--distributed"]) == code
+    ((command, env),) = seen
+    assert command == ["run", "--distributed"]
+    assert ("SIGABRT" in capsys.readouterr().err) == (ended < 0)
+    monkeypatch.setenv("BPJAX_WORKER", env["BPJAX_WORKER"])  # the child runs the program itself
+    assert distributed.supervise(["run", "--distributed"]) is None
