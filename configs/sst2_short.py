@@ -2,7 +2,8 @@
 
 Command:  bpjax run --config=configs/sst2_short.py --workdir=runs/sst2_short
 Hardware: 2 CPU cores, about 10 minutes with a given teacher (--config.teacher.source=MODEL_DIR).
-Expected: dense DENSE% accuracy, PRUNED% with 25% of the linear parameters (results/block_shapes).
+Expected: dense 88.76% accuracy; 84.29% (mean of seeds 17 to 19) with 25% of the linear parameters,
+          4.1 times faster at 8x128 (results/block_shapes).
 """
 
 from pathlib import Path

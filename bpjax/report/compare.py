@@ -12,7 +12,14 @@ from bpjax.report.table import align
 from bpjax.report.write import FILE, read_report
 
 # Fields of a config that say where things are, or how they were computed, and not what.
-_PLACES = ("seed", "teacher.source", "distillation.cache", "task.data_dir", "log_every")
+_PLACES = (
+    "seed",
+    "teacher.source",
+    "prune.source",
+    "distillation.cache",
+    "task.data_dir",
+    "log_every",
+)
 
 
 class Group(NamedTuple):
@@ -87,25 +94,35 @@ def format_groups(groups: Sequence[Group]) -> str:
 
 
 def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Titles, then a row a group: what differs, metrics of dense and pruned, density and speed.
+    """Titles, then a row a group: what differs, metrics of dense and pruned, what is left, speed.
 
-    Numbers are mean ± standard deviation over the seeds.
+    Speed is measured, and at the last shape also in theory (`deploy.flops`). Numbers are mean ±
+    standard deviation over the seeds.
     """
     first = groups[0].reports[0]
     names = list(groups[0].label)
     metrics, shapes = list(first["dense"]["metrics"]), list(first["speedup"])
     titles = (*(_short(name, names) for name in names), "seeds", f"dense {metrics[0]}", *metrics)
-    rows: list[tuple[str, ...]] = [(*titles, "density [%]", *(f"{shape} [×]" for shape in shapes))]
+    left = ("density [%]", "heads", "FFN dimensions")
+    speeds = (*(f"{shape} [×]" for shape in shapes), "in theory [×]")
+    rows: list[tuple[str, ...]] = [(*titles, *left, *speeds)]
     for group in groups:
         columns = [
             [report["dense"]["metrics"][metrics[0]] for report in group.reports],
             *([report["pruned"]["metrics"][m] for report in group.reports] for m in metrics),
             [100 * report["density"] for report in group.reports],
+        ]
+        counts = [
+            [sum(report[name]) for report in group.reports] for name in ("heads_kept", "ffn_kept")
+        ]
+        times = [
             *([report["speedup"].get(s) for report in group.reports] for s in shapes),
+            [report["theoretical_speedup"].get(shapes[-1]) for report in group.reports],
         ]
         label = [_value(group.label[name]) for name in names]
         seeds = ", ".join(str(report["seed"]) for report in group.reports)
-        rows.append((*label, seeds, *map(spread, columns)))
+        sizes = (spread(count, digits=0) for count in counts)
+        rows.append((*label, seeds, *map(spread, columns), *sizes, *map(spread, times)))
     return rows
 
 
@@ -125,13 +142,13 @@ def choose_shape(groups: Sequence[Group], asked: str | None = None) -> str:
     return asked or common[-1]
 
 
-def spread(values: Sequence[float | int | None]) -> str:
+def spread(values: Sequence[float | int | None], digits: int = 2) -> str:
     """Mean ± standard deviation of a sample, or the one value; a dash where any is missing."""
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(values) or not numbers:
         return "–"
-    mean = f"{statistics.mean(numbers):.2f}"
-    return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.2f}"
+    mean = f"{statistics.mean(numbers):.{digits}f}"
+    return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.{digits}f}"
 
 
 def _short(name: str, names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from bpjax.report.compare import Group
 from bpjax.report.plots import BLUE, GREY, INK, MUTED, ORANGE, style
 
 _COLORS = (BLUE, ORANGE, "#3f7d3a", "#7a3f8f", "#8a6d1f", GREY)
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPX"  # one more than colours: 42 pairs
 
 
 def plot_pareto(
