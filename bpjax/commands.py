@@ -49,7 +49,8 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
     if options.index is not None:
         report = read_report(run_one(options.sweep, options.workdir, overrides, options.index))
         return Output(format_report(report), report)
-    folders = run_all(options.sweep, options.workdir, overrides)
+    quiet = options.quiet or options.json
+    folders = run_all(options.sweep, options.workdir, overrides, quiet=quiet)
     groups = gather(folders)
     try:
         drawn = only_task(groups)

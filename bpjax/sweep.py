@@ -52,11 +52,17 @@ def run_one(path: str, workdir: Path, overrides: list[str], index: int) -> Path:
     return folder
 
 
-def run_all(path: str, workdir: Path, overrides: list[str]) -> list[Path]:
+def run_all(path: str, workdir: Path, overrides: list[str], *, quiet: bool = False) -> list[Path]:
     """Runs all runs of a sweep that are not finished, each in a process of its own.
 
     One that fails, whatever it dies of, does not stop the others; the same call tries it again.
     Runs that another worker is at are left to it: several may share a folder.
+
+    Args:
+      path: of the sweep.
+      workdir: folder of the runs.
+      overrides: of every config.
+      quiet: the runs print errors only.
 
     Returns:
       The folders of the runs, all finished.
@@ -75,7 +81,7 @@ def run_all(path: str, workdir: Path, overrides: list[str]) -> list[Path]:
             continue
         print(f"\n{name} ({index + 1} of {len(configs)})", flush=True)
         arguments = _arguments(path, workdir, overrides, index)
-        code = _run_apart(arguments)
+        code = _run_apart([*arguments, "--quiet"] if quiet else arguments)
         if code == RESUME:
             raise Interrupted(f"sweep {path}: ended in {name}; the same command goes on from here")
         if code:

@@ -10,7 +10,8 @@ from bpjax.models import bert
 from bpjax.models.layers import LayerNorm
 from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning.costs import linear_cost
-from bpjax.pruning.patterns import apply_masks, spread
+from bpjax.pruning.patterns import apply_masks, make_pattern, spread
+from bpjax.pruning.structure import Hidden
 from bpjax.pruning.surgery import shrink
 from bpjax.pruning.survivors import survivors
 
@@ -90,6 +91,12 @@ def test_saved_and_loaded(tmp_path):
     assert found.original == smaller.original
     assert sum(found.densities()) < 2 * 4 / 6
     assert relative(run(found, params).logits, run(smaller, small.params).logits) < 1e-6
+
+
+def test_a_structure_that_names_no_norms_is_refused():
+    structure = bert.describe(TINY)._replace(hidden=Hidden())
+    with pytest.raises(ValueError, match="pattern cofi: the structure names no norms"):
+        make_pattern("cofi", structure)
 
 
 def test_none_left_is_refused():

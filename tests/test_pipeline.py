@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import runpy
 import shutil
 import signal
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 
 from bpjax.cli import main
 from bpjax.config import read_config
+from bpjax.distributed import RESUME
 from bpjax.errors import UserError
 from bpjax.models.pretrained import load_pretrained, load_tokenizer
 from bpjax.pipeline import run
@@ -177,7 +179,12 @@ def wait_for(process, condition, seconds=240):
         time.sleep(0.005)
 
 
-def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cache, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, RESUME)]
+)
+def test_an_ended_run_ends_as_an_uninterrupted_one(
+    finished_run, compilation_cache, tmp_path, sent, code
+):
     config, whole, _ = finished_run
     workdir = tmp_path / "killed"
 
@@ -190,9 +197,12 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(finished_run, compilation_cac
     try:
         wait_for(process, pruning_has_a_checkpoint)
     finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+        process.send_signal(sent)
+        _, stderr = process.communicate()
+    assert process.returncode == code
+    assert (sent == signal.SIGTERM) == bool(
+        re.search(r"^bpjax: prune step \d+: saved; the same command goes on", stderr)
+    ), stderr
     assert not (workdir / "prune" / "done.json").exists()
     assert not (workdir / "report.json").exists()
     teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns

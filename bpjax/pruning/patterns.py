@@ -247,6 +247,11 @@ def _struct(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
 def _cofi(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     # Scores of whole sublayers are the method's: they multiply those of their heads and dimensions.
     del blocks
+    if not structure.hidden.norms:
+        raise ValueError(
+            "pattern cofi: the structure names no norms, expected those of the hidden state: say "
+            "who shares it (structure.Hidden), or take another pattern"
+        )
     hidden, groups = structure.hidden_size, []
     for layer in structure.layers:
         for sublayer, width in ((layer.attention, layer.attention.head_dim), (layer.ffn, 1)):

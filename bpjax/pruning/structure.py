@@ -71,17 +71,23 @@ class Hidden(NamedTuple):
       readers: linear layers behind the encoder that read it.
     """
 
-    tables: tuple[Path, ...]
-    norms: tuple[Path, ...]
-    readers: tuple[Path, ...]
+    tables: tuple[Path, ...] = ()
+    norms: tuple[Path, ...] = ()
+    readers: tuple[Path, ...] = ()
 
 
 class Structure(NamedTuple):
-    """The prunable part of a transformer."""
+    """The prunable part of a transformer.
+
+    Attributes:
+      layers: in their order.
+      hidden_size: dimensions of the hidden state.
+      hidden: wanted only where those are pruned too.
+    """
 
     layers: tuple[Layer, ...]
     hidden_size: int
-    hidden: Hidden
+    hidden: Hidden = Hidden()
 
 
 def kernels(sublayer: Sublayer) -> tuple[Path, ...]:

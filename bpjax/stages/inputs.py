@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
@@ -30,7 +31,7 @@ from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import WHOLE, eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.replacement import FIELDS
-from bpjax.training.step import Pruning
+from bpjax.training.step import Pruning, Step, make_train_step
 from bpjax.workdir import earlier_run, load_arrays
 
 START_PENALTY = 1800.0
@@ -115,6 +116,25 @@ class Run(NamedTuple):
             attention=options.attention.get(stage, 0.0),
             layers=options.layers[stage],
             replace=options.replace[stage],
+        )
+
+    def make_step(
+        self,
+        model: BertConfig,
+        pruning: Pruning,
+        optimizer: optax.GradientTransformation,
+        teacher: Teacher | None,
+    ) -> Step:
+        """A training step in the config's compute types, over all devices."""
+        options = self.config.model
+        return make_train_step(
+            model.replace(dtype=options.training_dtype, remat=options.remat),
+            self.task,
+            pruning,
+            optimizer,
+            teacher,
+            self.layout,
+            self.config.batch.accumulate,
         )
 
     def pattern(self, model: BertConfig) -> Pattern:

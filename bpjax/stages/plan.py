@@ -15,7 +15,7 @@ from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import WHOLE, BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Step, TrainState, init_state, make_train_step
+from bpjax.training.step import Step, TrainState, init_state
 
 TIMED = 3  # steps, after the one that compiles
 
@@ -67,15 +67,7 @@ def _make_step(
     optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
     rng = jax.random.key(config.seed)
     state = init_state(params, pruning, optimizer, rng, teacher.projection(model))
-    step = make_train_step(
-        model.replace(dtype=config.model.training_dtype, remat=config.model.remat),
-        run.task,
-        pruning,
-        optimizer,
-        teacher,
-        run.layout,
-        config.batch.accumulate,
-    )
+    step = run.make_step(model, pruning, optimizer, teacher)
     return step, run.layout.shard(state) if run.layout else state
 
 

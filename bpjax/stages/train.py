@@ -30,7 +30,7 @@ from bpjax.training.input import WHOLE, longest_batch, train_batches
 from bpjax.training.loop import fit
 from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, TrainState, init_state, make_train_step
+from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
 from bpjax.workdir import earlier_run, load_arrays, save_arrays
 
@@ -98,15 +98,7 @@ def _train(
         found = train_batches(run.train, size, buckets, seed, stage.epochs, start, part)
         return logits.attach(found) if logits else found
 
-    step = make_train_step(
-        model.replace(dtype=config.model.training_dtype, remat=config.model.remat),
-        run.task,
-        pruning,
-        optimizer,
-        teacher,
-        run.layout,
-        batch.accumulate,
-    )
+    step = run.make_step(model, pruning, optimizer, teacher)
     fitted = fit(
         folder.name,
         state,
