@@ -71,7 +71,12 @@ def refuse_run(refuse, tmp_path, small_model):
             ["method movement: the pattern is cofi", "such as struct", "another pattern"],
         ),
         (
-            ["pruning.pattern=cofi", "pruning.method=cofi", "budget.kind=speedup"],
+            [
+                "pruning.pattern=cofi",
+                "pruning.method=cofi",
+                "budget.kind=speedup",
+                "budget.value=2.0",
+            ],
             ["budget.kind is speedup: expected density", "hidden state", "change it"],
         ),
         (["task.name=sst3"], ["'sst3'", "expected one of cola, sst2, mrpc"]),

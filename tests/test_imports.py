@@ -37,6 +37,7 @@ ALLOWED = {
     "pipeline": {"any"},
     "sweep": {"any"},
     "cli": {"any"},
+    "commands": {"any"},
     "__main__": {"cli"},
     "__init__": set(),
 }
