@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from bpjax.errors import UserError
@@ -33,6 +34,11 @@ def barrier(name: str) -> None:
     """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def everywhere(value: bool) -> bool:
+    """Whether it is true in every process."""
+    return bool(multihost_utils.process_allgather(np.array(value)).all())
 
 
 def write_once(write: Callable[..., Any], *args: Any, **options: Any) -> None:

@@ -37,7 +37,7 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     Raises:
       UserError: bad data, checkpoint or workdir.
     """
-    folder = Workdir(workdir, config.to_dict())
+    folder = Workdir(workdir, config.to_dict(), free=("mesh",))  # it goes on on other devices
     data = inputs.prepare(config)
     inputs.check(data)
     with folder.exclusive():

@@ -1,9 +1,11 @@
-"""What is set once for the process: how memory is kept, and where compiled programs are."""
+"""What is set once for the process: memory, compiled programs, what other libraries print."""
 
 import ctypes
 import os
 import sys
 from pathlib import Path
+
+import absl.logging
 
 # Names and values of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -18,6 +20,8 @@ def configure_runtime() -> None:
     `bpjax/compiled` in the user's cache folder.
     """
     keep_freed_memory()
+    # Orbax's warnings, such as of a slow disk, are for its developers.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     import jax
     from filelock import FileLock
 

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from bpjax.distributed import barrier, is_main, write_once
 from bpjax.errors import UserError
+from bpjax.files import write_whole
 
 LOCK = ".lock"
 
@@ -29,8 +30,13 @@ class Workdir:
     stages need to know of it. A stage without that file is run (again).
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]):
+    def __init__(self, path: Path, config: dict[str, Any], free: Sequence[str] = ()):
         """Opens or creates the folder. It becomes this config's with the first stage.
+
+        Args:
+          path: of the folder.
+          config: of the run.
+          free: top-level fields that may differ from one start to the next.
 
         Raises:
           UserError: it cannot be written, or belongs to a run with another config.
@@ -43,7 +49,7 @@ class Workdir:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             before = path / "config.json"
             if before.exists():
-                _require_same(path, before.read_text(), self._config)
+                _require_same(path, before.read_text(), self._config, free)
         except OSError as error:
             raise UserError(
                 f"workdir {path}: {error.strerror or error}: expected a folder that can be "
@@ -64,10 +70,10 @@ class Workdir:
         done = folder / "done.json"
         barrier(f"{name} begins")
         if not done.exists():
-            write_once(_write_whole, self.path / "config.json", json.dumps(self._config, indent=2))
+            write_once(write_whole, self.path / "config.json", _readable(self._config))
             folder.mkdir(exist_ok=True)
             notes = run(folder)
-            write_once(_write_whole, done, json.dumps(notes, indent=2))
+            write_once(write_whole, done, _readable(notes))
         write_once(shutil.rmtree, folder / "checkpoints", ignore_errors=True)
         return json.loads(done.read_text())
 
@@ -135,7 +141,7 @@ def load_arrays(path: Path) -> dict[str, Any]:
     return traverse_util.unflatten_dict(flat, sep="//")
 
 
-def _require_same(path: Path, before: str, now: dict[str, Any]) -> None:
+def _require_same(path: Path, before: str, now: dict[str, Any], free: Sequence[str]) -> None:
     try:
         saved = json.loads(before)
     except ValueError:
@@ -146,14 +152,12 @@ def _require_same(path: Path, before: str, now: dict[str, Any]) -> None:
         )
     old, new = (traverse_util.flatten_dict(config, sep=".") for config in (saved, now))
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
+        if old.get(name) != new.get(name) and name.split(".")[0] not in free:
             raise UserError(
                 f"workdir {path} was made by another config: {name} is {old.get(name)!r} there and "
                 f"{new.get(name)!r} now; use the same config, or another --workdir"
             )
 
 
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)
+def _readable(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"

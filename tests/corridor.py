@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -91,6 +92,15 @@ def start(config, workdir, cache, *arguments, devices=1):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_for(process, condition, seconds=240):
+    """Waits for something that a running process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended too early: {process.stderr.read()}"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
 
 
 def files_under(folder):

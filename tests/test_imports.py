@@ -14,16 +14,17 @@ PACKAGE = ROOT / "bpjax"
 # A room is a package or module directly in bpjax. "report" also draws from pruning.summary.
 ALLOWED = {
     "errors": set(),
+    "files": set(),
     "runtime": set(),
     "distributed": {"errors"},
     "pruning": set(),
     "models": {"pruning", "errors"},
     "tasks": {"errors"},
-    "training": {"pruning", "models", "tasks", "distributed", "errors"},
+    "training": {"pruning", "models", "tasks", "distributed", "errors", "files"},
     "deploy": {"pruning", "models", "errors"},
-    "report": {"errors", "pruning.summary"},
+    "report": {"errors", "files", "pruning.summary"},
     "config": {"errors", "pruning", "tasks", "models", "deploy"},
-    "workdir": {"distributed", "errors"},
+    "workdir": {"distributed", "errors", "files"},
     "stages": {
         "pruning",
         "models",

@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -43,31 +45,47 @@ def require_same(found, whole):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("fsdp", [1, 2])
-def test_eight_devices_learn_what_one_does(fsdp, finished_run, compilation_cache, tmp_path):
+def start_two(config, workdir, cache):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
+    arguments += ["--config.mesh.fsdp=2"]
+    return [
+        corridor.start(config, workdir, cache, *arguments, f"--process={i}", devices=4)
+        for i in range(2)
+    ]
+
+
+def test_eight_devices_learn_what_one_does(finished_run, compilation_cache, tmp_path):
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
-    mesh = f"--config.mesh.fsdp={fsdp}"
-    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
+    finish([corridor.start(config, workdir, compilation_cache, devices=8)])
     require_same(workdir, whole)
 
 
 def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_path):
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
-    arguments += ["--config.mesh.fsdp=2"]
-    finish(
-        [
-            corridor.start(
-                config, workdir, compilation_cache, *arguments, f"--process={i}", devices=4
-            )
-            for i in range(2)
-        ]
-    )
+    finish(start_two(config, workdir, compilation_cache))
+    require_same(workdir, whole)
+
+
+def test_a_run_of_two_processes_goes_on_in_one(finished_run, compilation_cache, tmp_path):
+    """One of the two gets SIGTERM, both end after the same step; the mesh is the same, then not."""
+    config, whole, _ = finished_run
+    workdir = tmp_path / "run"
+    pair = start_two(config, workdir, compilation_cache)
+    corridor.wait_for(pair[0], (workdir / "teacher" / "done.json").exists)
+    pair[1].send_signal(signal.SIGTERM)
+    for process in pair:
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == distributed.RESUME, stderr[-3000:]
+        assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
+    assert not (workdir / "prune" / "done.json").exists()
+
+    mesh = "--config.mesh.fsdp=4"
+    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
     require_same(workdir, whole)
 
 

@@ -6,7 +6,6 @@ import re
 import runpy
 import shutil
 import signal
-import time
 
 import corridor
 import numpy as np
@@ -171,14 +170,6 @@ def test_a_finished_run_is_not_run_again(finished_run, capsys):
     assert "step" not in capsys.readouterr().out.split("task embedded")[0]
 
 
-def wait_for(process, condition, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"ended too early: {process.stderr.read()}"
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, RESUME)]
 )
@@ -195,7 +186,7 @@ def test_an_ended_run_ends_as_an_uninterrupted_one(
 
     process = corridor.start(config, workdir, compilation_cache)
     try:
-        wait_for(process, pruning_has_a_checkpoint)
+        corridor.wait_for(process, pruning_has_a_checkpoint)
     finally:
         process.send_signal(sent)
         _, stderr = process.communicate()

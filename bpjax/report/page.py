@@ -11,11 +11,11 @@ from typing import Any
 
 import jinja2
 
+from bpjax.files import write_whole
 from bpjax.pruning.summary import LayerSummary
 from bpjax.report.compare import Group, group_rows
 from bpjax.report.pareto import plot_pareto
 from bpjax.report.table import report_rows
-from bpjax.report.write import write_whole
 
 FILE = "report.html"
 

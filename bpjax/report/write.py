@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpjax.errors import UserError
+from bpjax.files import write_whole
 
 FILE = "report.json"
 
@@ -60,17 +61,6 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> p
         raise ValueError(f"report without {', '.join(missing)}: expected all of report.write.KEYS")
     text = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False)
     return write_whole(pathlib.Path(folder) / FILE, text + "\n")
-
-
-def write_whole(path: pathlib.Path, text: str) -> pathlib.Path:
-    """Writes a text file: either the whole of it or, on a failure, nothing.
-
-    Returns:
-      The path.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from bpjax.tasks import get_task
 from bpjax.tasks.base import Features, Task, take
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import WHOLE, eval_batches, resolve_buckets, steps_per_epoch
+from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.replacement import FIELDS
 from bpjax.training.step import Pruning, Step, make_train_step
@@ -49,19 +49,18 @@ class Run(NamedTuple):
     tokenizer: Any
     train: Features
     evaluation: Features
-    layout: Layout | None = None
+    layout: Layout
 
     @property
     def eval_size(self) -> int:
         """Rows of a batch to evaluate on: a size that the devices divide."""
-        size = self.config.batch.eval_size
-        return self.layout.round_up(size) if self.layout else size
+        return self.layout.round_up(self.config.batch.eval_size)
 
     def predict(
         self, model: BertConfig, params: dict, masks: dict | None = None
     ) -> list[np.ndarray]:
         """Logits of the evaluation split, a row each."""
-        part = self.layout.part(self.eval_size) if self.layout else WHOLE
+        part = self.layout.part(self.eval_size)
         batches = eval_batches(self.evaluation, self.eval_size, self.config.batch.buckets, part)
         return predict(model, params, batches, masks, self.layout)
 
@@ -82,6 +81,10 @@ class Run(NamedTuple):
     def replaced(self) -> tuple[str, ...]:
         """What fine-pruning replaces by a cheaper operation: keys of `replacement.FIELDS`."""
         return tuple(name for name in FIELDS if self.config.pruning[name])
+
+    def keeps_logits(self, teacher: Teacher | None) -> bool:
+        """Whether the teacher's logits are computed once, and not in every step."""
+        return bool(teacher and self.config.distillation.cache and not teacher.replace)
 
     def steps_per_epoch(self) -> int:
         """Updates in one pass over the training rows."""
@@ -252,9 +255,8 @@ def check(run: Run) -> None:
                 f"{max(lengths)} tokens in a row: expected at most {found.max_positions}, the "
                 f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
             )
-    if run.layout:
-        run.layout.part(config.batch.size)
-    parts = config.batch.accumulate * (run.layout.mesh.size if run.layout else 1)
+    run.layout.part(config.batch.size)
+    parts = config.batch.accumulate * run.layout.devices
     if config.batch.size % parts:
         raise UserError(
             f"config.batch.size is {config.batch.size}: expected a multiple of {parts}, "

@@ -13,7 +13,7 @@ from bpjax.models.config import BertConfig
 from bpjax.stages.inputs import Run
 from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, forward
-from bpjax.training.input import WHOLE, BatchPlan, collate, plan_epoch, resolve_buckets
+from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Step, TrainState, init_state
 
@@ -38,8 +38,7 @@ def plan(run: Run) -> dict[str, Any]:
     (usual, _), *_ = shapes.most_common()
     teacher = run.make_teacher(model, params, "prune")
     step, state = _make_step(run, model, params, teacher)
-    longest = resolve_buckets(lengths, buckets)[-1]
-    memory = step.memory(state, _make_batch(run, longest, teacher))
+    memory = step_bytes(run, step, state, teacher)  # before the steps take over the state
     seconds = _time(step, state, _make_batch(run, usual, teacher))
     epoch = sum(seconds * count * bucket / usual for bucket, count in shapes.items())
     epochs = {
@@ -60,6 +59,12 @@ def plan(run: Run) -> dict[str, Any]:
     }
 
 
+def step_bytes(run: Run, step: Step, state: TrainState, teacher: Teacher | None) -> int:
+    """Memory of a step on the longest rows, on each device."""
+    longest = resolve_buckets(run.train.lengths, run.config.batch.buckets)[-1]
+    return step.memory(state, _make_batch(run, longest, teacher))
+
+
 def _make_step(
     run: Run, model: BertConfig, params: dict, teacher: Teacher
 ) -> tuple[Step, TrainState]:
@@ -68,19 +73,19 @@ def _make_step(
     rng = jax.random.key(config.seed)
     state = init_state(params, pruning, optimizer, rng, teacher.projection(model))
     step = run.make_step(model, pruning, optimizer, teacher)
-    return step, run.layout.shard(state) if run.layout else state
+    return step, run.layout.shard(state)
 
 
-def _make_batch(run: Run, bucket: int, teacher: Teacher) -> Batch:
+def _make_batch(run: Run, bucket: int, teacher: Teacher | None) -> Batch:
     """Rows that fit the bucket, with the teacher's logits where a run would have them at hand."""
     size = run.config.batch.size
     fitting = np.flatnonzero(run.train.lengths <= bucket)
     rows = fitting[np.arange(size) % len(fitting)]
     whole = collate(run.train, BatchPlan(bucket, rows))
-    if run.config.distillation.cache and not teacher.replace:
+    if teacher and run.keeps_logits(teacher):
         logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
         whole[LOGITS] = np.zeros(logits.shape, np.float32)
-    part = run.layout.part(size) if run.layout else WHOLE
+    part = run.layout.part(size)
     return {name: value[part] for name, value in whole.items()}
 
 

@@ -22,11 +22,12 @@ from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run, starts_dense
+from bpjax.stages.plan import step_bytes
 from bpjax.training import replacement
 from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
-from bpjax.training.input import WHOLE, longest_batch, train_batches
+from bpjax.training.input import train_batches
 from bpjax.training.loop import fit
 from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
@@ -79,18 +80,16 @@ def _train(
     # Each stage has its own stream of dropout and its own order of rows.
     number = STAGES.index(folder.name)
     rng = jax.random.fold_in(jax.random.key(config.seed), number)
-    batch, cache = config.batch, config.distillation.cache
-    logits = None
-    if teacher and cache and not teacher.replace:
-        path = folder.parent / cache
+    batch, logits = config.batch, None
+    if teacher and run.keeps_logits(teacher):
+        path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, run.train, run.eval_size, batch.buckets, path, run.layout)
-    part = run.layout.part(batch.size) if run.layout else WHOLE
+    part = run.layout.part(batch.size)
     params = optax.tree.cast(params, config.model.params_dtype)
     state = init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model))
-    if run.layout:
-        for name in run.layout.undivided(params):
-            tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
-        state = run.layout.shard(state)
+    for name in run.layout.undivided(params):
+        tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
+    state = run.layout.shard(state)
 
     def batches(start: int) -> Iterator[Batch]:
         seed = config.seed * len(STAGES) + number
@@ -111,13 +110,10 @@ def _train(
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,
     )
-    longest = longest_batch(run.train, batch.size, batch.buckets, part)
     notes = {
         "seconds": fitted.seconds,
         "waiting": fitted.waiting,
-        "step_bytes": step.memory(
-            fitted.state, next(logits.attach([longest])) if logits else longest
-        ),
+        "step_bytes": step_bytes(run, step, fitted.state, teacher),
     }
     params = optax.tree.cast(gather(fitted.state.params), "float32")
     state = fitted.state._replace(params=params, method=gather(fitted.state.method))

@@ -7,8 +7,9 @@ import jax
 import orbax.checkpoint as ocp
 from tqdm import tqdm
 
-from bpjax.distributed import is_main, write_once
+from bpjax.distributed import everywhere, is_main, write_once
 from bpjax.errors import UserError
+from bpjax.training.mesh import named_leaves
 from bpjax.training.step import TrainState
 
 
@@ -74,27 +75,30 @@ class Checkpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, float]:
         """The newest state and its seconds; `like` itself and 0 where there is none.
 
-        A state that cannot be read is set aside, with a line that says so, and the one before it is
-        taken.
+        A state that cannot be read, be it by one process alone, is set aside, with a line that says
+        so, and the one before it is taken.
 
         Raises:
           UserError: a state of another model or method.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             self._require_same(step, like)
+            found, damage = None, ""
             try:
-                restored = self._manager.restore(
+                found = self._manager.restore(
                     step,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardRestore(_storable(like)),
                         progress=ocp.args.JsonRestore(),
                     ),
                 )
-                state, seconds = restored["state"], restored["progress"]["seconds"]
             except Exception as error:  # noqa: BLE001 - of many kinds, by what is damaged
-                self._set_aside(step, error)
-                continue
-            return state._replace(rng=jax.random.wrap_key_data(state.rng)), seconds
+                damage = " ".join(str(error).split())[:100]
+            if everywhere(found is not None):
+                assert found
+                state, seconds = found["state"], found["progress"]["seconds"]
+                return state._replace(rng=jax.random.wrap_key_data(state.rng)), seconds
+            self._set_aside(step, damage)
         return like, 0.0
 
     def close(self) -> None:
@@ -108,13 +112,13 @@ class Checkpoints:
         finally:
             self._manager.close()
 
-    def _set_aside(self, step: int, error: Exception) -> None:
+    def _set_aside(self, step: int, damage: str) -> None:
         damaged = self._folder / str(step)
         kept = self._folder.with_name(f"damaged_checkpoint_{step}")
         if is_main():
             tqdm.write(
-                f"{damaged}: damaged ({' '.join(str(error).split())[:100]}), now {kept}; going on "
-                "from the checkpoint before it, or from the start"
+                f"{damaged}: damaged ({damage or 'another process cannot read it'}), now {kept}; "
+                "going on from the checkpoint before it, or from the start"
             )
         write_once(damaged.replace, kept)
         self._manager.reload()
@@ -146,8 +150,4 @@ def _storable(state: TrainState) -> TrainState:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
+    return {name: tuple(leaf.shape) for name, leaf in named_leaves(tree)}

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from bpjax.models.bert import INPUTS, Bert, Outputs
 from bpjax.models.config import BertConfig
-from bpjax.training.mesh import Layout, gather
+from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
 Batch = dict[str, Any]
 """Arrays by name, see `training.input.collate`: of numpy there, traced inside a step."""
@@ -76,7 +76,7 @@ def predict(
     params: dict,
     batches: Iterable[Batch],
     masks: dict | None,
-    layout: Layout | None = None,
+    layout: Layout = ONE_DEVICE,
 ) -> list[np.ndarray]:
     """Logits of every row, in the order of the features.
 
@@ -91,11 +91,9 @@ def predict(
       One array a row: `[num_labels]`, or for a span head `[tokens, 2]` without the padding.
     """
     rows: dict[int, np.ndarray] = {}
-    if layout:
-        params, masks = layout.shard((params, masks))
-    for batch in batches:
-        if layout:
-            batch = layout.batch(batch)
+    params, masks = layout.shard((params, masks))
+    for part in batches:
+        batch = layout.batch(part)
         logits = np.asarray(gather(_logits(config, params, masks, batch)), np.float32)
         batch = gather({name: batch[name] for name in ("attention_mask", "index")})
         lengths = np.asarray(batch["attention_mask"]).sum(-1)

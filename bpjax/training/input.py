@@ -214,15 +214,6 @@ def train_batches(
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def longest_batch(
-    features: Features, batch_size: int, buckets: Sequence[int], part: slice = WHOLE
-) -> Batch:
-    """A batch of the largest shape that training has."""
-    bucket = resolve_buckets(features.lengths, buckets)[-1]
-    rows = np.arange(batch_size) % len(features.rows)
-    return collate(features, BatchPlan(bucket, rows).cut(part))
-
-
 def eval_batches(
     features: Features, batch_size: int, buckets: Sequence[int], part: slice = WHOLE
 ) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from bpjax.distributed import is_main
+from bpjax.files import write_whole
 
 
 class Scalars:
@@ -25,9 +26,7 @@ class Scalars:
         self._path = workdir / "scalars.jsonl"
         rows = [r for r in read_scalars(workdir) if r["stage"] != stage or r["step"] <= step]
         # Whole or not at all: a run may be killed at any moment, and other stages' rows are here.
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        partial.replace(self._path)
+        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         logdir = str(workdir / "tensorboard" / stage)
         self._tensorboard = SummaryWriter(logdir, purge_step=step + 1)
 

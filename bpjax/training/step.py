@@ -24,7 +24,7 @@ from bpjax.training.distill import (
     logit_distillation,
 )
 from bpjax.training.evaluation import Batch, apply
-from bpjax.training.mesh import Layout
+from bpjax.training.mesh import ONE_DEVICE, Layout
 from bpjax.training.replacement import replace
 
 
@@ -84,22 +84,19 @@ class Step(NamedTuple):
 
     compiled: Any
     teacher_params: dict
-    layout: Layout | None = None
+    layout: Layout = ONE_DEVICE
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         """One update; takes over the buffers of `state`."""
-        if self.layout:
-            batch = self.layout.batch(batch)
-        return self.compiled(state, batch, self.teacher_params)
+        return self.compiled(state, self.layout.batch(batch), self.teacher_params)
 
     def memory(self, state: TrainState, batch: Batch) -> int:
         """Bytes on a device that a step on such a batch takes: state, batch, teacher and the rest.
 
         As the compiler plans it.
         """
-        if self.layout:
-            batch = self.layout.batch(batch)
-        found = self.compiled.lower(state, batch, self.teacher_params).compile().memory_analysis()
+        lowered = self.compiled.lower(state, self.layout.batch(batch), self.teacher_params)
+        found = lowered.compile().memory_analysis()
         kept = found.output_size_in_bytes - found.alias_size_in_bytes
         return found.argument_size_in_bytes + kept + found.temp_size_in_bytes
 
@@ -164,7 +161,7 @@ def make_train_step(
     pruning: Pruning,
     optimizer: optax.GradientTransformation,
     teacher: Teacher | None = None,
-    layout: Layout | None = None,
+    layout: Layout = ONE_DEVICE,
     accumulate: int = 1,
 ) -> Step:
     """The step of one stage; it compiles once for each batch shape.
@@ -178,8 +175,7 @@ def make_train_step(
       optimizer: over `{"params": …, "learned": …}`.
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
         batch brings its logits along (`TeacherLogits.attach`).
-      layout: of the state, and of the batches, of which this process has its part; None for one
-        device.
+      layout: of the state, and of the batches, of which this process has its part.
       accumulate: parts of a batch, which are run one after the other and whose gradients are
         averaged by their rows' weights: the same step in less memory, with other dropout.
     """
@@ -260,11 +256,9 @@ def make_train_step(
         after = TrainState(
             state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")
         )
-        if layout:  # as it came, or the next step is compiled anew
-            after = jax.lax.with_sharding_constraint(after, layout.shardings(after))
-        return after, metrics
+        return layout.constrain(after), metrics  # as it came, or the next step is compiled anew
 
     # The teacher is an argument, not a constant: constants are copied into every compilation.
     compiled = jax.jit(update, donate_argnums=0)
     guide = teacher.params if teacher else {}
-    return Step(compiled, layout.shard(guide) if layout else guide, layout)
+    return Step(compiled, layout.shard(guide), layout)

@@ -19,8 +19,8 @@ from bpjax.errors import UserError
 from bpjax.tasks.base import Features
 from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import WHOLE, eval_batches, steps_per_epoch
-from bpjax.training.mesh import Layout
+from bpjax.training.input import eval_batches, steps_per_epoch
+from bpjax.training.mesh import ONE_DEVICE, Layout
 
 
 class TeacherLogits(NamedTuple):
@@ -54,7 +54,7 @@ def cached_logits(
     batch_size: int,
     buckets: tuple[int, ...],
     folder: Path,
-    layout: Layout | None = None,
+    layout: Layout = ONE_DEVICE,
 ) -> TeacherLogits:
     """The teacher's logits, without dropout, from `folder` or computed and saved there.
 
@@ -67,7 +67,7 @@ def cached_logits(
       batch_size: rows of a batch in which the logits are computed.
       buckets: padded lengths of those batches.
       folder: made if missing.
-      layout: where they are computed, if on more than one device.
+      layout: where they are computed.
 
     Raises:
       UserError: the folder cannot be written, or a file there is damaged.
@@ -77,9 +77,8 @@ def cached_logits(
         # Before minutes are spent on what then cannot be saved.
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            part = layout.part(batch_size) if layout else WHOLE
             batches = _with_bar(
-                eval_batches(features, batch_size, buckets, part),
+                eval_batches(features, batch_size, buckets, layout.part(batch_size)),
                 steps_per_epoch(len(features.rows), batch_size),
             )
             rows = predict(teacher.config, teacher.params, batches, None, layout)
