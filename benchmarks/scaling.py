@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.models import BASE, LARGE
+from bpjax.files import write_whole
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.pruning.methods import make_method
@@ -33,7 +34,6 @@ from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
-from bpjax.report.write import write_whole
 from bpjax.tasks import get_task
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.optimizer import make_optimizer
