@@ -4,12 +4,13 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from bpjax.config import read_sweep
+from bpjax.config import read_config, read_sweep
 from bpjax.distributed import RESUME
 from bpjax.errors import Interrupted, UserError
 from bpjax.pipeline import run
@@ -29,6 +30,31 @@ def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
         config.distillation.cache = str(workdir / "teacher_logits")
         if name != first:
             config.teacher.source = str(workdir / first / "teacher" / "model")
+
+
+def at_densities(
+    path: Path,
+    variants: Mapping[str, Mapping[str, Any]],
+    densities: Sequence[float],
+    workdir: Path,
+) -> list[tuple[str, ConfigDict]]:
+    """Every variant of a config at every density, with one teacher; a run is NAME_DENSITY.
+
+    Args:
+      path: of the config.
+      variants: by name, its changes by flat name such as `pruning.method`.
+      densities: values of the budget, fractions.
+      workdir: folder of the runs.
+    """
+    runs: list[tuple[str, ConfigDict]] = []
+    for density in densities:
+        for name, changes in variants.items():
+            config = read_config(str(path), [])
+            config.budget.value = density
+            config.update_from_flattened_dict(changes)
+            runs.append((f"{name}_{density:g}", config))
+    share_teacher(runs, workdir)
+    return runs
 
 
 def run_one(path: str, workdir: Path, overrides: list[str], index: int) -> Path:

@@ -27,9 +27,9 @@ def get_config(task: str) -> ConfigDict:
     config.batch.buckets = (8, 12, 16, 24, 32, 48, 64, 96, 128)
     config.model.training_dtype = "bfloat16_products"
     config.teacher.epochs, config.teacher.warmup_steps = 4, 40
-    config.prune.epochs, config.prune.warmup_steps = 12, 100
+    config.prune.epochs, config.prune.warmup_steps = 8, 100
     config.budget.kind, config.budget.value = "density", DENSITY
-    config.fill.epochs, config.fill.warmup_steps = 4, 40
+    config.fill.epochs, config.fill.warmup_steps = 2, 40
     config.fill.learning_rate = 1e-4
     config.distillation.hidden.fill = 1.0
     return config

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from bpjax.config import read_config
-from bpjax.sweep import share_teacher
+from bpjax.sweep import at_densities
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_short.py"
 DENSITIES = (0.5, 0.25, 0.1)
@@ -29,7 +28,7 @@ METHODS = {
         "distillation.hidden.prune": 1.0,
         "distillation.attention.prune": 1.0,
     },
-    "l0": {"pruning.method": "l0", "prune.score_learning_rate": 0.1},
+    "l0": {"pruning.method": "l0"},
     "group_lasso": {"pruning.method": "group_lasso"},
     "cofi": {
         "pruning.method": "cofi",
@@ -42,12 +41,4 @@ METHODS = {
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
-    runs: list[tuple[str, ConfigDict]] = []
-    for density in DENSITIES:
-        for name, changes in METHODS.items():
-            config = read_config(str(CONFIG), [])
-            config.budget.value = density
-            config.update_from_flattened_dict(changes)
-            runs.append((f"{name}_{density:g}", config))
-    share_teacher(runs, workdir)
-    return runs
+    return at_densities(CONFIG, METHODS, DENSITIES, workdir)

@@ -12,26 +12,17 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from bpjax.config import read_config
-from bpjax.sweep import share_teacher
+from bpjax.sweep import at_densities
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_short.py"
 DENSITIES = (0.5, 0.25, 0.1)
-SERIES = (
-    ("movement", "movement", "hybrid"),
-    ("movement_struct", "movement", "struct"),
-    ("magnitude", "magnitude", "hybrid"),
-    ("magnitude_struct", "magnitude", "struct"),
-)
+SERIES = {
+    "movement": {},
+    "movement_struct": {"pruning.pattern": "struct"},
+    "magnitude": {"pruning.method": "magnitude"},
+    "magnitude_struct": {"pruning.method": "magnitude", "pruning.pattern": "struct"},
+}
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
-    runs: list[tuple[str, ConfigDict]] = []
-    for name, method, pattern in SERIES:
-        for density in DENSITIES:
-            config = read_config(str(CONFIG), [])
-            config.pruning.method, config.pruning.pattern = method, pattern
-            config.budget.value = density
-            runs.append((f"{name}_{density:g}", config))
-    share_teacher(runs, workdir)
-    return runs
+    return at_densities(CONFIG, SERIES, DENSITIES, workdir)

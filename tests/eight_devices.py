@@ -25,7 +25,7 @@ def collectives(pruning, layout):
     state = init_state(make_params(CONFIG), pruning, OPTIMIZER, jax.random.key(0))
     batch = layout.batch(jax.tree.map(np.asarray, make_batch(rows=8)))
     text = step.compiled.lower(layout.shard(state), batch, {}).compile().as_text()
-    return Counter(re.findall(r" (all-reduce|all-gather|reduce-scatter|all-to-all)\(", text))
+    return Counter(re.findall(r" ([a-z]+-(?:reduce|gather|scatter|to-all|permute))\(", text))
 
 
 def kept(layout):
@@ -64,6 +64,7 @@ def main():
             {
                 "plain": collectives(DENSE, data),
                 "masked": collectives(prune(), data),
+                "divided": collectives(prune(), make_layout(4, 2)),
                 "kept": kept(make_layout(2, 4)),
                 "refused": refused(data),
                 **laid_out(make_layout(4, 2)),

@@ -66,8 +66,11 @@ def forward(
     return logits
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _logits(config: BertConfig, params: dict, masks: dict | None, batch: Batch) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _logits(
+    config: BertConfig, layout: Layout, params: dict, masks: dict | None, batch: Batch
+) -> jax.Array:
+    params, masks = layout.collect((params, masks))
     return forward(config, params, batch, masks)
 
 
@@ -94,7 +97,7 @@ def predict(
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
-        logits = np.asarray(gather(_logits(config, params, masks, batch)), np.float32)
+        logits = np.asarray(gather(_logits(config, layout, params, masks, batch)), np.float32)
         batch = gather({name: batch[name] for name in ("attention_mask", "index")})
         lengths = np.asarray(batch["attention_mask"]).sum(-1)
         for place, index in enumerate(np.asarray(batch["index"])):

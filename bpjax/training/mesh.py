@@ -77,6 +77,15 @@ class Layout(NamedTuple):
             return tree
         return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
 
+    def collect(self, tree: PyTree) -> PyTree:
+        """Inside a compiled function, whole on every device what `shard` divided.
+
+        Left to itself, XLA may divide activations as the kernels are, and sends those instead.
+        """
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, self._over())
+
     def undivided(self, tree: PyTree) -> list[str]:
         """Paths of the arrays that a rule names and fsdp does not divide."""
         return [

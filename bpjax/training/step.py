@@ -220,7 +220,9 @@ def make_train_step(
 
     gradient_of = jax.grad(loss, has_aux=True)
 
-    def accumulated(state: TrainState, batch: Batch, *given: Any) -> tuple[PyTree, dict]:
+    def accumulated(
+        trained: dict, state: TrainState, batch: Batch, *given: Any
+    ) -> tuple[PyTree, dict]:
         # Every n-th row, not the n-th part: rows that lie on different devices stay there.
         parts = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
@@ -230,11 +232,11 @@ def make_train_step(
         def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
             number, share, rows = part
             apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-            found = gradient_of(state.trained, apart, rows, *given)
+            found = gradient_of(trained, apart, rows, *given)
             return jax.tree.map(lambda x, y: x + share * y, total, found), None
 
         shapes = jax.eval_shape(
-            gradient_of, state.trained, state, jax.tree.map(lambda x: x[0], parts), *given
+            gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
         )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.scan(add, zeros, (jnp.arange(accumulate), shares, parts))[0]
@@ -243,10 +245,9 @@ def make_train_step(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
-        if accumulate == 1:
-            gradient, metrics = gradient_of(state.trained, state, batch, knobs, teacher_params)
-        else:
-            gradient, metrics = accumulated(state, batch, knobs, teacher_params)
+        whole = layout.collect((state.trained, teacher_params))
+        differentiate = gradient_of if accumulate == 1 else accumulated
+        gradient, metrics = differentiate(whole[0], state, batch, knobs, whole[1])
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         method_state, params = method.update(
