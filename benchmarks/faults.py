@@ -26,11 +26,12 @@ import jax
 from tqdm import tqdm
 
 from bpjax.distributed import RESUME
+from bpjax.files import write_whole
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_tokenizer, save_pretrained
 from bpjax.report.environment import describe_environment
-from bpjax.report.write import read_report, write_whole
+from bpjax.report.write import read_report
 
 KILLS, DAMAGES, FULL_DISKS, DEATHS = 20, 6, 3, 3
 LONGEST = 60.0  # seconds in which a process must notice that another one died

@@ -46,13 +46,14 @@ def main() -> None:
     for form, format_ in FORMATS.items():
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / "model"
-            export(form, config, params, options.model, exported)
+            checked = export(form, config, params, options.model, exported)
             call = (format_.open or open_torch)(exported)
             theirs = np.empty_like(ours)
             for batch in eval_batches(features, ROWS, ()):
                 real = batch["index"] >= 0
                 theirs[batch["index"][real]] = call({x: batch[x] for x in INPUTS})[real]
         found[form] = {
+            **checked,  # times at 8x128 of what can be run here
             "max_abs_diff": float(np.abs(theirs - ours).max()),
             "predictions_changed": int((theirs.argmax(-1) != ours.argmax(-1)).sum()),
             "metrics": task.evaluate(features, list(theirs)),
@@ -70,9 +71,14 @@ def main() -> None:
     }
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(report, indent=2) + "\n")
-    rows = [("format", "largest difference", "predictions changed")]
+    rows = [("format", "largest difference", "predictions changed", "8x128 [ms]", "bpjax [ms]")]
     rows += [
-        (form, f"{x['max_abs_diff']:.1e}", str(x["predictions_changed"]))
+        (
+            form,
+            f"{x['max_abs_diff']:.1e}",
+            str(x["predictions_changed"]),
+            *(f"{x[key]:.1f}" if key in x else "" for key in ("ms", "bpjax_ms")),
+        )
         for form, x in found.items()
     ]
     print(align(rows, left=(0,)))

@@ -96,11 +96,9 @@ def _run(data: inputs.Run, folder: Workdir, command: str) -> dict[str, Any]:
             "measure": measured.pop("seconds"),
         },
         # Of the stages that trained here: fraction of the seconds, bytes on a device.
-        "waiting": {
-            name: notes["waiting"] for name, notes in trained.items() if "waiting" in notes
-        },
-        "step_bytes": {
-            name: notes["step_bytes"] for name, notes in trained.items() if "step_bytes" in notes
+        **{
+            key: {name: notes[key] for name, notes in trained.items() if key in notes}
+            for key in ("waiting", "step_bytes")
         },
         **measured,
         "masked": prune["metrics"],

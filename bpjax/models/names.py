@@ -261,10 +261,11 @@ def _saved_head(data: Json, family: Family, where: str) -> tuple[str, int]:
 
 
 def _is_dense(config: BertConfig) -> bool:
+    plain = config.norm == NORMS[0] and config.pooled == config.hidden_size
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1
-    complete = alike and config.heads[0] * config.head_dim == config.hidden_size
-    alike = config.norm == NORMS[0] and config.pooled == config.hidden_size
-    return complete and config.intermediate[0] > 0 and alike
+    if not (plain and alike):
+        return False
+    return config.heads[0] * config.head_dim == config.hidden_size and config.intermediate[0] > 0
 
 
 def _is_size(value: Any, least: int) -> bool:
