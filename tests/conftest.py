@@ -13,6 +13,7 @@ os.environ["BPJAX_FEATURES"] = ""
 
 import corridor
 import pytest
+from filelock import FileLock
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -36,27 +37,43 @@ def minilm_dir():
 
 
 @pytest.fixture(scope="session")
-def small_model(minilm_dir, tmp_path_factory):
+def shared_folder(tmp_path_factory):
+    """A folder that the workers of pytest-xdist share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def small_model(minilm_dir, shared_folder):
     """The folder of a tiny BERT with MiniLM's tokenizer."""
-    return corridor.save_model(tmp_path_factory.mktemp("small") / "model", minilm_dir)
+    folder = shared_folder / "small_model"
+    with FileLock(shared_folder / "small_model.lock"):
+        return folder if folder.exists() else corridor.save_model(folder, minilm_dir)
 
 
 @pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory):
-    """A folder in which the runs of one config, also in other processes, share what is compiled."""
-    return tmp_path_factory.mktemp("compiled")
+def compilation_cache(shared_folder):
+    """A folder in which runs, each in a process of its own, share what is compiled."""
+    folder = shared_folder / "compiled"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def finished_run(small_model, compilation_cache, tmp_path_factory):
+def finished_run(small_model, compilation_cache, shared_folder):
     """Config file, workdir and printed text of one uninterrupted run of the whole corridor.
 
     In a process of its own: what this one has compiled before, with other settings, may differ in
-    the last bit.
+    the last bit. The first worker that wants it makes it.
     """
-    folder = tmp_path_factory.mktemp("finished")
-    config = corridor.write_config(folder / "config.py", small_model)
-    process = corridor.start(config, folder / "run", compilation_cache)
-    printed, stderr = process.communicate(timeout=600)
-    assert (process.returncode, stderr) == (0, ""), stderr
-    return config, folder / "run", printed
+    folder = shared_folder / "finished"
+    config, text = folder / "config.py", folder / "printed.txt"
+    with FileLock(shared_folder / "finished.lock"):
+        if not text.exists():
+            folder.mkdir(exist_ok=True)
+            corridor.write_config(config, small_model)
+            process = corridor.start(config, folder / "run", compilation_cache)
+            printed, stderr = process.communicate(timeout=600)
+            assert (process.returncode, stderr) == (0, ""), stderr
+            text.write_text(printed)
+    return config, folder / "run", text.read_text()

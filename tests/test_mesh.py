@@ -57,13 +57,6 @@ def start_two(config, workdir, cache):
     ]
 
 
-def test_eight_devices_learn_what_one_does(finished_run, compilation_cache, tmp_path):
-    config, whole, _ = finished_run
-    workdir = tmp_path / "run"
-    finish([corridor.start(config, workdir, compilation_cache, devices=8)])
-    require_same(workdir, whole)
-
-
 def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_path):
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
@@ -71,8 +64,10 @@ def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_
     require_same(workdir, whole)
 
 
-def test_a_run_of_two_processes_goes_on_in_one(finished_run, compilation_cache, tmp_path):
-    """One of the two gets SIGTERM, both end after the same step; the mesh is the same, then not."""
+def test_eight_devices_learn_what_one_does_and_go_on_for_two_processes(
+    finished_run, compilation_cache, tmp_path
+):
+    """SIGTERM to one of the two: both end after the same step. What goes on has another mesh."""
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
     pair = start_two(config, workdir, compilation_cache)
@@ -84,8 +79,7 @@ def test_a_run_of_two_processes_goes_on_in_one(finished_run, compilation_cache, 
         assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
     assert not (workdir / "prune" / "done.json").exists()
 
-    mesh = "--config.mesh.fsdp=4"
-    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
+    finish([corridor.start(config, workdir, compilation_cache, devices=8)])
     require_same(workdir, whole)
 
 

@@ -130,12 +130,13 @@ def test_a_run_ends_with_them_alone(finished_run, tmp_path):
     path, workdir, _ = finished_run
     teacher = f"--config.teacher.source={workdir / 'teacher' / 'model'}"
     options = [teacher, "--config.pruning.relu", "--config.pruning.affine_norm"]
+    options += ["--config.fill.epochs=0"]
     config = read_config(str(path), options)
     report = run(config, tmp_path / "run", "command")
     assert report["equivalence"]["max_abs_diff"] <= 1e-4
     assert report["equivalence"]["predictions_changed"] == 0
     assert report["shrunken"] == {k: report["masked"][k] for k in report["shrunken"]}
-    data = json.loads((tmp_path / "run" / "fill" / "model" / "config.json").read_text())
+    data = json.loads((tmp_path / "run" / "shrink" / "model" / "config.json").read_text())
     assert (data["hidden_act"], data["bpjax"]["norm"]) == ("relu", "affine")
     # Cut again by another budget: what was replaced stays so, and is not replaced once more.
     options += [f"--config.prune.source={tmp_path / 'run'}", "--config.budget.value=0.3"]
