@@ -42,14 +42,33 @@ def runs(tmp_path):
 
 def test_runs_that_differ_by_their_seed_are_one_row(runs):
     groups = only_task(gather([runs]))
-    assert [(group.label, len(group.reports)) for group in groups] == [
-        ({"budget.value": 20.0}, 2),
-        ({"budget.value": 5.0}, 1),
+    assert [(group.name, group.budget, len(group.reports)) for group in groups] == [
+        ("", {"budget.value": 20.0}, 2),
+        ("", {"budget.value": 5.0}, 1),
     ]
     title, _, first, second = format_groups(groups).splitlines()
     assert title.split()[:2] == ["value", "seeds"]
     assert first.startswith("20 ") and "81.00 ± 1.41" in first
     assert second.startswith("5 ") and "85.00" in second
+
+
+def test_a_name_tells_what_is_not_usual(runs):
+    for name, method, epochs, block in (
+        ("a", "l0", 2, [32, 32]),
+        ("b", "movement", 2, [4, 4]),
+        ("c", "movement", 0, [32, 32]),
+    ):
+        path = runs / name / "report.json"
+        report = json.loads(path.read_text())
+        report["config"]["pruning"] = {"block": block, "method": method}
+        report["config"]["prune"] = {"epochs": epochs}
+        path.write_text(json.dumps(report))
+    groups = only_task(gather([runs]))
+    names = ["l0", "movement, block 4×4", "movement, prune.epochs 0"]
+    assert [group.name for group in groups] == names
+    title, _, *rows = format_groups(groups).splitlines()
+    assert title.split()[:3] == ["run", "value", "seeds"]
+    assert [row.startswith(name) for row, name in zip(rows, names, strict=True)] == [True] * 3
 
 
 def test_spread_is_of_a_sample():

@@ -29,7 +29,7 @@ def pages(tmp_path_factory):
     rows = [{"stage": "prune", "step": i, "loss": 1 / (i + 1)} for i in range(40)]
     plot_curves(rows, folder / "curves.png")
     run = write_run_page(report, LAYERS, (1536, 1536), folder)
-    groups = [Group({"pruning.pattern": name}, [report, report]) for name in ("hybrid", "block")]
+    groups = [Group(name, {}, [report, report]) for name in ("hybrid", "block")]
     return run, write_comparison_page(groups, "8x128", folder / "sweep.html")
 
 

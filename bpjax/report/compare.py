@@ -1,6 +1,7 @@
 """Many runs side by side: those that differ by their seed alone are one row."""
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +23,22 @@ _PLACES = (
 )
 
 
+_NAMES = ("pruning.method", "pruning.pattern")
+_BUDGET = "budget."
+
+
 class Group(NamedTuple):
     """Runs of one config with different seeds.
 
     Attributes:
-      label: what tells the group from the others compared, by field of the config.
+      name: what tells the group from the others compared, but for the budget: its method and
+        pattern where these differ, and fields of the config that have not their usual value.
+      budget: the fields of the budget that differ between the groups, such as `budget.value`.
       reports: one a run.
     """
 
-    label: dict[str, Any]
+    name: str
+    budget: dict[str, Any]
     reports: list[dict[str, Any]]
 
 
@@ -74,35 +82,51 @@ def format_tasks(groups: dict[str, list[Group]]) -> str:
 def _group(reports: list[dict[str, Any]]) -> list[Group]:
     """Reports of one task, by config but for seeds and places."""
     configs = [traverse_util.flatten_dict(report["config"], sep=".") for report in reports]
-    names = sorted({name for config in configs for name in config} - set(_PLACES))
-    groups: dict[str, Group] = {}
+    fields = sorted({field for config in configs for field in config} - set(_PLACES))
+    found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
-        shown = {name: config.get(name) for name in names}
-        groups.setdefault(repr(shown), Group(shown, [])).reports.append(report)
-    differing = [
-        name for name in names if len({repr(group.label[name]) for group in groups.values()}) > 1
-    ]
-    return [
-        Group({name: group.label[name] for name in differing}, group.reports)
-        for group in groups.values()
-    ]
+        values = {field: config.get(field) for field in fields}
+        found.setdefault(repr(values), (values, []))[1].append(report)
+    usual: dict[str, str] = {}
+    for field in fields:
+        counts = Counter(repr(values[field]) for values, _ in found.values())
+        if len(counts) > 1:
+            usual[field] = counts.most_common(1)[0][0]
+    told = sorted(usual, key=lambda field: (field not in _NAMES, field))
+    groups = []
+    for values, members in found.values():
+        name = ", ".join(
+            _told(field, values[field])
+            for field in told
+            if not field.startswith(_BUDGET)
+            and (field in _NAMES or repr(values[field]) != usual[field])
+        )
+        budget = {field: values[field] for field in told if field.startswith(_BUDGET)}
+        groups.append(Group(name, budget, members))
+    return groups
 
 
 def format_groups(groups: Sequence[Group]) -> str:
     """`group_rows` lined up."""
-    return align(group_rows(groups), left=range(len(groups[0].label) + 1))
+    return align(group_rows(groups), left=range(count_labels(groups)))
+
+
+def count_labels(groups: Sequence[Group]) -> int:
+    """How many columns of `group_rows` say which runs a row is of."""
+    return any(group.name for group in groups) + len(groups[0].budget) + 1
 
 
 def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Titles, then a row a group: what differs, metrics of dense and pruned, what is left, speed.
+    """Titles, then a row a group: which, metrics of dense and pruned, what is left, speed.
 
     Speed is measured, and at the last shape also in theory (`deploy.flops`). Numbers are mean ±
     standard deviation over the seeds.
     """
     first = groups[0].reports[0]
-    names = list(groups[0].label)
+    named = any(group.name for group in groups)
     metrics, shapes = list(first["dense"]["metrics"]), list(first["speedup"])
-    titles = (*(_short(name, names) for name in names), "seeds", f"dense {metrics[0]}", *metrics)
+    budget = (field.removeprefix(_BUDGET) for field in groups[0].budget)
+    titles = (*["run"][:named], *budget, "seeds", f"dense {metrics[0]}", *metrics)
     left = ("density [%]", "heads", "FFN dimensions")
     speeds = (*(f"{shape} [×]" for shape in shapes), "in theory [×]")
     rows: list[tuple[str, ...]] = [(*titles, *left, *speeds)]
@@ -119,7 +143,7 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             *([report["speedup"].get(s) for report in group.reports] for s in shapes),
             [report["theoretical_speedup"].get(shapes[-1]) for report in group.reports],
         ]
-        label = [_value(group.label[name]) for name in names]
+        label = [*[group.name][:named], *map(_value, group.budget.values())]
         seeds = ", ".join(str(report["seed"]) for report in group.reports)
         sizes = (spread(count, digits=0) for count in counts)
         rows.append((*label, seeds, *map(spread, columns), *sizes, *map(spread, times)))
@@ -151,11 +175,8 @@ def spread(values: Sequence[float | int | None], digits: int = 2) -> str:
     return mean if len(numbers) < 2 else f"{mean} ± {statistics.stdev(numbers):.{digits}f}"
 
 
-def _short(name: str, names: Sequence[str]) -> str:
-    """The last part of a field's name, or all of it where another ends alike."""
-    last = name.rpartition(".")[2]
-    alike = [other for other in names if other.rpartition(".")[2] == last]
-    return last if len(alike) == 1 else name
+def _told(field: str, value: Any) -> str:
+    return str(value) if field in _NAMES else f"{field.removeprefix('pruning.')} {_value(value)}"
 
 
 def _value(value: Any) -> str:

@@ -13,7 +13,7 @@ import jinja2
 
 from bpjax.files import write_whole
 from bpjax.pruning.summary import LayerSummary
-from bpjax.report.compare import Group, group_rows
+from bpjax.report.compare import Group, count_labels, group_rows
 from bpjax.report.pareto import plot_pareto
 from bpjax.report.table import report_rows
 
@@ -82,7 +82,7 @@ def write_comparison_page(groups: Sequence[Group], shape: str, path: Path) -> Pa
         path,
         title=f"{reports[0]['task']}: {len(reports)} runs",
         rows=group_rows(groups),
-        labels=len(groups[0].label) + 1,
+        labels=count_labels(groups),
         picture=_inline(picture.getvalue()),
         commands=[report["command"] for report in reports],
     )

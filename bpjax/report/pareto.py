@@ -23,7 +23,7 @@ def plot_pareto(
 ) -> None:
     """Draws every group as a point with its spread over seeds, and saves a PNG.
 
-    A series is what has the same label but for the budget and the epochs of fill.
+    A series is what differs in the budget alone.
 
     Args:
       groups: of `compare.gather`.
@@ -33,9 +33,7 @@ def plot_pareto(
     metric = next(iter(groups[0].reports[0]["dense"]["metrics"]))
     series: dict[str, list[Group]] = {}
     for group in groups:
-        parts = {k: v for k, v in group.label.items() if not k.startswith("budget.")}
-        name = ", ".join(_named(key, value) for key, value in parts.items()) or "pruned"
-        series.setdefault(name, []).append(group)
+        series.setdefault(group.name or "pruned", []).append(group)
 
     figure = Figure(figsize=(9.5, 4.2 + 0.18 * len(series)), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -81,9 +79,3 @@ def _draw(
     x, y = ([statistics.mean(values) for values in side] for side in zip(*points, strict=True))
     spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in points]
     axes.errorbar(x, y, spread, lw=1.2, ms=5, capsize=2.5, label=name, **look)
-
-
-def _named(key: str, value: object) -> str:
-    short = key.removeprefix("pruning.")
-    text = "×".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if short in ("pattern", "method") else f"{short} {text}"
