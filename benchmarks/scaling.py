@@ -99,7 +99,6 @@ def main() -> None:
 def analyse(model: BertConfig, mesh: tuple[int, int], masked: bool) -> dict[str, Any]:
     """What one device does in a step: arithmetic, memory, and what goes between devices."""
     layout = make_layout(*mesh)
-    assert layout
     model = model.replace(head="classification", num_labels=2, dtype="bfloat16")
     structure = bert.describe(model)
     pattern = make_pattern("hybrid", structure, (32, 32)) if masked else NO_PATTERN
@@ -136,7 +135,7 @@ def _placed(layout: Layout, tree: Any) -> Any:
 
 
 def _batch(layout: Layout) -> dict[str, jax.ShapeDtypeStruct]:
-    count = ROWS * layout.mesh.size
+    count = ROWS * layout.devices
     shapes: dict[str, Any] = dict.fromkeys(bert.INPUTS, ((count, LENGTH), jnp.int32))
     shapes |= dict.fromkeys(("label", "index"), ((count,), jnp.int32))
     shapes["weight"] = ((count,), jnp.float32)

@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import absl.logging
-
 # Names and values of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
@@ -20,10 +18,12 @@ def configure_runtime() -> None:
     `bpjax/compiled` in the user's cache folder.
     """
     keep_freed_memory()
-    # Orbax's warnings, such as of a slow disk, are for its developers.
-    absl.logging.set_verbosity(absl.logging.ERROR)
     import jax
+    from absl import logging
     from filelock import FileLock
+
+    # Orbax's warnings, such as of a slow disk, are for its developers.
+    logging.set_verbosity(logging.ERROR)
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

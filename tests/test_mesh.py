@@ -64,9 +64,16 @@ def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_
     require_same(workdir, whole)
 
 
-def test_eight_devices_learn_what_one_does_and_go_on_for_two_processes(
-    finished_run, compilation_cache, tmp_path
-):
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_eight_devices_learn_what_one_does(fsdp, finished_run, compilation_cache, tmp_path):
+    config, whole, _ = finished_run
+    workdir = tmp_path / "run"
+    mesh = f"--config.mesh.fsdp={fsdp}"
+    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
+    require_same(workdir, whole)
+
+
+def test_a_run_of_two_processes_goes_on_in_one(finished_run, compilation_cache, tmp_path):
     """SIGTERM to one of the two: both end after the same step. What goes on has another mesh."""
     config, whole, _ = finished_run
     workdir = tmp_path / "run"

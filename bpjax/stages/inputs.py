@@ -82,9 +82,9 @@ class Run(NamedTuple):
         """What fine-pruning replaces by a cheaper operation: keys of `replacement.FIELDS`."""
         return tuple(name for name in FIELDS if self.config.pruning[name])
 
-    def keeps_logits(self, teacher: Teacher | None) -> bool:
+    def keeps_logits(self, teacher: Teacher) -> bool:
         """Whether the teacher's logits are computed once, and not in every step."""
-        return bool(teacher and self.config.distillation.cache and not teacher.replace)
+        return bool(self.config.distillation.cache and not teacher.replace)
 
     def steps_per_epoch(self) -> int:
         """Updates in one pass over the training rows."""

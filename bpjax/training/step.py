@@ -245,9 +245,9 @@ def make_train_step(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
-        whole = layout.collect((state.trained, teacher_params))
+        whole, guide = layout.collect((state.trained, teacher_params))
         differentiate = gradient_of if accumulate == 1 else accumulated
-        gradient, metrics = differentiate(whole[0], state, batch, knobs, whole[1])
+        gradient, metrics = differentiate(whole, state, batch, knobs, guide)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         method_state, params = method.update(
