@@ -159,17 +159,15 @@ def _moved(text: str) -> dict[str, dict[str, int]]:
 
 def estimate(found: dict[tuple[int, int], dict[str, Any]], chips: int, chip: Chip) -> dict:
     """Seconds and efficiency of a step with as many rows on each chip, on two kinds of meshes."""
-    plain = found[(8, 1)]
-    alone = seconds(plain, 1, chip, {})
-    data = seconds(plain, chips, chip, plain["between_devices"])
-    divided = found[(1, 8)]
-    shared = seconds(divided, chips, chip, divided["between_devices"]) if chips >= 8 else math.nan
-    return {
-        "seconds_data": data,
-        "efficiency_data": alone / data,
-        "seconds_fsdp8": shared,
-        "efficiency_fsdp8": alone / shared,
-    }
+    alone = seconds(found[(8, 1)], 1, chip, {})
+    estimates: dict[str, float | None] = {}
+    for name, mesh in (("data", (8, 1)), ("fsdp8", (1, 8))):
+        time = None
+        if chips >= mesh[1]:
+            time = seconds(found[mesh], chips, chip, found[mesh]["between_devices"])
+        estimates[f"seconds_{name}"] = time
+        estimates[f"efficiency_{name}"] = time and alone / time
+    return estimates
 
 
 def seconds(row: dict[str, Any], chips: int, chip: Chip, moved: dict[str, dict[str, int]]) -> float:
@@ -189,7 +187,7 @@ def seconds(row: dict[str, Any], chips: int, chip: Chip, moved: dict[str, dict[s
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

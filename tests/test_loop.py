@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoints import refused
+from jax.experimental import multihost_utils
 from test_step import (
     DENSE,
     OPTIMIZER,
@@ -203,6 +204,20 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, whole, c
     kept = tmp_path / "prune" / "damaged_checkpoint_4"
     assert f"{newest}: damaged (" in printed and f"now {kept}; going on" in printed
     assert kept.is_dir()
+
+
+def test_a_checkpoint_that_another_process_cannot_read_is_set_aside_here_too(
+    tmp_path, whole, capsys, monkeypatch
+):
+    with pytest.raises(StopError):
+        train(tmp_path, stopping_after(5))  # saved: 2 and 4
+    theirs = iter([False, True])
+    monkeypatch.setattr(
+        multihost_utils, "process_allgather", lambda ours: np.stack([ours, next(theirs)])
+    )
+    assert_same(as_numpy(train(tmp_path, lambda start: BATCHES[start:]).state), whole[1])
+    assert (tmp_path / "prune" / "damaged_checkpoint_4").is_dir()
+    assert "damaged (another process cannot read it), now" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_method_is_refused(tmp_path):
