@@ -71,6 +71,20 @@ def test_a_name_tells_what_is_not_usual(runs):
     assert [row.startswith(name) for row, name in zip(rows, names, strict=True)] == [True] * 3
 
 
+def test_a_field_that_older_runs_lack_names_nothing(runs):
+    path = runs / "a" / "report.json"
+    report = json.loads(path.read_text())
+    report["config"]["batch"] = {"accumulate": 1}
+    path.write_text(json.dumps(report))
+    assert {group.name for group in only_task(gather([runs]))} == {""}
+
+
+def test_a_report_of_no_run_is_passed_over(runs):
+    (runs / "faults").mkdir()
+    (runs / "faults" / "report.json").write_text('{"command": "make faults", "kill": {"lost": 0}}')
+    assert sum(len(group.reports) for group in only_task(gather([runs]))) == 3
+
+
 def test_spread_is_of_a_sample():
     assert spread([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
     assert spread([2.5]) == "2.50"

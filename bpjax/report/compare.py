@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from bpjax.errors import UserError
 from bpjax.report.table import align
-from bpjax.report.write import FILE, read_report
+from bpjax.report.write import find_reports
 
 # Fields of a config that say where things are, or how they were computed, and not what.
 _PLACES = (
@@ -46,16 +46,9 @@ def gather(folders: Sequence[Path]) -> dict[str, list[Group]]:
     """Finds the reports in and under some folders and groups them, by task.
 
     Raises:
-      UserError: a folder without a report.
+      UserError: as `find_reports`.
     """
-    reports = []
-    for folder in folders:
-        found = sorted(path.parent for path in folder.rglob(FILE))
-        if not found:
-            raise UserError(
-                f"{folder}: expected a finished run's folder, or one above some; no {FILE} there"
-            )
-        reports += [read_report(path) for path in found]
+    reports = find_reports(folders)
     tasks = sorted({report["task"] for report in reports})
     return {task: _group([r for r in reports if r["task"] == task]) for task in tasks}
 
@@ -85,11 +78,11 @@ def _group(reports: list[dict[str, Any]]) -> list[Group]:
     fields = sorted({field for config in configs for field in config} - set(_PLACES))
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
-        values = {field: config.get(field) for field in fields}
+        values = {field: config[field] for field in fields if field in config}
         found.setdefault(repr(values), (values, []))[1].append(report)
     usual: dict[str, str] = {}
     for field in fields:
-        counts = Counter(repr(values[field]) for values, _ in found.values())
+        counts = Counter(repr(values[field]) for values, _ in found.values() if field in values)
         if len(counts) > 1:
             usual[field] = counts.most_common(1)[0][0]
     told = sorted(usual, key=lambda field: (field not in _NAMES, field))
@@ -98,10 +91,11 @@ def _group(reports: list[dict[str, Any]]) -> list[Group]:
         name = ", ".join(
             _told(field, values[field])
             for field in told
-            if not field.startswith(_BUDGET)
+            if field in values
+            and not field.startswith(_BUDGET)
             and (field in _NAMES or repr(values[field]) != usual[field])
         )
-        budget = {field: values[field] for field in told if field.startswith(_BUDGET)}
+        budget = {field: values.get(field) for field in told if field.startswith(_BUDGET)}
         groups.append(Group(name, budget, members))
     return groups
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
       UserError: there is none, or it is not a whole report.
     """
     path = pathlib.Path(folder) / FILE
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: expected the report of a finished run ({error}); run `bpjax run` to its end"
-        ) from error
+    report = _read(path)
     missing = find_missing(report)
     if missing:
         raise UserError(
@@ -83,6 +78,26 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "run `bpjax run` to its end"
         )
     return report
+
+
+def find_reports(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
+    """Reads the reports of runs in and under some folders, each folder's in order of their paths.
+
+    A file of that name which tells of no pruned model, such as a benchmark's, is passed over.
+
+    Raises:
+      UserError: a folder without a report, or a report that is not whole.
+    """
+    reports = []
+    for folder in folders:
+        paths = sorted(path.parent for path in folder.rglob(FILE))
+        found = [path for path in paths if "pruned" in _read(path / FILE)]
+        if not found:
+            raise UserError(
+                f"{folder}: expected a finished run's folder, or one above some; no {FILE} there"
+            )
+        reports += [read_report(path) for path in found]
+    return reports
 
 
 def find_missing(report: Any) -> list[str]:
@@ -96,6 +111,15 @@ def find_missing(report: Any) -> list[str]:
             continue
         missing += [f"{key}.{name}" for name in inner if name not in report[key]]
     return missing
+
+
+def _read(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected the report of a finished run ({error}); run `bpjax run` to its end"
+        ) from error
 
 
 def _plain(value: Any) -> Any:
