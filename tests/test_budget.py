@@ -116,6 +116,16 @@ def test_the_penalty_grows_while_the_scores_are_too_high(shift, sign):
     assert ratio == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "shift", "pushes"), [("l0", 5.0, True), ("l0", -5.0, False), ("movement", -5.0, True)]
+)
+def test_gates_that_close_by_themselves_are_not_pushed_below_the_budget(name, shift, pushes):
+    method, state = start(name, pattern_of("hybrid", (4, 2), CONFIG))
+    state = state._replace(learned=jax.tree.map(lambda x: x + shift, state.learned))
+    state, _ = method.update(state, PARAMS, knobs(density=0.3), jnp.int32(0))
+    assert bool(method.penalty(state, PARAMS, knobs(density=0.3)) > 0) == pushes
+
+
 def test_the_least_that_masks_can_leave():
     pattern = pattern_of("hybrid", (4, 2), CONFIG)
     assert reachable(make_method("movement", pattern), fraction_for(pattern), PARAMS) == 0

@@ -7,6 +7,9 @@ bisection. What surgery will leave never costs less than the budget, and no more
 that falls to it with the square of the progress: at the end both meet, whatever the scores are. An
 allowance that fell with the schedule, which is steep at first, would cut short runs before their
 scores mean anything.
+
+Gates that close by themselves (L0) are closed at any level, which can therefore not bring back what
+the penalty took too much: where they alone are about to leave less than the budget, it pauses.
 """
 
 from collections.abc import Callable
@@ -28,6 +31,7 @@ _HALVINGS = 36
 _EVERY = 16  # steps at most between two cuts: a bisection evaluates the masks `_HALVINGS` times
 _CUTS = 64  # at least, in a run that has so many steps
 _LARGEST_GAIN = 100.0
+_MARGIN = 1.1  # of the budget: Adam goes on closing gates for some steps
 
 
 class BudgetState(NamedTuple):
@@ -37,11 +41,13 @@ class BudgetState(NamedTuple):
       inner: the method's own.
       level: logit of the threshold, or of 1 − density.
       log_gain: of the factor on the penalty.
+      pushing: 0 while there is no penalty, else 1.
     """
 
     inner: PyTree
     level: Float[Array, ""]
     log_gain: Float[Array, ""]
+    pushing: Float[Array, ""]
 
 
 def reachable(
@@ -121,7 +127,7 @@ def within_budget(
 
     def init(rng, params):
         state = method.init(rng, params)
-        start = BudgetState(state.fixed, jnp.float32(-_REACH), jnp.float32(0.0))
+        start = BudgetState(state.fixed, *map(jnp.float32, (-_REACH, 0.0, 1.0)))
         return MethodState(state.learned, start)
 
     def masks(state, params, knobs, rng):
@@ -129,7 +135,7 @@ def within_budget(
         return method.masks(inner(state), params, _at_level(method, knobs, level), rng)
 
     def penalty(state, params, knobs):
-        gain = jnp.exp(state.fixed.log_gain)
+        gain = state.fixed.pushing * jnp.exp(state.fixed.log_gain)
         return method.penalty(inner(state), params, knobs._replace(penalty=knobs.penalty * gain))
 
     def cut(state, params, knobs):
@@ -138,7 +144,9 @@ def within_budget(
         change = jnp.clip(off, -1, 1) * (4 * every / steps)
         limit = jnp.log(_LARGEST_GAIN)
         gain = jnp.clip(state.fixed.log_gain + change, -limit, limit)
-        return state.fixed._replace(level=level, log_gain=gain)
+        open_gates = cost(state, params, _at_level(method, knobs, jnp.float32(-_REACH)))
+        pushing = jnp.float32(open_gates > _MARGIN * budget)
+        return state.fixed._replace(level=level, log_gain=gain, pushing=pushing)
 
     def update(
         state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""]

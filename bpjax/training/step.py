@@ -245,9 +245,11 @@ def make_train_step(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
+        # Gradients whole too, or XLA divides masks and activations as their kernels are.
         whole, guide = layout.collect((state.trained, teacher_params))
         differentiate = gradient_of if accumulate == 1 else accumulated
         gradient, metrics = differentiate(whole, state, batch, knobs, guide)
+        gradient = layout.collect(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         method_state, params = method.update(
