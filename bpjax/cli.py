@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import errno
 import io
-import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,12 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if rest and options.command not in (commands.run, commands.sweep, commands.evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     from bpjax.distributed import RESUME, is_main, join, supervise
+    from bpjax.report.write import to_json
+    from bpjax.training.preemption import ENDING
 
     distributed = getattr(options, "distributed", False)
     if distributed and (code := supervise(arguments)) is not None:
         sys.exit(code)
     configure_runtime()
-    before = signal.signal(signal.SIGTERM, _end)
+    before = {number: signal.signal(number, _end) for number in ENDING}
     try:
         if distributed:
             join(options.coordinator, options.processes, options.process, options.timeout)
@@ -42,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with hidden if options.quiet or options.json else contextlib.nullcontext():
             found = options.command(options, rest)
         if is_main() and not options.quiet:
-            print(json.dumps(found.data, default=list) if options.json else found.text)
+            text = to_json(found.data, indent=None) if options.json else found.text
+            print(text, flush=True)
     except UserError as error:
         print(f"bpjax: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as error:
         print(f"bpjax: {error}", file=sys.stderr)
         sys.exit(RESUME)
+    except BrokenPipeError:  # nobody reads on; nor is anything to be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -59,12 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         sys.exit(2)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     sys.exit(0)
 
 
 def _end(number: int, frame: Any) -> NoReturn:
-    raise Interrupted("ended by SIGTERM; what is finished is kept, the same command goes on")
+    name = signal.Signals(number).name
+    raise Interrupted(f"ended by {name}; what is finished is kept, the same command goes on")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -118,7 +118,11 @@ def inspect(options: argparse.Namespace, _: list[str]) -> Output:
         "linear_params": config.linear_parameters(),
     }
     table = format_layers(
-        config.heads, config.intermediate, found["density"], nonzero=found["nonzero"]
+        config.heads,
+        config.intermediate,
+        found["density"],
+        found["nonzero"],
+        config.linear_by_layer(),
     )
     ending = f"{found['linear_params']:,} linear parameters stored in {config.num_layers} layers"
     return Output(f"{table}\n\n{ending}", found)

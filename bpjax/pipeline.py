@@ -12,7 +12,6 @@ import jax
 from bpjax.distributed import write_once
 from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
-from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
@@ -86,7 +85,7 @@ def _run(data: inputs.Run, folder: Workdir, command: str) -> dict[str, Any]:
         "seed": config.seed,
         "command": command,
         "config": config.to_dict(),
-        "environment": describe_environment(),
+        "rows": {"train": len(data.train.rows), "evaluation": len(data.evaluation.rows)},
         "seconds": {
             "budget": planned["seconds"],
             "teacher": teacher["seconds"],

@@ -1,9 +1,9 @@
 """The main job on the embedded task: MiniLM learns to answer, then loses two thirds of itself.
 
 Command:  make quickstart
-Hardware: 2 CPU cores (8:57 minutes in all on a 2-core AMD EPYC, installation included).
-Expected: F1 89 dense, 91 pruned (fill trains longer than the teacher), 31% of the linear
-          parameters left, 2 to 3 times faster at 8x128.
+Hardware: 2 CPU cores (9 minutes in all on a free 2-core AMD EPYC, installation included).
+Expected: F1 89 dense, 90 pruned (fill trains longer than the teacher), 31% of the linear
+          parameters left, 3 times faster at 8x128.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 Command:  bpjax run --config=configs/squad_hybrid.py --workdir=runs/squad
 Hardware: one GPU; written for one H100-class card. Not for CPU: 110,000 steps of 16 × 384.
 Expected: Lagunas et al. 2021 report F1 87.15 for hybrid at this λ, with 18% of the linear
-          parameters left, 2.26 times faster; filled models of that size reach 87.7. bpjax has not
+          parameters left, 2.26 times faster; filled models of that speed reach 87.7. bpjax has not
           run this config yet.
 """
 
@@ -15,7 +15,7 @@ from bpjax.config import default_config
 def get_config() -> ConfigDict:
     config = default_config(task="squad")
     config.model.source = "bert-base-uncased"
-    config.model.dtype = "bfloat16"
+    config.model.dtype = config.model.training_dtype = "bfloat16"
     config.task.download = True
     config.batch.size = 16
     config.batch.buckets = (128, 192, 256, 384)

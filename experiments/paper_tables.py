@@ -136,7 +136,8 @@ def _ours(row: Row, reports: list[dict[str, Any]], metrics: list[str]) -> list[s
 
 def _rows(report: dict[str, Any]) -> float:
     """The most training rows that a run may have learnt from."""
-    return report["config"]["task"].get("limit") or math.inf
+    limit = report["config"]["task"].get("limit") or math.inf
+    return report.get("rows", {}).get("train", limit)
 
 
 def _number(value: float | None) -> str:

@@ -79,6 +79,16 @@ def refuse_run(refuse, tmp_path, small_model):
             ],
             ["budget.kind is speedup: expected density", "hidden state", "change it"],
         ),
+        (
+            [
+                "pruning.pattern=cofi",
+                "pruning.method=cofi",
+                "budget.kind=density",
+                "budget.value=0.5",
+                "distillation.hidden.fill=1.0",
+            ],
+            ["distillation.hidden.fill is 1.0: expected 0", "hidden state", "layers.fill"],
+        ),
         (["task.name=sst3"], ["'sst3'", "expected one of cola, sst2, mrpc"]),
         (["task.max_length=20"], ["max_length 20: expected at least", "raise it"]),
         # Found in the data or the model, but before anything is trained.
@@ -102,6 +112,7 @@ def refuse_run(refuse, tmp_path, small_model):
         (["teacher.warmup_steps=10"], ["teacher.warmup_steps is 10", "fewer than the 10 steps"]),
         (["fill.warmup_steps=30"], ["fill.warmup_steps is 30", "fewer than the 10 steps"]),
         (["batch.buckets=(16, 32)"], ["expected at most the largest bucket, 32", "add bucket"]),
+        (["measure.shapes=()"], ["measure.shapes is ()", "one or more of BATCHxLENGTH"]),
         (["measure.shapes=('1x512',)"], ["512 tokens", "at most 160", "lower"]),
         (["task.max_length=512", "batch.buckets=(512,)"], ["512 tokens", "at most 160", "lower"]),
         (["task.holdout=160"], ["holdout 160", "expected 0 to 159", "choose"]),

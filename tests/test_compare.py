@@ -76,13 +76,28 @@ def test_a_field_that_older_runs_lack_names_nothing(runs):
     report = json.loads(path.read_text())
     report["config"]["batch"] = {"accumulate": 1}
     path.write_text(json.dumps(report))
-    assert {group.name for group in only_task(gather([runs]))} == {""}
+    assert [len(group.reports) for group in only_task(gather([runs]))] == [2, 1]
+    report["config"]["batch"] = {"accumulate": 2}
+    path.write_text(json.dumps(report))
+    names = {group.name for group in only_task(gather([runs]))}
+    assert names == {"", "batch.accumulate 2"}
 
 
 def test_a_report_of_no_run_is_passed_over(runs):
     (runs / "faults").mkdir()
     (runs / "faults" / "report.json").write_text('{"command": "make faults", "kill": {"lost": 0}}')
     assert sum(len(group.reports) for group in only_task(gather([runs]))) == 3
+
+
+def test_a_metric_that_some_lack_is_a_dash(runs):
+    path = runs / "c" / "report.json"
+    report = json.loads(path.read_text())
+    for part in ("dense", "pruned"):
+        report[part]["metrics"]["accuracy_mismatched"] = 70.0
+    path.write_text(json.dumps(report))
+    title, _, first, second = format_groups(only_task(gather([runs]))).splitlines()
+    assert "accuracy_mismatched" in title
+    assert "–" in first and "70.00" in second
 
 
 def test_spread_is_of_a_sample():

@@ -38,6 +38,16 @@ def test_the_fraction_is_of_the_whole_model():
     ) == pytest.approx(expected)
 
 
+def test_dimensions_are_counted_as_surgery_rounds_them():
+    heads = (jnp.array([True, False]), jnp.array([False]))
+    dimensions = (jnp.arange(5) < 3, jnp.zeros(3, bool))
+    left = Survivors(heads, dimensions, jnp.ones(6, bool))
+    for multiple, sizes in ((2, (4, 0)), (4, (4, 0)), (8, (5, 0))):
+        expected = TINY.replace(heads=(1, 0), intermediate=sizes).linear_parameters()
+        found = linear_cost(STRUCTURE).fraction(left, round_to=multiple)
+        assert found == pytest.approx(expected / TINY.linear_parameters())
+
+
 def test_a_table_is_linear_between_its_sizes():
     table = Table((0.0, 2.0, 4.0), (0.0, 10.0, 12.0))
     cost = Cost((table,), (table,), 3.0)

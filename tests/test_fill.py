@@ -39,6 +39,12 @@ def test_zeros_become_noise_of_a_hundredth_of_the_matrix():
     assert np.all(at(filled(params), ("layer_1", "attention", "query", "kernel")) != 0)
 
 
+def test_a_matrix_of_zeros_starts_too():
+    params = put(make_params(CONFIG), PATH, np.zeros((64, 96), np.float32))
+    noise = np.asarray(at(filled(params), PATH))
+    np.testing.assert_allclose(noise.std(), 0.01 * 0.02, rtol=0.1)
+
+
 def test_nothing_else_changes():
     params = with_zeros()
     copy = jax.tree.map(np.array, params)

@@ -189,6 +189,8 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, whole, c
     with pytest.raises(StopError):
         train(tmp_path, stopping_after(5))  # saved: 2 and 4
     newest = tmp_path / "prune" / "checkpoints" / "4"
+    earlier = tmp_path / "prune" / "damaged_checkpoint_4" / "earlier"  # start's
+    earlier.mkdir(parents=True)
     for path in list(newest.rglob("*")):
         if path.is_file():
             spoil(path)
@@ -203,7 +205,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, whole, c
     printed = capsys.readouterr().out
     kept = tmp_path / "prune" / "damaged_checkpoint_4"
     assert f"{newest}: damaged (" in printed and f"now {kept}; going on" in printed
-    assert kept.is_dir()
+    assert kept.is_dir() and not earlier.exists()
 
 
 def test_a_checkpoint_that_another_process_cannot_read_is_set_aside_here_too(
@@ -231,18 +233,19 @@ def test_a_checkpoint_of_another_method_is_refused(tmp_path):
     assert (tmp_path / "prune" / "checkpoints" / "2").is_dir()
 
 
-def test_sigterm_saves_and_ends_between_two_steps(tmp_path, whole):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_between_two_steps(tmp_path, whole, number):
+    before = signal.getsignal(number)
 
     def batches(start):
         for i, batch in enumerate(BATCHES[start:], start=start):
             if i == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
             yield batch
 
     with pytest.raises(Interrupted, match="prune step 5: saved; the same command goes on"):
         train(tmp_path, batches)
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     assert_same(as_numpy(train(tmp_path).state), whole[1])
     assert read_scalars(tmp_path) == read_scalars(whole[0])
 

@@ -209,6 +209,11 @@ def test_refuses_a_bad_block(block):
         make_pattern("block", bert.describe(TINY), block)
 
 
+def test_a_rule_fits_no_group_without_kernels():
+    with pytest.raises(ValueError, match="expected it to fit a kernel"):
+        make_pattern("cofi", bert.describe(TINY), (1, 1), (("*", 4, 4),))
+
+
 def test_rules_give_some_kernels_other_blocks():
     rules = (("layer_0/*", 2, 1), ("*/out", 3, 6), ("layer_0/attention/key", 6, 2))
     pattern = make_pattern("block", bert.describe(TINY), (4, 5), rules)

@@ -30,7 +30,7 @@ def test_a_share_of_relu(share):
     # A feed-forward layer is all that is left, and its norm is taken off again.
     config = TINY.replace(heads=(0,), intermediate=(5,), norm="affine")
     params, batch = make_params(config), make_batch(rows=3)
-    taken = apply(config, params, batch, replaced=replace(config, ("relu",), share)).hidden
+    taken = apply(config, params, batch, replaced=replace(config, ("relu",), share, batch)).hidden
     plain = apply(config, params, batch, activations=True).hidden_states[0]
     params = jax.tree.map(np.asarray, params)
     layer = params["layer_0"]
@@ -47,15 +47,19 @@ def test_a_share_of_relu(share):
 
 
 def test_a_share_of_the_affine_norm():
-    x = jnp.array([[1.0, 3.0], [2.0, 2.0], [5.0, 11.0]])  # means 2, 2, 8, variances 1, 0, 9
+    # Means 2, 2, 8, variances 1, 0, 9; then padding.
+    x = jnp.array([[1.0, 3.0], [2.0, 2.0], [5.0, 11.0], [99.0, 7.0]])
+    real = jnp.array([[1, 1], [1, 0]])
     config = TINY.replace(norm_eps=1e-12)
     params = {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([1.0, 0.0])}
 
     def norm(share):
-        return LayerNorm(config).apply({"params": params, "replaced": {"share": share}}, x)
+        return LayerNorm(config).apply(
+            {"params": params, "replaced": {"share": share, "real": real}}, x
+        )[:3]
 
     # All tokens alike: their average mean is 4 and their average variance 10/3.
-    alike = (np.asarray(x) - 4) / np.sqrt(10 / 3) * [2, 3] + [1, 0]
+    alike = (np.asarray(x)[:3] - 4) / np.sqrt(10 / 3) * [2, 3] + [1, 0]
     own = np.array([[-1.0, 1.0], [0.0, 0.0], [-1.0, 1.0]]) * [2, 3] + [1, 0]
     np.testing.assert_allclose(norm(0.0), own, atol=1e-5)
     np.testing.assert_allclose(norm(1.0), alike, rtol=1e-5)
@@ -63,24 +67,18 @@ def test_a_share_of_the_affine_norm():
 
 
 def test_the_finished_model_is_that_of_the_last_step():
-    # On the rows that its norms were measured on, without padding among them.
+    # On the rows that its norms were measured on; padding does not count.
     config = TINY.replace(hidden_size=16, head_dim=8)
-    params, batch = make_params(config), make_batch(rows=6)
-    batch["attention_mask"] = jnp.ones_like(batch["attention_mask"])
+    params, batch = make_params(config), make_batch(rows=6, padding=2)
+    assert not batch["attention_mask"][:6].all()
     pattern = pattern_of("hybrid", (4, 4), config)
     masks = spread(pattern, random_values(pattern))
-    last = apply(config, params, batch, masks, replaced=replace(config, BOTH, 1.0))
+    last = apply(config, params, batch, masks, replaced=replace(config, BOTH, 1.0, batch))
     after, folded = finish(config, BOTH, params, masks, [batch])
     assert (after.activation, after.norm) == ("relu", "affine")
-    assert relative(apply(after, folded, batch, masks).logits, last.logits) < 1e-5
-    assert relative(apply(config, params, batch, masks).logits, last.logits) > 0.01
-    # Padding does not count: nothing before the first norm averages over it.
-    padded = make_batch(rows=6, padding=2)
-    padded["attention_mask"] = jnp.ones_like(padded["attention_mask"])
-    padded = {k: padded[k].at[:6].set(batch[k]) for k in padded}
-    _, again = finish(config, BOTH, params, masks, [padded])
-    for name, x in again["embeddings"]["norm"].items():
-        np.testing.assert_allclose(x, folded["embeddings"]["norm"][name], rtol=1e-4)
+    expected = last.logits[:6]
+    assert relative(apply(after, folded, batch, masks).logits[:6], expected) < 1e-5
+    assert relative(apply(config, params, batch, masks).logits[:6], expected) > 0.01
 
 
 def test_relu_alone_changes_no_parameter():

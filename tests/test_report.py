@@ -8,6 +8,7 @@ import pathlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from bpjax.errors import UserError
 from bpjax.report.environment import describe_environment
@@ -131,12 +132,11 @@ def test_table_by_layer():
         "  all      3           1,060    37.5%"
     )
     assert "density" not in format_layers([3, 0], [1046, 14])
-    assert format_layers([3], [9], [0.5], nonzero=[0.25]).split()[-4:] == [
-        "3",
-        "9",
-        "50.0%",
-        "25.0%",
-    ]
+
+
+def test_what_is_not_zero_is_weighed_by_what_is_left():
+    table = format_layers([3, 0], [9, 1], [0.5, 0.1], [0.25, 1.0], linear_params=[90, 10])
+    assert table.split()[-5:] == ["all", "3", "10", "30.0%", "32.5%"]
 
 
 def test_align_sets_words_left_and_numbers_right():
@@ -201,6 +201,14 @@ def test_a_strip_with_more_dimensions_than_pixels_is_averaged(tmp_path):
     halfway = (np.array([0x1F + 0xE9, 0x5F + 0xED, 0x99 + 0xF1]) / 2) / 255
     assert (np.abs(picture - halfway).max(-1) < 0.02).mean() > 0.3
     assert count(picture, KEPT) == 0
+
+
+def test_masks_over_the_whole_model_and_of_heads(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(Axes, "set_xlabel", lambda self, text, **_: labels.append(text))
+    masks = {"layer_0/attention": np.array([1, 0, 1]), "hidden": np.arange(8) > 1}
+    plot_masks(masks, tmp_path / "masks.png")
+    assert labels == ["2 of 3 heads, 67%", "6 of 8 dimensions, 75%"]
 
 
 def test_masks_of_other_shapes_and_missing_ones_are_drawn(tmp_path):

@@ -13,6 +13,7 @@ from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.rewind import hold_heads
 from bpjax.pruning.structure import at
 
+CUTTING = (("magnitude", {"permanent": True}), ("group_lasso", {}))  # weights, by themselves
 same = np.testing.assert_array_equal
 KEPT = (jnp.array([False, True]), jnp.array([False]))  # head 1 of layer 0
 
@@ -34,3 +35,38 @@ def test_kept_heads_are_dense(name, block):
         assert not output[:2].any()
     assert not at(masked, structure.layers[0].ffn.inner)["kernel"].any()
     assert not at(masked, structure.layers[1].attention.value)["kernel"].any()
+
+
+@pytest.mark.parametrize(("name", "options"), CUTTING)
+def test_kept_heads_are_dense_where_a_method_cuts_weights(name, options):
+    pattern, structure, params = pattern_of("hybrid", (3, 2)), bert.describe(TINY), make_params()
+    method = make_method(name, pattern, **options)
+    last = knobs(density=0.0)
+    _, cut = method.update(method.init(jax.random.key(0), params), params, last, 0)
+    value = structure.layers[0].attention.value
+    assert not at(cut, value)["kernel"].any()
+    held = hold_heads(method, pattern, structure, KEPT)
+    _, cut = held.update(held.init(jax.random.key(0), params), params, last, 0)
+    same(at(cut, value)["kernel"][:, 2:], at(params, value)["kernel"][:, 2:])
+    assert not at(cut, structure.layers[0].ffn.inner)["kernel"].any()
+
+
+def test_scores_of_what_is_not_held_learn_as_ever():
+    pattern, structure, params = pattern_of("hybrid", (3, 2)), bert.describe(TINY), make_params()
+    method = make_method("movement", pattern)
+    held = hold_heads(method, pattern, structure, KEPT)
+    state = method.init(jax.random.key(0), params)
+
+    def total(learned, method):
+        values = method.masks(state._replace(learned=learned), params, knobs(threshold=0.9), None)
+        return values["layer_0/ffn"].sum()
+
+    found, expected = (jax.grad(total)(state.learned, x) for x in (held, method))
+    same(found["layer_0/ffn"], expected["layer_0/ffn"])
+    assert expected["layer_0/ffn"].any()
+
+
+def test_a_pattern_with_gates_over_more_than_kernels_is_refused():
+    pattern, structure = pattern_of("cofi", (1, 1)), bert.describe(TINY)
+    with pytest.raises(ValueError, match="rewind: cofi masks more than kernels"):
+        hold_heads(make_method("cofi", pattern), pattern, structure, KEPT)

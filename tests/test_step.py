@@ -288,6 +288,20 @@ def test_less_memory_and_the_same_step(change):
     same(told, said, rtol=1e-5, atol=1e-7)
 
 
+def test_parameters_in_bfloat16_are_a_copy():
+    # The state's own move by less than bfloat16 can tell.
+    optimizer = make_optimizer(steps=8, warmup_steps=0, learning_rate=1e-5)
+    moved = []
+    for dtype in (None, "bfloat16"):
+        step = make_train_step(STILL, Classify(), SOFT, optimizer, params_dtype=dtype)
+        state = init_state(make_params(STILL), SOFT, optimizer, jax.random.key(0))
+        state, _ = step(state, make_batch())
+        before = make_params(STILL)
+        moved.append(jax.tree.map(lambda x, y: float(jnp.abs(x - y).mean()), state.params, before))
+    same(*(sum(jax.tree.leaves(x)) for x in moved), rtol=0.1)
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
 def test_the_memory_of_a_step_is_known():
     step, state, _ = train(SOFT)
     batch = make_batch()

@@ -120,13 +120,17 @@ class BertConfig:
 
     def linear_parameters(self) -> int:
         """Count of the weights in the encoder's kernels: what the papers call encoder size."""
-        return sum(_by_layer(self, self.heads, self.intermediate, self.hidden_size))
+        return sum(self.linear_by_layer())
+
+    def linear_by_layer(self) -> list[int]:
+        """The same of each layer."""
+        return _by_layer(self, self.heads, self.intermediate, self.hidden_size)
 
     def densities(self) -> list[float] | None:
         """Fraction of each layer's original linear parameters left; None if that is unknown."""
         if self.original is None:
             return None
-        left = _by_layer(self, self.heads, self.intermediate, self.hidden_size)
+        left = self.linear_by_layer()
         before = _by_layer(self, *self.original)
         return [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
 

@@ -79,10 +79,10 @@ class LayerNorm(nn.Module):
     """Layer normalisation over the last axis, computed in at least float32.
 
     Where `config.norm` is "affine" it only scales and shifts. On the way there, the variable
-    `replaced/share` says how much of the result is that of all tokens normalised alike, by their
-    average mean and variance. The variable `masks/hidden` has one value for each dimension: those
-    of 0 count for nothing, as if they were not there, and the others are multiplied by theirs (Xia
-    et al. 2022).
+    `replaced/share` says how much of the result is that of all tokens normalised alike, by the
+    average mean and variance of those where `replaced/real` is 1. The variable `masks/hidden` has
+    one value for each dimension: those of 0 count for nothing, as if they were not there, and the
+    others are multiplied by theirs (Xia et al. 2022).
     """
 
     config: BertConfig
@@ -99,7 +99,10 @@ class LayerNorm(nn.Module):
             mean, variance = token_moments(wide, mask)
             normal = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
             if self.has_variable("replaced", "share"):
-                mean, variance = jax.lax.stop_gradient((mean.mean(), variance.mean()))
+                real: Array = self.get_variable("replaced", "real").reshape(*x.shape[:-1], 1)
+                mean, variance = jax.lax.stop_gradient(
+                    [jnp.average(moment, weights=real) for moment in (mean, variance)]
+                )
                 alike = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
                 normal += self.get_variable("replaced", "share") * (alike - normal)
             wide = normal

@@ -3,8 +3,9 @@
 Two things move. The *gain* multiplies the penalty, so that what scores on the schedule's own
 threshold leave costs what the schedule allows. The *level* is the threshold (or, for methods that
 rank, the density) at which the masks are cut: the schedule's own, but between two that are found by
-bisection. What surgery will leave never costs less than the budget, and no more than an allowance
-that falls to it with the square of the progress: at the end both meet, whatever the scores are. An
+bisection. What surgery will leave costs no less than the budget, but for what goes all at once with
+the next block, and no more than an allowance that falls to it with the square of the progress: at
+the end both meet. An
 allowance that fell with the schedule, which is steep at first, would cut short runs before their
 scores mean anything.
 

@@ -51,10 +51,14 @@ class Cost(NamedTuple):
                 total += found.astype(jnp.float32)
         return total
 
-    def fraction(self, left: Survivors) -> Float[Array, ""]:
+    def fraction(self, left: Survivors, round_to: int = 1) -> Float[Array, ""]:
         """Cost of what is left, over the cost of the whole model.
 
         Dimensions of the hidden state count where the cost is in proportion to them.
+
+        Args:
+          left: of the model.
+          round_to: surgery keeps a multiple of as many feed-forward dimensions of a layer.
         """
         whole = self.total(
             [alive.shape[0] for alive in left.heads], [alive.shape[0] for alive in left.dimensions]
@@ -62,6 +66,10 @@ class Cost(NamedTuple):
         heads, dimensions = (
             [alive.sum() for alive in part] for part in (left.heads, left.dimensions)
         )
+        dimensions = [
+            jnp.minimum(-(-count // round_to) * round_to, alive.shape[0])
+            for count, alive in zip(dimensions, left.dimensions, strict=True)
+        ]
         share = left.hidden.mean() if self.by_hidden else 1.0
         return self.total(heads, dimensions) / whole * share
 

@@ -9,6 +9,9 @@ from bpjax.pruning.structure import Structure, at, kernels, put
 NOISE = 0.01
 """Standard deviation of the noise, as a fraction of its matrix's (Lagunas et al. 2021, code)."""
 
+INITIAL = 0.02
+"""Standard deviation of BERT's new weights (Devlin et al. 2019), for a matrix with none left."""
+
 
 def fill(params: dict, structure: Structure, rng: Key[Array, ""]) -> dict:
     """Gives weights that are exactly zero a small start, so that fine-tuning can use them.
@@ -26,6 +29,8 @@ def fill(params: dict, structure: Structure, rng: Key[Array, ""]) -> dict:
         for path in (*kernels(layer.attention), *kernels(layer.ffn)):
             kernel = jnp.asarray(at(params, path)["kernel"])
             rng, key = jax.random.split(rng)
-            noise = NOISE * kernel.std() * jax.random.normal(key, kernel.shape, kernel.dtype)
+            std = kernel.std()
+            noise = NOISE * jnp.where(std > 0, std, INITIAL)
+            noise *= jax.random.normal(key, kernel.shape, kernel.dtype)
             params = put(params, (*path, "kernel"), jnp.where(kernel == 0, noise, kernel))
     return params

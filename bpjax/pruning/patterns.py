@@ -110,8 +110,9 @@ def make_pattern(
     groups = PATTERNS[name](structure, blocks)
     for glob, ruled in blocks.rules:
         if not any(
-            fnmatch.fnmatchcase(group.name, glob) and group.targets[0].block == ruled
+            fnmatch.fnmatchcase(group.name, glob) and target.block == ruled
             for group in groups
+            for target in group.targets[:1]
         ):
             raise ValueError(
                 f"blocks rule {glob!r}: expected it to fit a kernel that {name} gives scores of "

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bpjax.pruning.blocks import expand
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Target
-from bpjax.pruning.structure import Structure
+from bpjax.pruning.structure import Structure, at, put
 
 
 def hold_heads(
@@ -19,13 +20,17 @@ def hold_heads(
 ) -> Method:
     """The method, with some heads held dense: mask = max(mask, held).
 
-    A block is held where it lies, with any part of it, in a kept head.
+    A block is held where it lies, with any part of it, in a kept head; so are its weights where the
+    method cuts them itself.
 
     Args:
       method: over `pattern`.
       pattern: of the masks.
       structure: of the model.
       kept: for each layer, which heads to hold.
+
+    Raises:
+      ValueError: a pattern with masks over more than kernels, which would remove a head held here.
     """
     alive = {
         path: np.repeat(np.asarray(heads), layer.attention.head_dim)
@@ -44,10 +49,23 @@ def hold_heads(
             found[:] = blocks[:, None] if target.path in outputs else blocks
         return found
 
+    if any(not group.targets for group in pattern.groups):
+        raise ValueError(f"rewind: {pattern.name} masks more than kernels; take another pattern")
     holding = {group.name: held(group.targets[0]).reshape(group.shape) for group in pattern.groups}
 
     def masks(state, params, knobs, rng):
         values = method.masks(state, params, knobs, rng)
-        return {name: jnp.maximum(value, holding[name]) for name, value in values.items()}
+        return {name: jnp.where(holding[name] > 0, 1.0, value) for name, value in values.items()}
 
-    return method._replace(masks=masks)
+    def update(state, params, knobs, step):
+        state, after = method.update(state, params, knobs, step)
+        for group in pattern.groups:
+            for target in group.targets:
+                kernel = at(after, target.path)["kernel"]
+                values = jnp.asarray(holding[group.name]).reshape(target.grid)
+                whole = expand(values, kernel.shape, target.block) > 0
+                kernel = jnp.where(whole, at(params, target.path)["kernel"], kernel)
+                after = put(after, (*target.path, "kernel"), kernel)
+        return state, after
+
+    return method._replace(masks=masks, update=update)

@@ -1,5 +1,6 @@
 """Many runs side by side: those that differ by their seed alone are one row."""
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from typing import Any, NamedTuple
 
 from flax import traverse_util
 
+from bpjax.config import default_config
 from bpjax.errors import UserError
 from bpjax.report.table import align
 from bpjax.report.write import find_reports
+from bpjax.tasks import TASKS
 
 # Fields of a config that say where things are, or how they were computed, and not what.
 _PLACES = (
@@ -74,15 +77,15 @@ def format_tasks(groups: dict[str, list[Group]]) -> str:
 
 def _group(reports: list[dict[str, Any]]) -> list[Group]:
     """Reports of one task, by config but for seeds and places."""
-    configs = [traverse_util.flatten_dict(report["config"], sep=".") for report in reports]
+    configs = [_fields(report) for report in reports]
     fields = sorted({field for config in configs for field in config} - set(_PLACES))
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
-        values = {field: config[field] for field in fields if field in config}
+        values = {field: config.get(field) for field in fields}
         found.setdefault(repr(values), (values, []))[1].append(report)
     usual: dict[str, str] = {}
     for field in fields:
-        counts = Counter(repr(values[field]) for values, _ in found.values() if field in values)
+        counts = Counter(repr(values[field]) for values, _ in found.values())
         if len(counts) > 1:
             usual[field] = counts.most_common(1)[0][0]
     told = sorted(usual, key=lambda field: (field not in _NAMES, field))
@@ -91,13 +94,22 @@ def _group(reports: list[dict[str, Any]]) -> list[Group]:
         name = ", ".join(
             _told(field, values[field])
             for field in told
-            if field in values
-            and not field.startswith(_BUDGET)
+            if not field.startswith(_BUDGET)
             and (field in _NAMES or repr(values[field]) != usual[field])
         )
-        budget = {field: values.get(field) for field in told if field.startswith(_BUDGET)}
+        budget = {field: values[field] for field in told if field.startswith(_BUDGET)}
         groups.append(Group(name, budget, members))
     return groups
+
+
+def _fields(report: dict[str, Any]) -> dict[str, Any]:
+    """A run's config by field; one that it is too old to have had its default."""
+    config = default_config(report["task"]).to_dict() if report["task"] in TASKS else {}
+    usual, given = (
+        traverse_util.flatten_dict(json.loads(json.dumps(x)), sep=".")
+        for x in (config, report["config"])
+    )
+    return usual | given
 
 
 def format_groups(groups: Sequence[Group]) -> str:
@@ -118,7 +130,9 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     """
     first = groups[0].reports[0]
     named = any(group.name for group in groups)
-    metrics, shapes = list(first["dense"]["metrics"]), list(first["speedup"])
+    reports = [report for group in groups for report in group.reports]
+    metrics = list(dict.fromkeys(name for r in reports for name in r["dense"]["metrics"]))
+    shapes = list(first["speedup"])
     budget = (field.removeprefix(_BUDGET) for field in groups[0].budget)
     titles = (*["run"][:named], *budget, "seeds", f"dense {metrics[0]}", *metrics)
     left = ("density [%]", "heads", "FFN dimensions")
@@ -126,8 +140,8 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(*titles, *left, *speeds)]
     for group in groups:
         columns = [
-            [report["dense"]["metrics"][metrics[0]] for report in group.reports],
-            *([report["pruned"]["metrics"][m] for report in group.reports] for m in metrics),
+            [report["dense"]["metrics"].get(metrics[0]) for report in group.reports],
+            *([report["pruned"]["metrics"].get(m) for report in group.reports] for m in metrics),
             [100 * report["density"] for report in group.reports],
         ]
         counts = [

@@ -29,6 +29,8 @@ TITLES = {
     "ffn": "FFN",
     "ffn/in": "FFN in",
     "ffn/out": "FFN outᵀ",
+    "attention": "heads",
+    "hidden": "hidden state",
 }
 NARROW, WIDE = 1.0, 3.2
 """Panel widths in inches."""
@@ -46,8 +48,9 @@ def plot_masks(
 
     Args:
       masks: at score resolution, 0 for a removed block, by name: "layer_0/attention/query"
-        `[rows, cols]`, "layer_0/ffn" `[dims]` (drawn as a strip), or any other
-        "LAYER/MATRIX" with one or two axes. Layers appear in the order of their first mask.
+        `[rows, cols]`, "layer_0/ffn" `[dims]` (drawn as a strip), any other "LAYER/MATRIX" with
+        one or two axes, or the whole model's "hidden" `[dims]`. Layers appear in the order of
+        their first mask.
       path: of the PNG.
       title: stands above the picture.
 
@@ -56,8 +59,9 @@ def plot_masks(
     """
     if not masks:
         raise ValueError("no masks: expected at least one")
-    layers = list(dict.fromkeys(name.partition("/")[0] for name in masks))
-    present = {name.partition("/")[2] for name in masks}
+    places = {_place(name): mask for name, mask in masks.items()}
+    layers = list(dict.fromkeys(layer for layer, _ in places))
+    present = {column for _, column in places}
     columns = [name for name in TITLES if name in present] + sorted(present - set(TITLES))
     widths = [NARROW if name.startswith("attention/") else WIDE for name in columns]
 
@@ -71,7 +75,7 @@ def plot_masks(
     figure.subplots_adjust(left, below, 1 - 0.15 / width, 1 - 0.75 / height, 0.12, 0.3 / row)
     for (i, layer), (j, column) in itertools.product(enumerate(layers), enumerate(columns)):
         axes = panels[i, j]
-        _draw_mask(axes, masks.get(f"{layer}/{column}"), column, widths[j])
+        _draw_mask(axes, places.get((layer, column)), column, widths[j])
         if i == 0:
             axes.set_title(TITLES.get(column, column), fontsize=10, color=INK, pad=5)
         if j == 0:
@@ -82,6 +86,12 @@ def plot_masks(
     figure.text(left, 0.12 / height, note, fontsize=7.5, color=MUTED)
     figure.text(left, 1 - 0.32 / height, title, fontsize=12, color=INK, weight="bold")
     figure.savefig(path, format="png")
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Row and column of a mask; one over the whole model has a row of its own."""
+    layer, _, column = name.partition("/")
+    return (layer, column) if column else ("", name)
 
 
 def _draw_mask(
@@ -102,7 +112,7 @@ def _draw_mask(
     cells = _pool(_pool(kept.astype(float), int(FINEST * width)).T, int(FINEST * 0.6)).T
     colors = LinearSegmentedColormap.from_list("kept", [REMOVED, KEPT])
     axes.imshow(cells, cmap=colors, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    unit = "dimensions" if mask.ndim == 1 else "blocks"
+    unit = "blocks" if mask.ndim == 2 else "heads" if column == "attention" else "dimensions"
     text = f"{kept.mean():.0%}"
     if width == WIDE:
         text = f"{kept.sum():,} of {kept.size:,} {unit}, {text}"

@@ -72,6 +72,7 @@ def format_layers(
     ffn_kept: Sequence[int],
     density: Sequence[Number] | None = None,
     nonzero: Sequence[Number] | None = None,
+    linear_params: Sequence[int] | None = None,
 ) -> str:
     """A table by layer, with a last row for all of them.
 
@@ -80,17 +81,23 @@ def format_layers(
       ffn_kept: feed-forward dimensions left in each layer.
       density: fraction of the original linear parameters left in each layer, when it is known.
       nonzero: fraction of each layer's linear parameters that are not zero, of those left.
+      linear_params: left in each layer, which weigh `nonzero` in the last row.
 
-    The last row's fractions take the layers to have been of one size.
+    The last row's density takes the layers to have been of one size.
     """
     columns: list[list[str]] = [
         ["layer", *map(str, range(len(heads_kept))), "all"],
         ["heads", *(f"{n:,}" for n in (*heads_kept, sum(heads_kept)))],
         ["FFN dimensions", *(f"{n:,}" for n in (*ffn_kept, sum(ffn_kept)))],
     ]
-    for name, shares in (("density", density), ("non-zero", nonzero)):
+    equal = [1] * len(heads_kept)
+    for name, shares, weights in (
+        ("density", density, equal),
+        ("non-zero", nonzero, linear_params or equal),
+    ):
         if shares is not None:
-            mean = sum(shares) / len(shares)
+            pairs = zip(shares, weights, strict=True)
+            mean = sum(share * weight for share, weight in pairs) / max(1, sum(weights))
             columns.append([name, *(f"{share:.1%}" for share in (*shares, mean))])
     return align(list(zip(*columns, strict=True)))
 

@@ -59,8 +59,16 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> p
     missing = find_missing(report)
     if missing:
         raise ValueError(f"report without {', '.join(missing)}: expected all of report.write.KEYS")
-    text = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False)
-    return write_whole(pathlib.Path(folder) / FILE, text + "\n")
+    return write_whole(pathlib.Path(folder) / FILE, to_json(report) + "\n")
+
+
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """JSON of arrays too; null for a number that is not finite.
+
+    Raises:
+      TypeError: a value has no form in JSON.
+    """
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -94,7 +102,8 @@ def find_reports(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
         found = [path for path in paths if "pruned" in _read(path / FILE)]
         if not found:
             raise UserError(
-                f"{folder}: expected a finished run's folder, or one above some; no {FILE} there"
+                f"{folder}: expected a finished run's folder, or one above some; no run's {FILE} "
+                "there"
             )
         reports += [read_report(path) for path in found]
     return reports

@@ -32,14 +32,21 @@ class Budget(NamedTuple):
     cost: Cost
     fraction: float
 
-    def fraction_of(self, model: BertConfig, pattern: Pattern) -> Callable[[Scores], jax.Array]:
+    def fraction_of(
+        self, model: BertConfig, pattern: Pattern, round_to: int
+    ) -> Callable[[Scores], jax.Array]:
         """From mask values to the fraction of the whole model's cost that surgery will leave."""
         structure = bert.describe(model)
-        return lambda values: self.cost.fraction(survivors(structure, pattern, values))
+        return lambda values: self.cost.fraction(survivors(structure, pattern, values), round_to)
 
 
 def plan_budget(
-    options: Any, model: BertConfig, params: dict, method: Method, pattern: Pattern
+    options: Any,
+    model: BertConfig,
+    params: dict,
+    method: Method,
+    pattern: Pattern,
+    round_to: int,
 ) -> dict[str, Any]:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
 
@@ -49,6 +56,7 @@ def plan_budget(
       params: of that model.
       method: that will prune it.
       pattern: that it will prune by.
+      round_to: as in `surgery.shrink`.
 
     Returns:
       `seconds`, and what `read_budget` reads.
@@ -66,7 +74,7 @@ def plan_budget(
         whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
         cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, count)
         fraction = value / whole
-    least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern), params)
+    least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern, round_to), params)
     if not least <= fraction <= 1:
         ends = (1, 1 / least) if kind == "speedup" else (least * whole, whole)
         raise UserError(

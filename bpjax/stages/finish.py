@@ -18,6 +18,7 @@ from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.summary import LayerSummary, summarize
 from bpjax.pruning.survivors import survivors
+from bpjax.report.environment import describe_environment
 from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 from bpjax.training.replacement import finished
@@ -52,9 +53,10 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     before = run.predict(model, params, masks)
     after = run.predict(smaller, small.params)
     differences = [float(np.abs(x - y).max()) for x, y in zip(before, after, strict=True)]
-    flipped = sum(
-        bool((x.argmax(0) != y.argmax(0)).any()) for x, y in zip(before, after, strict=True)
-    )
+    flipped = None
+    if smaller.head != "regression":
+        pairs = zip(before, after, strict=True)
+        flipped = sum(bool((x.argmax(0) != y.argmax(0)).any()) for x, y in pairs)
     return {
         "seconds": time.perf_counter() - started,
         "metrics": run.task.evaluate(run.evaluation, after),
@@ -113,6 +115,7 @@ def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
     dense_model, pruned_model = models["dense"][0], models["pruned"][0]
     return {
         "seconds": time.perf_counter() - started,
+        "environment": describe_environment(),  # where the latencies are of
         **measured,
         "density": pruned_model.linear_parameters() / dense_model.linear_parameters(),
         "heads_kept": pruned_model.heads,

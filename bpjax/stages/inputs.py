@@ -138,6 +138,7 @@ class Run(NamedTuple):
             teacher,
             self.layout,
             self.config.batch.accumulate,
+            options.params_dtype,
         )
 
     def pattern(self, model: BertConfig) -> Pattern:
@@ -177,7 +178,8 @@ class Run(NamedTuple):
             return {"seconds": 0.0}
         model, params = self.pretrained()
         pattern = self.pattern(model)
-        return plan_budget(budget, model, params, self.method(model, pattern), pattern)
+        method, round_to = self.method(model, pattern), self.config.shrink.round_to
+        return plan_budget(budget, model, params, method, pattern, round_to)
 
     def pruning(self, model: BertConfig, budget: Budget | None = None) -> Pruning:
         """How the prune stage prunes this model.
@@ -194,9 +196,8 @@ class Run(NamedTuple):
         pattern = self.pattern(model)
         method = self.method(model, pattern)
         if budget:
-            method = within_budget(
-                method, budget.fraction_of(model, pattern), budget.fraction, steps
-            )
+            fraction_of = budget.fraction_of(model, pattern, self.config.shrink.round_to)
+            method = within_budget(method, fraction_of, budget.fraction, steps)
         penalty = START_PENALTY / math.sqrt(steps) if budget else self.config.budget.value
         schedule = cubic(
             steps=steps,
@@ -276,6 +277,14 @@ def check(run: Run) -> None:
         method, pattern, _, _ = run.pruning(model)
     except ValueError as error:
         raise UserError(f"config.pruning or config.prune: {error}") from error
+    narrows = any(group.norms for group in pattern.groups)
+    weight = config.distillation.hidden.fill
+    if narrows and config.fill.epochs and weight:
+        raise UserError(
+            f"config.distillation.hidden.fill is {weight}: expected 0, for {pattern.name} leaves "
+            "fewer dimensions of the hidden state than the teacher has; set it, or "
+            "distillation.layers.fill in its place"
+        )
     _check_start(run, models)
     one_shot = not (config.prune.epochs or config.prune.source)
     if one_shot and method.init(jax.random.key(0), params).learned:

@@ -85,7 +85,6 @@ def _train(
         path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, run.train, run.eval_size, batch.buckets, path, run.layout)
     part = run.layout.part(batch.size)
-    params = optax.tree.cast(params, config.model.params_dtype)
     state = init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model))
     for name in run.layout.undivided(params):
         tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
@@ -115,8 +114,8 @@ def _train(
         "waiting": fitted.waiting,
         "step_bytes": step_bytes(run, step, fitted.state, teacher),
     }
-    params = optax.tree.cast(gather(fitted.state.params), "float32")
-    state = fitted.state._replace(params=params, method=gather(fitted.state.method))
+    state = fitted.state
+    state = state._replace(params=gather(state.params), method=gather(state.method))
     return Trained(state, fitted.metrics, notes)
 
 

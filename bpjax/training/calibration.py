@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from bpjax.models.config import BertConfig
 from bpjax.models.layers import Linear, SelfAttention
-from bpjax.training.evaluation import Batch, apply
+from bpjax.training.evaluation import Batch, apply, real_tokens
 
 Reader = Callable[[Any, Array], dict[str, Float[Array, "tokens n"]]]
 """`(module, its input) -> what to average over tokens`, by name within the module."""
@@ -48,7 +48,7 @@ def token_means(
     batches: Iterable[Batch],
     read: Reader,
     masks: dict | None = None,
-    replaced: dict | None = None,
+    replaced: Callable[[Batch], dict] = lambda batch: {},
 ) -> dict[str, Float[Array, " n"]]:
     """Averages over real tokens of something that modules are called with.
 
@@ -58,7 +58,7 @@ def token_means(
       batches: of `training.input.eval_batches`.
       read: what of each module.
       masks: the collection `masks` of a masked model.
-      replaced: the collection `replaced`.
+      replaced: the collection `replaced` for a batch.
 
     Returns:
       By path: the module's, and the name that `read` gives if that is not empty.
@@ -66,7 +66,7 @@ def token_means(
 
     @jax.jit
     def add(params: dict, batch: Batch, sums: dict) -> tuple[dict, Array]:
-        real = (batch["attention_mask"] * (batch["weight"] > 0)[:, None]).reshape(-1, 1)
+        real = real_tokens(batch).reshape(-1, 1)
         found: dict[str, Array] = {}
 
         def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -77,7 +77,7 @@ def token_means(
             return call(*args, **kwargs)
 
         with nn.intercept_methods(listen):
-            apply(config, params, batch, masks, replaced=replaced)
+            apply(config, params, batch, masks, replaced=replaced(batch))
         return {path: sums.get(path, 0.0) + x for path, x in found.items()}, real.sum()
 
     sums: dict[str, Array] = {}

@@ -1,5 +1,6 @@
 """Checkpoints of a stage in training, so that an interrupted run goes on where it stopped."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,12 @@ class Checkpoints:
                 f"{damaged}: damaged ({damage or 'another process cannot read it'}), now {kept}; "
                 "going on from the checkpoint before it, or from the start"
             )
-        write_once(damaged.replace, kept)
+
+        def set_aside() -> None:
+            shutil.rmtree(kept, ignore_errors=True)  # of this step in an earlier start
+            damaged.replace(kept)
+
+        write_once(set_aside)
         self._manager.reload()
 
     def _require_same(self, step: int, like: TrainState) -> None:

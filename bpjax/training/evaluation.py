@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from bpjax.models.bert import INPUTS, Bert, Outputs
 from bpjax.models.config import BertConfig
@@ -51,6 +51,11 @@ def apply(
     layers = [f"layer_{i}" for i, heads in enumerate(config.heads) if heads]
     scores = (collected["intermediates"][name]["attention"]["scores"][0] for name in layers)
     return outputs._replace(attention_scores=tuple(scores))
+
+
+def real_tokens(batch: Batch) -> Int[Array, "batch length"]:
+    """1 at the tokens of a batch's rows, 0 at its padding and at rows that fill it up."""
+    return batch["attention_mask"] * (batch["weight"] > 0)[:, None]
 
 
 def forward(

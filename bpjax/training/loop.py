@@ -4,9 +4,9 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from tqdm import tqdm
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from bpjax.distributed import is_main
 from bpjax.errors import Interrupted, UserError
 from bpjax.training.checkpoints import Checkpoints
-from bpjax.training.preemption import watch_for_sigterm
+from bpjax.training.preemption import watch_for_end
 from bpjax.training.scalars import Scalars
 from bpjax.training.step import Batch, Step, TrainState
 
@@ -80,7 +80,7 @@ def fit(
         stack.callback(scalars.close)
         begun = time.perf_counter()
         started, waited = begun - seconds, 0.0
-        is_asked_to_end = stack.enter_context(watch_for_sigterm())
+        is_asked_to_end = stack.enter_context(watch_for_end())
         found: dict[str, float] = {}
         bar = stack.enter_context(
             tqdm(
@@ -101,7 +101,7 @@ def fit(
             state, metrics = step(state, batch)
             if done % log_every == 0 or done == steps:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                _require_finite(stage, done, values["loss"], checkpoints)
+                _require_finite(stage, done, values, checkpoints)
                 scalars.write(done, values)
                 shown = {k: f"{values[k]:.3f}" for k in ("loss", "density") if k in values}
                 bar.set_postfix(shown, refresh=False)
@@ -110,11 +110,11 @@ def fit(
                 scalars.write(done, found)
                 bar.write(f"{stage} step {done}: " + _readable(found))
             if done % checkpoint_every == 0 and done < steps:
-                _require_finite(stage, done, float(metrics["loss"]), checkpoints)
+                _require_finite(stage, done, metrics, checkpoints)
                 checkpoints.save(state, time.perf_counter() - started)
             bar.update()
             if is_asked_to_end(done) and done < steps:
-                _require_finite(stage, done, float(metrics["loss"]), checkpoints)
+                _require_finite(stage, done, metrics, checkpoints)
                 checkpoints.save(state, time.perf_counter() - started)
                 checkpoints.wait()
                 raise Interrupted(f"{stage} step {done}: saved; the same command goes on from here")
@@ -123,14 +123,18 @@ def fit(
     return Fitted(state, found, now - started, waited / (now - begun))
 
 
-def _require_finite(stage: str, step: int, loss: float, checkpoints: Checkpoints) -> None:
-    if not math.isfinite(loss):
-        last = checkpoints.latest()
-        kept = f"step {last} is saved" if last else "nothing is saved yet"
-        raise UserError(
-            f"{stage} step {step}: loss is {loss}, expected a finite number ({kept}); lower the "
-            "stage's learning_rate or take model.dtype=float32, in another --workdir"
-        )
+def _require_finite(
+    stage: str, step: int, metrics: Mapping[str, Any], checkpoints: Checkpoints
+) -> None:
+    for name in ("loss", "gradient_norm"):
+        if not math.isfinite(value := float(metrics[name])):
+            last = checkpoints.latest()
+            kept = f"step {last} is saved" if last else "nothing is saved yet"
+            raise UserError(
+                f"{stage} step {step}: {name} is {value}, expected a finite number ({kept}); lower "
+                "the stage's learning_rate or take model.training_dtype=float32, in another "
+                "--workdir"
+            )
 
 
 def _readable(values: dict[str, float]) -> str:

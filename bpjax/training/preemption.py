@@ -1,4 +1,4 @@
-"""SIGTERM, with which clusters announce that they take a machine away."""
+"""SIGTERM, with which clusters announce that they take a machine away, and Ctrl-C."""
 
 import contextlib
 import signal
@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 import jax
 from jax.experimental import multihost_utils
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a run to save and end."""
+
 
 @contextlib.contextmanager
-def watch_for_sigterm() -> Iterator[Callable[[int], bool]]:
+def watch_for_end() -> Iterator[Callable[[int], bool]]:
     """Yields a function of the step: whether the run has been asked to end, after that step.
 
-    Meanwhile SIGTERM ends nothing by itself. Of several processes all are told after the same
+    Meanwhile they end nothing by themselves. Of several processes all are told after the same
     step, whichever of them got the signal.
     """
     asked = threading.Event()
@@ -23,8 +26,9 @@ def watch_for_sigterm() -> Iterator[Callable[[int], bool]]:
     if threading.current_thread() is not threading.main_thread():  # only it may set handlers
         yield lambda step: False
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in ENDING}
     try:
         yield lambda step: asked.is_set()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

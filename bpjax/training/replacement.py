@@ -4,7 +4,9 @@ Both are optional. While a stage trains, the collection `replaced` tells the lay
 cheaper operation to take; at its end `finish` leaves a model that has it alone.
 """
 
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +16,14 @@ from jaxtyping import Array, Float
 from bpjax.models.config import BertConfig
 from bpjax.models.layers import LayerNorm, token_moments
 from bpjax.training.calibration import token_means
-from bpjax.training.evaluation import Batch
+from bpjax.training.evaluation import Batch, real_tokens
 
 FIELDS = {"relu": {"activation": "relu"}, "affine_norm": {"norm": "affine"}}
 """What can be replaced: the fields of the model's config that change."""
 
 
 def replace(
-    config: BertConfig, names: tuple[str, ...], share: Float[Array, ""] | float
+    config: BertConfig, names: tuple[str, ...], share: Float[Array, ""] | float, batch: Batch
 ) -> dict[str, dict]:
     """The collection `replaced` of a model, for a step.
 
@@ -29,16 +31,17 @@ def replace(
       config: the model's sizes.
       names: keys of `FIELDS`.
       share: of the cheaper operation, from 0 (none) to 1.
+      batch: whose tokens the norms average over.
     """
-    paths = []
-    for i in range(config.num_layers):
-        if "relu" in names:
-            paths.append(f"layer_{i}/ffn")
-        if "affine_norm" in names:
-            paths += [f"layer_{i}/attention/norm", f"layer_{i}/ffn/norm"]
+    layers = [f"layer_{i}" for i in range(config.num_layers)]
+    found: dict[str, Any] = {}
+    if "relu" in names:
+        found |= {f"{layer}/ffn/share": share for layer in layers}
     if "affine_norm" in names:
-        paths.append("embeddings/norm")
-    return traverse_util.unflatten_dict({f"{path}/share": share for path in paths}, sep="/")
+        norms = [f"{layer}/{part}/norm" for layer in layers for part in ("attention", "ffn")]
+        for path in (*norms, "embeddings/norm"):
+            found |= {f"{path}/share": share, f"{path}/real": real_tokens(batch)}
+    return traverse_util.unflatten_dict(found, sep="/")
 
 
 def finished(config: BertConfig, names: tuple[str, ...]) -> BertConfig:
@@ -70,7 +73,7 @@ def finish(
     """
     after = finished(config, names)
     if after.norm != config.norm:
-        replaced = replace(config, names, 1.0)
+        replaced = functools.partial(replace, config, names, 1.0)
         means = token_means(config, params, batches, _read_norm, masks, replaced)
         flat = traverse_util.flatten_dict(params, sep="/")
         for path, (mean, variance) in means.items():

@@ -163,6 +163,7 @@ def make_train_step(
     teacher: Teacher | None = None,
     layout: Layout = ONE_DEVICE,
     accumulate: int = 1,
+    params_dtype: str | None = None,
 ) -> Step:
     """The step of one stage; it compiles once for each batch shape.
 
@@ -177,7 +178,10 @@ def make_train_step(
         batch brings its logits along (`TeacherLogits.attach`).
       layout: of the state, and of the batches, of which this process has its part.
       accumulate: parts of a batch, which are run one after the other and whose gradients are
-        averaged by their rows' weights: the same step in less memory, with other dropout.
+        averaged by their rows' weights: the same step in less memory, with other dropout. What is
+        distilled from activations is a mean over a part's tokens, not over the batch's.
+      params_dtype: of the copy of the parameters that a step computes with, and of their gradients;
+        the state stays as it is. None: the state's.
     """
     method, pattern, schedule, replaced = pruning
     structure = describe(config)
@@ -198,14 +202,15 @@ def make_train_step(
             spread(pattern, values),
             dropout,
             activations=bool(teacher and teacher.reads_activations),
-            replaced=replace(config, replaced, knobs.progress),
+            replaced=replace(config, replaced, knobs.progress, batch),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
-            left = survivors(structure, pattern, values).dimensions
-            alive = jnp.stack([dimensions.any() for dimensions in left])
+            left = survivors(structure, pattern, values)
+            pairs = zip(left.heads, left.dimensions, strict=True)
+            alive = jnp.stack([heads.any() | dimensions.any() for heads, dimensions in pairs])
             projection = trained.get("projection")
             metrics |= _distil(teacher, teacher_params, config, outputs, batch, projection, alive)
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
@@ -238,7 +243,9 @@ def make_train_step(
         shapes = jax.eval_shape(
             gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
         )
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
+        )
         return jax.lax.scan(add, zeros, (jnp.arange(accumulate), shares, parts))[0]
 
     def update(
@@ -246,12 +253,14 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, Array]]:
         knobs = schedule(state.step)
         # Gradients whole too, or XLA divides masks and activations as their kernels are.
-        whole, guide = layout.collect((state.trained, teacher_params))
+        trained = state.trained
+        narrow = {**trained, "params": optax.tree.cast(trained["params"], params_dtype)}
+        whole, guide = layout.collect((narrow, teacher_params))
         differentiate = gradient_of if accumulate == 1 else accumulated
         gradient, metrics = differentiate(whole, state, batch, knobs, guide)
-        gradient = layout.collect(gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.trained)
-        trained = optax.apply_updates(state.trained, updates)
+        gradient = optax.tree.cast_like(layout.collect(gradient), trained)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
+        trained = optax.apply_updates(trained, updates)
         method_state, params = method.update(
             state.method._replace(learned=trained["learned"]), trained["params"], knobs, state.step
         )

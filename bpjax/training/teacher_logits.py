@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
-from bpjax.distributed import write_once
+from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
 from bpjax.tasks.base import Features
 from bpjax.training.distill import LOGITS, Teacher
@@ -76,7 +76,7 @@ def cached_logits(
     try:
         # Before minutes are spent on what then cannot be saved.
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not everywhere(path.exists()):  # another run may write it meanwhile
             batches = _with_bar(
                 eval_batches(features, batch_size, buckets, layout.part(batch_size)),
                 steps_per_epoch(len(features.rows), batch_size),

@@ -19,10 +19,10 @@ def l0(
 
     A gate stretches a concrete variable beyond [0, 1] and clips it, so it can be exactly 0 or 1
     and still has a gradient. In evaluation it is the clipped stretched mean: what is kept need not
-    be 1, and surgery folds such a value into the weights. A budget raises the threshold, under
-    which σ(log α) is no gate in evaluation; draws heed none, so that all gates go on learning.
-    Without one, the mean is 0 below 1/12. Sanh et al. 2020 take λ = 125 and a score learning rate
-    of 0.1.
+    be 1, and surgery folds such a value into the weights. The threshold, the schedule's or what a
+    budget makes of it, is one under which σ(log α) is no gate in evaluation; draws heed none, so
+    that all gates go on learning. The mean is 0 below 1/12 whatever it is. Sanh et al. 2020 take
+    λ = 125 and a score learning rate of 0.1.
 
     Args:
       pattern: which kernels are scored, in what blocks.
