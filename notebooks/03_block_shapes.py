@@ -27,6 +27,7 @@ metric = next(iter(groups[0].reports[0]["dense"]["metrics"]))
 rows = [("pattern", "block", "density", "heads", "FFN", "speedup", "of theory", f"Δ {metric}")]
 for report in sorted((r for group in groups for r in group.reports), key=lambda r: r["density"]):
     dense, pruned = (report[name]["metrics"][metric] for name in ("dense", "pruned"))
+    speedup, theory = (report[name][shape] for name in ("speedup", "theoretical_speedup"))
     rows.append(
         (
             report["pattern"],
@@ -34,8 +35,8 @@ for report in sorted((r for group in groups for r in group.reports), key=lambda 
             f"{report['density']:.1%}",
             str(sum(report["heads_kept"])),
             f"{sum(report['ffn_kept']):,}",
-            f"{report['speedup'][shape]:.2f}×",
-            f"{report['speedup'][shape] / report['theoretical_speedup'][shape]:.0%}",
+            f"{speedup:.2f}×",
+            f"{speedup / theory:.0%}" if theory else "–",  # none where nothing is left
             f"{pruned - dense:+.2f}",
         )
     )
