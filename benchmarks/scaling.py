@@ -3,9 +3,10 @@
 Compiled for eight simulated devices: arithmetic of a device and bytes of every operation between
 devices, for plain and masked steps, on meshes of eight by one, four by two and one by eight. From
 these follow the times on a named chip, under the assumptions of `Chip` and `seconds`; they are
-estimates, nothing here has run on a TPU. What can be checked here is checked: the bytes that data
-parallel steps sum are four for each parameter that a row reaches, masked or not: the gradient of a
-score follows from that of its kernel, which is summed anyway.
+estimates, nothing here has run on a TPU. What can be checked here is checked: the bytes that a step
+sums are four for each parameter that a row reaches, masked or not, for the gradient of a score
+follows from that of its kernel, which is summed anyway; and those that it collects are four for
+each parameter, where fsdp divides them.
 
 Command:  python -m benchmarks.scaling [--output=results/scaling/report.json]
 Hardware: 2 CPU cores, about 15 minutes.
@@ -113,9 +114,13 @@ def analyse(model: BertConfig, mesh: tuple[int, int], masked: bool) -> dict[str,
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     moved = _moved(compiled.as_text())
     sizes = [math.prod(x.shape) for x in jax.tree.leaves(state.params)]
-    if mesh[1] == 1:  # the gradients, but of positions that no row reaches; and a few scalars
-        reached = sum(sizes) - (model.max_positions - LENGTH) * model.hidden_size
-        assert 0 <= moved["all-reduce"]["bytes"] - 4 * reached < 10_000, moved
+    # The gradients, but of positions that no row reaches; and a few scalars.
+    reached = sum(sizes) - (model.max_positions - LENGTH) * model.hidden_size
+    assert 0 <= moved["all-reduce"]["bytes"] - 4 * reached < 10_000, moved
+    # The parameters where fsdp divides them; scores are few beside them.
+    divided = 4 * sum(sizes) if mesh[1] > 1 else 0
+    found = moved.get("all-gather", {"bytes": 0})["bytes"]
+    assert 0.99 * divided <= found <= 1.01 * divided, moved
     return {
         "mesh": list(mesh),
         "flops": cost["flops"],
@@ -174,16 +179,16 @@ def seconds(row: dict[str, Any], chips: int, chip: Chip, moved: dict[str, dict[s
     """Of a step: its arithmetic, and then what is sent, as if the two never overlapped.
 
     A ring over n chips sends 2(n − 1)/n of the bytes that are summed, (n − 1)/n of those that are
-    gathered or scattered, and each operation goes around a square torus.
+    collected. All chips sum, around a square torus; those that divide the parameters collect them.
     """
-    work = row["flops"] / (chip.flops * chip.utilisation)
-    share, hops = (chips - 1) / chips, 4 * (math.isqrt(max(1, chips)) - 1) + (chips > 1)
-    sent = 0.0
+    time = row["flops"] / (chip.flops * chip.utilisation)
     for kind, operations in moved.items():
+        ring = row["mesh"][1] if kind == "all-gather" else chips
+        hops = 4 * (math.isqrt(ring) - 1) + (ring > 1)
         factor = 2 if kind == "all-reduce" else 1
-        sent += factor * share * operations["bytes"] / chip.link
-        sent += hops * chip.hop * operations["count"] * (chips > 1)
-    return work + sent
+        time += factor * (ring - 1) / ring * operations["bytes"] / chip.link
+        time += hops * chip.hop * operations["count"]
+    return time
 
 
 def _text(value: Any) -> str:
