@@ -14,8 +14,8 @@ from matplotlib.ticker import PercentFormatter
 from bpjax.report.compare import Group
 from bpjax.report.plots import BLUE, GREY, INK, MUTED, ORANGE, style
 
-_COLORS = (BLUE, ORANGE, "#3f7d3a", "#7a3f8f", "#8a6d1f", GREY)
-_MARKERS = "osD^vPX"  # one more than colours: 42 pairs
+_COLORS = (BLUE, ORANGE, "#3f7d3a", "#7a3f8f", "#8a6d1f", GREY, "#1b8a8f", "#c2477f")
+_MARKERS = "osD^vPX"  # one fewer than colours: 56 pairs
 
 
 def plot_pareto(
@@ -78,4 +78,6 @@ def _draw(
     points = sorted(zip(places, scores, strict=True), key=lambda pair: statistics.mean(pair[0]))
     x, y = ([statistics.mean(values) for values in side] for side in zip(*points, strict=True))
     spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in points]
-    axes.errorbar(x, y, spread, lw=1.2, ms=5, capsize=2.5, label=name, **look)
+    axes.errorbar(
+        x, y, spread if any(spread) else None, lw=1.2, ms=5, capsize=2.5, label=name, **look
+    )
