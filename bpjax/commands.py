@@ -40,6 +40,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> Output:
 
 def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Runs all runs of a sweep, or one."""
+    from bpjax.config import default_fields
     from bpjax.report.compare import choose_shape, format_tasks, gather, only_task
     from bpjax.report.page import FILE, write_comparison_page
     from bpjax.report.table import format_report
@@ -51,7 +52,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
         return Output(format_report(report), report)
     quiet = options.quiet or options.json
     folders = run_all(options.sweep, options.workdir, overrides, quiet=quiet)
-    groups = gather(folders)
+    groups = gather(folders, default_fields)
     try:
         drawn = only_task(groups)
         page = write_comparison_page(drawn, choose_shape(drawn), options.workdir / FILE)
@@ -64,11 +65,12 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
 
 def report(options: argparse.Namespace, _: list[str]) -> Output:
     """Compares finished runs."""
+    from bpjax.config import default_fields
     from bpjax.report.compare import choose_shape, format_tasks, gather, only_task
     from bpjax.report.page import write_comparison_page
     from bpjax.report.pareto import plot_pareto
 
-    groups = gather(options.folders)
+    groups = gather(options.folders, default_fields)
     for write, path in ((plot_pareto, options.plot), (write_comparison_page, options.html)):
         if path is None:
             continue

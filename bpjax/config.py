@@ -1,6 +1,7 @@
 """The config of a run: every field with its default, and what values it takes."""
 
 import functools
+import json
 import math
 import re
 import runpy
@@ -94,6 +95,11 @@ def default_config(task: str = "embedded") -> ConfigDict:
         )
     )
     return config.lock()  # a field misspelt in a config file is an error
+
+
+def default_fields(task: str) -> dict[str, Any]:
+    """The same as a report has it, in JSON's types; empty for a task that is not known here."""
+    return json.loads(json.dumps(default_config(task).to_dict())) if task in TASKS else {}
 
 
 def _stage(*, epochs: int, learning_rate: float, warmup_steps: int) -> dict[str, Any]:

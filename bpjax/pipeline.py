@@ -12,6 +12,7 @@ import jax
 from bpjax.distributed import write_once
 from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
+from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
@@ -74,7 +75,13 @@ def _run(data: inputs.Run, folder: Workdir, command: str) -> dict[str, Any]:
             "fill", lambda stage: train.fill(data, guide_dir, shrunken_dir, stage)
         )
         model_dir = workdir / "fill" / "model"
-    measured = folder.stage("measure", lambda _: finish.measure(data, teacher_dir, model_dir))
+    # The environment is the one that latencies were measured in, whoever writes the report.
+    measured = folder.stage(
+        "measure",
+        lambda _: (
+            finish.measure(data, teacher_dir, model_dir) | {"environment": describe_environment()}
+        ),
+    )
     trained = {"teacher": teacher, "prune": prune, "fill": filled}
 
     report = {

@@ -10,12 +10,13 @@
 import os
 from pathlib import Path
 
+from bpjax.config import default_fields
 from bpjax.report.compare import choose_shape, format_groups, gather, only_task
 from bpjax.report.pareto import plot_pareto
 from bpjax.report.table import align
 
 SWEEP = Path(os.environ.get("BPJAX_SWEEP", "runs/block_shapes"))
-groups = only_task(gather([SWEEP]))
+groups = only_task(gather([SWEEP], default_fields))
 print(format_groups(groups))
 
 # %% [markdown]

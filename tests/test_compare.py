@@ -5,6 +5,7 @@ import json
 import pytest
 from test_report import make_report
 
+from bpjax.config import default_fields
 from bpjax.errors import UserError
 from bpjax.report.compare import (
     choose_shape,
@@ -76,10 +77,11 @@ def test_a_field_that_older_runs_lack_names_nothing(runs):
     report = json.loads(path.read_text())
     report["config"]["batch"] = {"accumulate": 1}
     path.write_text(json.dumps(report))
-    assert [len(group.reports) for group in only_task(gather([runs]))] == [2, 1]
+    groups = only_task(gather([runs], default_fields))
+    assert [len(group.reports) for group in groups] == [2, 1]
     report["config"]["batch"] = {"accumulate": 2}
     path.write_text(json.dumps(report))
-    names = {group.name for group in only_task(gather([runs]))}
+    names = {group.name for group in only_task(gather([runs], default_fields))}
     assert names == {"", "batch.accumulate 2"}
 
 

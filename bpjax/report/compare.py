@@ -1,19 +1,16 @@
 """Many runs side by side: those that differ by their seed alone are one row."""
 
-import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flax import traverse_util
 
-from bpjax.config import default_config
 from bpjax.errors import UserError
 from bpjax.report.table import align
 from bpjax.report.write import find_reports
-from bpjax.tasks import TASKS
 
 # Fields of a config that say where things are, or how they were computed, and not what.
 _PLACES = (
@@ -45,15 +42,23 @@ class Group(NamedTuple):
     reports: list[dict[str, Any]]
 
 
-def gather(folders: Sequence[Path]) -> dict[str, list[Group]]:
+def gather(
+    folders: Sequence[Path], defaults: Callable[[str], dict[str, Any]] = lambda task: {}
+) -> dict[str, list[Group]]:
     """Finds the reports in and under some folders and groups them, by task.
+
+    Args:
+      folders: of runs, or above some.
+      defaults: a task's whole config, for the fields that a run is too old to have.
 
     Raises:
       UserError: as `find_reports`.
     """
     reports = find_reports(folders)
     tasks = sorted({report["task"] for report in reports})
-    return {task: _group([r for r in reports if r["task"] == task]) for task in tasks}
+    return {
+        task: _group([r for r in reports if r["task"] == task], defaults(task)) for task in tasks
+    }
 
 
 def only_task(groups: dict[str, list[Group]]) -> list[Group]:
@@ -75,9 +80,13 @@ def format_tasks(groups: dict[str, list[Group]]) -> str:
     return "\n\n".join(f"{task}\n{format_groups(found)}" for task, found in groups.items())
 
 
-def _group(reports: list[dict[str, Any]]) -> list[Group]:
+def _group(reports: list[dict[str, Any]], defaults: dict[str, Any]) -> list[Group]:
     """Reports of one task, by config but for seeds and places."""
-    configs = [_fields(report) for report in reports]
+    configs = [
+        traverse_util.flatten_dict(defaults, sep=".")
+        | traverse_util.flatten_dict(report["config"], sep=".")
+        for report in reports
+    ]
     fields = sorted({field for config in configs for field in config} - set(_PLACES))
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
@@ -100,16 +109,6 @@ def _group(reports: list[dict[str, Any]]) -> list[Group]:
         budget = {field: values[field] for field in told if field.startswith(_BUDGET)}
         groups.append(Group(name, budget, members))
     return groups
-
-
-def _fields(report: dict[str, Any]) -> dict[str, Any]:
-    """A run's config by field; one that it is too old to have had its default."""
-    config = default_config(report["task"]).to_dict() if report["task"] in TASKS else {}
-    usual, given = (
-        traverse_util.flatten_dict(json.loads(json.dumps(x)), sep=".")
-        for x in (config, report["config"])
-    )
-    return usual | given
 
 
 def format_groups(groups: Sequence[Group]) -> str:

@@ -18,7 +18,6 @@ from bpjax.pruning import surgery
 from bpjax.pruning.patterns import apply_masks, spread
 from bpjax.pruning.summary import LayerSummary, summarize
 from bpjax.pruning.survivors import survivors
-from bpjax.report.environment import describe_environment
 from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 from bpjax.training.replacement import finished
@@ -115,7 +114,6 @@ def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
     dense_model, pruned_model = models["dense"][0], models["pruned"][0]
     return {
         "seconds": time.perf_counter() - started,
-        "environment": describe_environment(),  # where the latencies are of
         **measured,
         "density": pruned_model.linear_parameters() / dense_model.linear_parameters(),
         "heads_kept": pruned_model.heads,
