@@ -26,10 +26,10 @@ TITLES = {
     "attention/key": "K",
     "attention/value": "V",
     "attention/output": "Oᵀ",
+    "attention": "heads",
     "ffn": "FFN",
     "ffn/in": "FFN in",
     "ffn/out": "FFN outᵀ",
-    "attention": "heads",
     "hidden": "hidden state",
 }
 NARROW, WIDE = 1.0, 3.2
