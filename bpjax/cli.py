@@ -27,25 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command not in (commands.run, commands.sweep, commands.evaluate):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    from bpjax.distributed import RESUME, is_main, join, supervise
+    from bpjax.distributed import RESUME, is_main, join, supervise, when_asked_to_end
     from bpjax.report.write import to_json
-    from bpjax.training.preemption import ENDING
 
     distributed = getattr(options, "distributed", False)
     if distributed and (code := supervise(arguments)) is not None:
         sys.exit(code)
     configure_runtime()
-    before = {number: signal.signal(number, _end) for number in ENDING}
+    # Progress is for people who watch.
+    quiet = options.quiet or options.json
+    hidden = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
     try:
-        if distributed:
-            join(options.coordinator, options.processes, options.process, options.timeout)
-        # Progress is for people who watch.
-        hidden = contextlib.redirect_stdout(io.StringIO())
-        with hidden if options.quiet or options.json else contextlib.nullcontext():
-            found = options.command(options, rest)
-        if is_main() and not options.quiet:
-            text = to_json(found.data, indent=None) if options.json else found.text
-            print(text, flush=True)
+        with when_asked_to_end(_end):
+            if distributed:
+                join(options.coordinator, options.processes, options.process, options.timeout)
+            with hidden:
+                found = options.command(options, rest)
+            if is_main() and not options.quiet:
+                text = to_json(found.data, indent=None) if options.json else found.text
+                print(text, flush=True)
     except UserError as error:
         print(f"bpjax: {error}", file=sys.stderr)
         sys.exit(2)
@@ -64,9 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             file=sys.stderr,
         )
         sys.exit(2)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     sys.exit(0)
 
 

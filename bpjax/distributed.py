@@ -4,13 +4,14 @@ Every process runs the same program on the same config, over one mesh of all the
 reads the same folder, which all hosts must share; process 0 alone writes there.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,9 @@ from bpjax.errors import UserError
 
 RESUME = 75
 """Exit code of a run that was cut short and goes on when it is started again (EX_TEMPFAIL)."""
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a run to save and end."""
 
 _WORKER = "BPJAX_WORKER"
 
@@ -48,6 +52,17 @@ def write_once(write: Callable[..., Any], *args: Any, **options: Any) -> None:
     barrier(getattr(write, "__name__", "write"))
 
 
+@contextlib.contextmanager
+def when_asked_to_end(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Meanwhile `handler` takes the signals of `ENDING`, in the main thread."""
+    before = {number: signal.signal(number, handler) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 def supervise(arguments: Sequence[str]) -> int | None:
     """Runs the program in a child, whose death it explains; None in that child itself.
 
@@ -65,9 +80,8 @@ def supervise(arguments: Sequence[str]) -> int | None:
     child = subprocess.Popen(
         [sys.executable, "-m", "bpjax", *arguments], env=os.environ | {_WORKER: "1"}
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: child.send_signal(received))
-    code = child.wait()
+    with when_asked_to_end(lambda received, _: child.send_signal(received)):
+        code = child.wait()
     if code >= 0:
         return code
     sys.stderr.write(

@@ -79,6 +79,9 @@ def test_the_finished_model_is_that_of_the_last_step():
     expected = last.logits[:6]
     assert relative(apply(after, folded, batch, masks).logits[:6], expected) < 1e-5
     assert relative(apply(config, params, batch, masks).logits[:6], expected) > 0.01
+    _, again = finish(config, BOTH, params, masks, [{k: x[:6] for k, x in batch.items()}])
+    for name, x in again["embeddings"]["norm"].items():
+        np.testing.assert_allclose(x, folded["embeddings"]["norm"][name], rtol=1e-4)
 
 
 def test_relu_alone_changes_no_parameter():

@@ -132,6 +132,12 @@ def test_table_by_layer():
         "  all      3           1,060    37.5%"
     )
     assert "density" not in format_layers([3, 0], [1046, 14])
+    assert format_layers([3], [9], [0.5], nonzero=[0.25]).split()[-4:] == [
+        "3",
+        "9",
+        "50.0%",
+        "25.0%",
+    ]
 
 
 def test_what_is_not_zero_is_weighed_by_what_is_left():

@@ -5,9 +5,8 @@ threshold leave costs what the schedule allows. The *level* is the threshold (or
 rank, the density) at which the masks are cut: the schedule's own, but between two that are found by
 bisection. What surgery will leave costs no less than the budget, but for what goes all at once with
 the next block, and no more than an allowance that falls to it with the square of the progress: at
-the end both meet. An
-allowance that fell with the schedule, which is steep at first, would cut short runs before their
-scores mean anything.
+the end both meet. An allowance that fell with the schedule, which is steep at first, would cut
+short runs before their scores mean anything.
 
 Gates that close by themselves (L0) are closed at any level, which can therefore not bring back what
 the penalty took too much: where they alone are about to leave less than the budget, it pauses.

@@ -78,14 +78,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
       UserError: there is none, or it is not a whole report.
     """
     path = pathlib.Path(folder) / FILE
-    report = _read(path)
-    missing = find_missing(report)
-    if missing:
-        raise UserError(
-            f"{path}: expected the report of a finished run, found none of {', '.join(missing)}; "
-            "run `bpjax run` to its end"
-        )
-    return report
+    return _require_whole(path, _read(path))
 
 
 def find_reports(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
@@ -98,15 +91,26 @@ def find_reports(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     """
     reports = []
     for folder in folders:
-        paths = sorted(path.parent for path in folder.rglob(FILE))
-        found = [path for path in paths if "pruned" in _read(path / FILE)]
+        paths = sorted(folder.rglob(FILE), key=lambda path: path.parent)
+        told = {path: _read(path) for path in paths}
+        found = [_require_whole(path, told[path]) for path in paths if "pruned" in told[path]]
         if not found:
             raise UserError(
                 f"{folder}: expected a finished run's folder, or one above some; no run's {FILE} "
                 "there"
             )
-        reports += [read_report(path) for path in found]
+        reports += found
     return reports
+
+
+def _require_whole(path: pathlib.Path, report: Any) -> dict[str, Any]:
+    missing = find_missing(report)
+    if missing:
+        raise UserError(
+            f"{path}: expected the report of a finished run, found none of {', '.join(missing)}; "
+            "run `bpjax run` to its end"
+        )
+    return report
 
 
 def find_missing(report: Any) -> list[str]:

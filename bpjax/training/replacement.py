@@ -38,9 +38,10 @@ def replace(
     if "relu" in names:
         found |= {f"{layer}/ffn/share": share for layer in layers}
     if "affine_norm" in names:
+        real = real_tokens(batch)
         norms = [f"{layer}/{part}/norm" for layer in layers for part in ("attention", "ffn")]
         for path in (*norms, "embeddings/norm"):
-            found |= {f"{path}/share": share, f"{path}/real": real_tokens(batch)}
+            found |= {f"{path}/share": share, f"{path}/real": real}
     return traverse_util.unflatten_dict(found, sep="/")
 
 
