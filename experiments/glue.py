@@ -24,12 +24,15 @@ def get_config(task: str) -> ConfigDict:
     config = default_config(task=task)
     config.task.max_length = 128
     config.task.data_dir = "data"
-    config.batch.buckets = (8, 12, 16, 24, 32, 48, 64, 96, 128)
+    config.batch.size = 16  # RTE has 2,490 rows
+    config.batch.buckets = (12, 24, 40, 64, 96, 128)  # each is compiled at every stage
     config.model.training_dtype = "bfloat16_products"
-    config.teacher.epochs, config.teacher.warmup_steps = 4, 40
-    config.prune.epochs, config.prune.warmup_steps = 8, 100
+    config.teacher.epochs, config.teacher.warmup_steps = 4, 60
+    config.teacher.learning_rate = 1e-4
+    config.prune.epochs, config.prune.warmup_steps = 5, 80
+    config.prune.learning_rate = 1e-4
     config.budget.kind, config.budget.value = "density", DENSITY
-    config.fill.epochs, config.fill.warmup_steps = 2, 40
+    config.fill.epochs, config.fill.warmup_steps = 1, 30
     config.fill.learning_rate = 1e-4
     config.distillation.hidden.fill = 1.0
     return config

@@ -107,9 +107,10 @@ def test_the_penalty_grows_while_the_scores_are_too_high(shift, sign):
     method, state = start("movement", pattern)
     state = state._replace(learned=jax.tree.map(lambda x: x + shift, state.learned))
     before = method.penalty(state, PARAMS, knobs(density=0.3))
+    update = jax.jit(method.update)
     # A quarter of the steps, 16 apart.
     for step in range(0, STEPS // 4, 16):
-        state, _ = method.update(state, PARAMS, knobs(density=0.3), jnp.int32(step))
+        state, _ = update(state, PARAMS, knobs(density=0.3), jnp.int32(step))
     ratio = float(method.penalty(state, PARAMS, knobs(density=0.3)) / before)
     off = np.log(1 / 0.3) if sign > 0 else -1  # at most one
     expected = np.exp(np.clip(off, -1, 1))
