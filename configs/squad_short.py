@@ -4,7 +4,7 @@ The evaluated questions come from passages of the training split of which nothin
 that what is chosen here is not chosen on the development split.
 
 Command:  bpjax run --config=configs/squad_short.py --workdir=runs/squad_short
-Hardware: 2 CPU cores, about 35 minutes on one of them.
+Hardware: 2 CPU cores, about 40 minutes on one of them beside another run.
 Expected: F1 59.55 dense; with --config.budget.value=0.5 53.98, with 0.25 39.25
           (results/squad_block_shapes).
 """

@@ -4,7 +4,7 @@ Hybrid-filled is hybrid and then an epoch of fill: its report has the metrics be
 
 Command:  bpjax sweep experiments/squad_block_shapes.py --workdir=runs/squad_block_shapes
           bpjax report runs/squad_block_shapes --plot=squad_block_shapes.png
-Hardware: 2 CPU cores, about 20 minutes a run on one core. As a job array: --index=0 first, it
+Hardware: 2 CPU cores, 20 to 28 minutes a run on one core. As a job array: --index=0 first, it
           trains the teacher.
 """
 
