@@ -2,6 +2,7 @@
 
 Every cell trains on the rows of configs/sst2_short.py. The budget is the density of the linear
 parameters after removal, so that patterns which remove little are pushed until they do.
+Two of four keeps half of the weights by definition, removes nothing and is not pushed.
 Hybrid-filled fills the hybrid model of the same density and seed for one epoch more: beside it
 stands hybrid pruned for as many epochs in all, and at the smaller density both with three seeds.
 
@@ -11,6 +12,7 @@ Hardware: 2 CPU cores, about 10 minutes a run. As a job array: --index=0 first, 
           teacher, and the hybrid runs before those that fill them.
 """
 
+from itertools import islice
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -19,32 +21,36 @@ from bpjax.config import read_config
 from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_short.py"
-EPOCHS, FILL = 2, 1
-# Name, pattern, block, epochs of fine-pruning, of filling what the pattern of that name left.
-SHAPES = (
-    ("hybrid", "hybrid", (32, 32), EPOCHS, 0),
-    ("hybrid_longer", "hybrid", (32, 32), EPOCHS + FILL, 0),
-    ("hybrid_filled", "hybrid", (32, 32), EPOCHS, FILL),
-    ("struct", "struct", (32, 32), EPOCHS, 0),
-    ("block4", "block", (4, 4), EPOCHS, 0),
-    ("block16", "block", (16, 16), EPOCHS, 0),
-    ("block32", "block", (32, 32), EPOCHS, 0),
-)
+SHAPES = {  # what differs from hybrid
+    "hybrid": {},
+    "hybrid_longer": {"prune.epochs": 3},
+    "hybrid_filled": {"fill.epochs": 1},
+    "struct": {"pruning.pattern": "struct"},
+    "block4": {"pruning.pattern": "block", "pruning.block": (4, 4)},
+    "block16": {"pruning.pattern": "block", "pruning.block": (16, 16)},
+    "block32": {"pruning.pattern": "block"},
+    "unstructured": {"pruning.pattern": "unstructured"},
+    "two_of_four": {
+        "pruning.pattern": "unstructured",
+        "pruning.movement.binarizer": "n_m",
+        "budget.kind": "penalty",
+        "budget.value": 0.0,
+    },
+}
 # Density, seed, how many of the shapes.
-CELLS = ((0.5, 17, 7), (0.25, 17, 7), (0.25, 18, 3), (0.25, 19, 3))
+CELLS = ((0.5, 17, 9), (0.25, 17, 8), (0.25, 18, 3), (0.25, 19, 3))
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
     runs: list[tuple[str, ConfigDict]] = []
     for density, seed, count in CELLS:
-        for name, pattern, block, epochs, fill in SHAPES[:count]:
+        end = f"{density:g}_seed{seed}"
+        for name, changes in islice(SHAPES.items(), count):
             config = read_config(str(CONFIG), [])
             config.seed, config.budget.value = seed, density
-            config.pruning.pattern, config.pruning.block = pattern, block
-            config.prune.epochs, config.fill.epochs = epochs, fill
-            end = f"{density:g}_seed{seed}"
-            if fill:
-                config.prune.source = str(workdir / f"{pattern}_{end}")
+            config.update_from_flattened_dict(changes)
+            if config.fill.epochs:
+                config.prune.source = str(workdir / f"hybrid_{end}")
             runs.append((f"{name}_{end}", config))
     share_teacher(runs, workdir)
     return runs

@@ -21,12 +21,6 @@ from bpjax.training.scalars import read_scalars
 from bpjax.workdir import load_arrays
 
 
-def finish(processes):
-    for process in processes:
-        _, stderr = process.communicate(timeout=300)
-        assert process.returncode == 0, stderr[-3000:]
-
-
 def require_same(found, whole):
     """Curves and models within what the order of sums in float32 changes."""
     rows, expected = read_scalars(found), read_scalars(whole)
@@ -45,48 +39,45 @@ def require_same(found, whole):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def start_two(config, workdir, cache):
+def eight_devices(config, workdir, cache, fsdp):
+    mesh = f"--config.mesh.fsdp={fsdp}"
+    return [corridor.start(config, workdir, cache, mesh, devices=8)]
+
+
+def two_processes(config, workdir, cache, fsdp):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
-    arguments += ["--config.mesh.fsdp=2"]
+    arguments += [f"--config.mesh.fsdp={fsdp}"]
     return [
         corridor.start(config, workdir, cache, *arguments, f"--process={i}", devices=4)
         for i in range(2)
     ]
 
 
-def test_two_processes_learn_what_one_does(finished_run, compilation_cache, tmp_path):
+@pytest.mark.parametrize(
+    ("begin", "fsdp", "go_on"),
+    [(eight_devices, 1, two_processes), (two_processes, 2, eight_devices)],
+)
+def test_any_devices_learn_what_one_does(
+    begin, fsdp, go_on, finished_run, compilation_cache, tmp_path
+):
+    """SIGTERM to one process: all end after the same step. Others, on another mesh, go on."""
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
-    finish(start_two(config, workdir, compilation_cache))
-    require_same(workdir, whole)
-
-
-@pytest.mark.parametrize("fsdp", [1, 2])
-def test_eight_devices_learn_what_one_does(fsdp, finished_run, compilation_cache, tmp_path):
-    config, whole, _ = finished_run
-    workdir = tmp_path / "run"
-    mesh = f"--config.mesh.fsdp={fsdp}"
-    finish([corridor.start(config, workdir, compilation_cache, mesh, devices=8)])
-    require_same(workdir, whole)
-
-
-def test_a_run_of_two_processes_goes_on_in_one(finished_run, compilation_cache, tmp_path):
-    """SIGTERM to one of the two: both end after the same step. What goes on has another mesh."""
-    config, whole, _ = finished_run
-    workdir = tmp_path / "run"
-    pair = start_two(config, workdir, compilation_cache)
-    corridor.wait_for(pair[0], (workdir / "teacher" / "done.json").exists)
-    pair[1].send_signal(signal.SIGTERM)
-    for process in pair:
+    processes = begin(config, workdir, compilation_cache, fsdp)
+    corridor.wait_for(processes[0], (workdir / "teacher" / "done.json").exists)
+    processes[-1].send_signal(signal.SIGTERM)
+    for process in processes:
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == distributed.RESUME, stderr[-3000:]
         assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
     assert not (workdir / "prune" / "done.json").exists()
 
-    finish([corridor.start(config, workdir, compilation_cache, devices=8)])
+    for process in go_on(config, workdir, compilation_cache, fsdp=2):
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr[-3000:]
     require_same(workdir, whole)
 
 

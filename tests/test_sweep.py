@@ -1,5 +1,6 @@
 """Sweeps: every run of a file, one by its place, and none stopped by another's failure."""
 
+import shutil
 import subprocess
 import sys
 
@@ -43,8 +44,9 @@ def call(cache, *arguments):
     )
 
 
-def test_one_failing_run_does_not_stop_the_rest(sweep, compilation_cache, tmp_path):
+def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, compilation_cache, tmp_path):
     workdir = tmp_path / "runs"
+    shutil.copytree(finished_run[1], workdir / "good")  # by an earlier call
     ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}")
     assert ended.returncode == 2
     lines = ended.stderr.strip().splitlines()
