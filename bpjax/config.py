@@ -219,7 +219,7 @@ def validate(config: ConfigDict) -> None:
     options = config.pruning[name].to_dict()
     try:
         method = make_method(name, NO_PATTERN, **options)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"config.pruning.{name}.{error}; change it in the config") from error
     for field, nothing in (("epochs", 0), ("source", "")):
         given = config.prune[field]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock, Timeout
 from flax import traverse_util
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from bpjax.distributed import barrier, is_main, write_once
@@ -64,15 +65,22 @@ class Workdir:
 
         Args:
           name: of the stage and of its folder.
-          run: does the work in that folder and returns JSON values to note.
+          run: does the work in that folder and returns JSON values to note. Where the run's first
+            stage refuses its config, the folder stays nobody's.
         """
-        folder = self.path / name
+        folder, mine = self.path / name, self.path / "config.json"
         done = folder / "done.json"
+        first = not mine.exists()
         barrier(f"{name} begins")
         if not done.exists():
-            write_once(write_whole, self.path / "config.json", _readable(self._config))
+            write_once(write_whole, mine, _readable(self._config))
             folder.mkdir(exist_ok=True)
-            notes = run(folder)
+            try:
+                notes = run(folder)
+            except UserError:
+                if first and is_main():
+                    mine.unlink()
+                raise
             write_once(write_whole, done, _readable(notes))
         write_once(shutil.rmtree, folder / "checkpoints", ignore_errors=True)
         return json.loads(done.read_text())
@@ -110,7 +118,7 @@ def is_taken(path: Path) -> bool:
 
 @contextlib.contextmanager
 def earlier_run(field: str, path: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """Yields the config of another run, whose files the block reads.
+    """Yields the config of another run that has finished pruning, whose files the block reads.
 
     Args:
       field: of the config, that names the run's folder.
@@ -121,8 +129,9 @@ def earlier_run(field: str, path: Path, kind: str) -> Iterator[dict[str, Any]]:
       UserError: the folder or a file is not there, or does not fit.
     """
     try:
+        (path / "prune" / "done.json").read_text()
         yield json.loads((path / "config.json").read_text())
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(
             f"config.{field} is {str(path)!r}: expected the --workdir of {kind} "
             f"({' '.join(str(error).split())[:80]}); name one"

@@ -2,7 +2,7 @@
 
 Every run prunes in the hybrid pattern but CoFi's, which has its own. Knowledge-aware pruning (Xu
 et al. 2021) is magnitude that also learns from the teacher's hidden states and attention scores.
-Activation-aware pruning does not train.
+Activation-aware pruning does not train. CoFi's gates learn at 0.1, the other scores at 0.01.
 
 Command:  bpjax sweep experiments/methods.py --workdir=runs/methods
           bpjax report runs/methods --plot=methods.png

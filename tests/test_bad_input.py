@@ -64,7 +64,7 @@ def refuse_run(refuse, tmp_path, small_model):
         (["budget.kind=penalty"], ["'penalty'", "takes density or params", "choose one"]),
         (
             ["budget.kind=params", "budget.value=10"],
-            ["budget.value is 10", "expected params of", "change it, in another --workdir"],
+            ["budget.value is 10", "expected params of", "change it"],
         ),
         (
             ["pruning.pattern=cofi"],
@@ -201,11 +201,33 @@ def test_a_model_folder_that_is_not_there(refuse, tmp_path, command):
     refuse(command, tmp_path / "none", saying=saying)
 
 
-def test_a_start_of_another_size(refuse_run, tmp_path, minilm_dir):
+def test_a_dense_model_of_another_size(refuse_run, tmp_path, minilm_dir):
     config = corridor.SMALL.replace(head="span", heads=(1, 2))
     model = corridor.save_model(tmp_path / "smaller", minilm_dir, config)
-    saying = ["has heads (1, 2), expected (2, 2)", "set prune.start to pretrained"]
-    refuse_run(f"teacher.source={model}", "prune.start=dense", saying=saying)
+    saying = ["has heads (1, 2), expected (2, 2)", "name it as distillation.source"]
+    refuse_run(f"teacher.source={model}", saying=saying)
+
+
+def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path, minilm_dir):
+    """Of one size: what is 'cat' to the model would be 'dog' to its teacher."""
+    config = corridor.SMALL.replace(head="span")
+    model = corridor.save_model(tmp_path / "teacher", minilm_dir, config)
+    (model / "vocab.txt").unlink()
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["cat"], words["dog"] = words["dog"], words["cat"]
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    saying = ["has another vocabulary: 'cat' is", "choose one made from the same vocabulary"]
+    refuse_run(f"distillation.source={model}", saying=saying)
+
+
+def test_a_run_to_cut_that_is_not_finished(refuse_run, tmp_path, finished_run):
+    _, earlier, _ = finished_run
+    workdir = tmp_path / "earlier"
+    (workdir / "prune").mkdir(parents=True)
+    (workdir / "config.json").write_bytes((earlier / "config.json").read_bytes())
+    saying = [f"prune.source is '{workdir}'", "expected the --workdir of a run that fine-pruned"]
+    refuse_run(f"prune.source={workdir}", saying=saying)
 
 
 def test_a_format_that_nobody_writes(refuse, tmp_path, small_model):

@@ -48,13 +48,38 @@ CASES = [("movement", {}, *pattern) for pattern in PATTERNS] + [
 @pytest.mark.parametrize(("name", "options", "pattern", "block"), CASES)
 def test_what_is_left_costs_what_is_asked_for(name, options, pattern, block):
     pattern = pattern_of(pattern, block, CONFIG)
+    inner, fraction = make_method(name, pattern, **options), fraction_for(pattern)
+    _, state = start(name, pattern, **options)
+
+    @jax.jit
+    def cut(wanted):
+        method = within_budget(inner, fraction, wanted, STEPS)
+        return fraction(method.masks(state, PARAMS, knobs(density=wanted), None))
+
     for wanted in (0.5, 0.15):
-        method, state = start(name, pattern, wanted, **options)
-        masks = jax.jit(method.masks)(state, PARAMS, knobs(density=wanted), None)
-        found = float(fraction_for(pattern)(masks))
-        # One head is 2%; blocks of 5 columns take two or three at once, and so does ranking each
-        # array by itself.
+        found = float(cut(wanted))
+        # One head is 2%; blocks of 5 columns take two or three at once.
         assert wanted - 0.06 <= found <= wanted + 1e-5
+
+
+def test_ranked_arrays_take_their_next_block_one_after_the_other():
+    """MiniLM's heads: all layers would lose one at once, which is 2.8% of the parameters."""
+    config = CONFIG.replace(hidden_size=48, head_dim=4, heads=(12,) * 6, intermediate=(192,) * 6)
+    pattern, params = pattern_of("struct", (1, 1), config), make_params(config)
+    inner, kept = make_method("magnitude", pattern), None
+
+    @jax.jit
+    def cut(wanted):
+        method = within_budget(inner, fraction_for(pattern, config), wanted, STEPS)
+        state = method.init(jax.random.key(0), params)
+        return method.masks(state, params, knobs(density=wanted), None)
+
+    for wanted in (0.4, 0.24):
+        values = cut(wanted)
+        assert wanted - 0.01 <= float(fraction_for(pattern, config)(values)) <= wanted + 1e-5
+        # Still a budget's masks are part of a larger budget's.
+        assert kept is None or all((values[name] <= kept[name]).all() for name in kept)
+        kept = values
 
 
 def test_a_smaller_budget_keeps_a_part_of_what_a_larger_one_keeps():

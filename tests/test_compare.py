@@ -16,6 +16,7 @@ from bpjax.report.compare import (
     spread,
 )
 from bpjax.report.pareto import plot_pareto
+from bpjax.report.write import find_reports
 
 
 @pytest.fixture
@@ -72,6 +73,19 @@ def test_a_name_tells_what_is_not_usual(runs):
     assert [row.startswith(name) for row, name in zip(rows, names, strict=True)] == [True] * 3
 
 
+def test_models_cut_from_other_runs_are_a_row_of_their_own(runs):
+    for name, source in (("a", "runs/x"), ("b", "runs/y"), ("c", "")):
+        path = runs / name / "report.json"
+        report = json.loads(path.read_text())
+        report["config"] = {**report["config"], "prune": {"source": source}, "budget": {}}
+        path.write_text(json.dumps(report))
+    groups = only_task(gather([runs]))
+    assert [(group.name, len(group.reports)) for group in groups] == [
+        ("", 2),
+        ("prune.source none", 1),
+    ]
+
+
 def test_a_field_that_older_runs_lack_names_nothing(runs):
     path = runs / "a" / "report.json"
     report = json.loads(path.read_text())
@@ -89,6 +103,18 @@ def test_a_report_of_no_run_is_passed_over(runs):
     (runs / "faults").mkdir()
     (runs / "faults" / "report.json").write_text('{"command": "make faults", "kill": {"lost": 0}}')
     assert sum(len(group.reports) for group in only_task(gather([runs]))) == 3
+
+
+def test_a_report_counts_once(runs, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "b"
+    link.symlink_to(runs / "b")
+    for folders in ([runs, runs / "a"], [runs, runs], [runs / "c" / ".." / "a", runs, link]):
+        assert sorted(report["seed"] for report in find_reports(folders)) == [1, 1, 2]
+    found = find_reports([runs / "b", runs])
+    assert [report["config"]["teacher"]["source"] for report in found] == ["/b", "/a", "/c"]
+    (runs / "nothing").mkdir()
+    with pytest.raises(UserError, match="nothing: expected a finished run's folder"):
+        find_reports([runs, runs / "nothing"])
 
 
 def test_a_metric_that_some_lack_is_a_dash(runs):

@@ -3,12 +3,17 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import TINY, make_params
+from tiny import TINY, make_params, pattern_of
 
+from bpjax.config import default_config
 from bpjax.deploy.cost_table import measure_cost
+from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.methods import make_method
 from bpjax.pruning.survivors import Survivors
+from bpjax.stages import budget
+from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 
 STRUCTURE = bert.describe(TINY)
@@ -64,3 +69,39 @@ def test_a_measured_table_rises_with_size():
     for table in (*cost.attention, *cost.ffn):
         assert table.costs[0] == 0 and list(table.costs) == sorted(table.costs)
     assert count(config) and make_params(config)
+
+
+def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monkeypatch):
+    """A tenth of the cost is not pruned; ReLU makes the whole model 1.5 times faster."""
+    timed = []
+
+    def measure(config, forward, batch, length):
+        timed.append((config.activation, batch, length))
+        return linear_cost(STRUCTURE)._replace(rest=TINY.linear_parameters() / 9)
+
+    monkeypatch.setattr(budget, "measure_cost", measure)
+    monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
+    pattern, options = pattern_of("hybrid", (4, 3)), default_config().budget
+    options.kind, options.shape = "speedup", "4x32"
+
+    def plan(value, *replaced):
+        options.value = value
+        method = make_method("movement", pattern)
+        return budget.plan_budget(options, TINY, make_params(), method, pattern, 1, replaced)
+
+    assert plan(3.0)["fraction"] == pytest.approx(1 / 3)
+    assert plan(3.0, "relu")["fraction"] == pytest.approx(1.5 / 3)
+    assert timed == [("gelu", 4, 32), ("relu", 4, 32)]
+    with pytest.raises(UserError, match="value is 11.*expected speedup of 1 to 10, what hybrid"):
+        plan(11.0)
+    with pytest.raises(UserError, match="value is 1.2: expected speedup of 1.5 to 15,"):
+        plan(1.2, "relu")
+
+
+def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
+    config = default_config()
+    config.budget.shape, config.measure.shapes = "4x32", ("1x128", "8x128")
+    run = Run(config, *[None] * 5)
+    assert run.shapes() == [(1, 128), (8, 128)]
+    config.budget.kind = "speedup"
+    assert run.shapes() == [(4, 32), (1, 128), (8, 128)]

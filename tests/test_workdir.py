@@ -8,7 +8,8 @@ import pytest
 from checkpoints import refused
 from corridor import files_under
 
-from bpjax.workdir import Workdir, is_taken, load_arrays, save_arrays
+from bpjax.errors import UserError
+from bpjax.workdir import Workdir, earlier_run, is_taken, load_arrays, save_arrays
 
 CONFIG = {"seed": 1, "pruning": {"block": (32, 32)}, "task": {"data_dir": None}}
 
@@ -62,6 +63,32 @@ def test_a_folder_is_nobodys_before_the_first_stage(tmp_path):
     Workdir(tmp_path, CONFIG)
     assert not files_under(tmp_path)
     Workdir(tmp_path, CONFIG | {"seed": 2}).stage("teacher", note)
+
+
+def test_a_run_that_its_first_stage_refuses_leaves_the_folder_nobodys(tmp_path):
+    def refuse(folder):
+        raise UserError("cannot be reached")
+
+    with refused("cannot be reached"):
+        Workdir(tmp_path, CONFIG).stage("budget", refuse)
+    other = Workdir(tmp_path, CONFIG | {"seed": 2})
+    other.stage("budget", note)
+    with refused("cannot be reached"):  # but once a stage is done it stays somebody's
+        other.stage("teacher", refuse)
+    with refused("seed is 2 there and 1 now"):
+        Workdir(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "unfinished", "truncated"])
+def test_an_earlier_run_that_cannot_be_read(tmp_path, spoil):
+    if spoil != "missing":
+        Workdir(tmp_path, CONFIG).stage("prune", note)
+    if spoil == "unfinished":
+        (tmp_path / "prune" / "done.json").unlink()
+    (tmp_path / "masks.safetensors").write_bytes(b"\x10")
+    expected = f"config.prune.source is '{tmp_path}': expected the --workdir of a finished run"
+    with refused(expected), earlier_run("prune.source", tmp_path, "a finished run"):
+        load_arrays(tmp_path / "masks.safetensors")
 
 
 def test_refuses_the_folder_of_another_config(tmp_path):

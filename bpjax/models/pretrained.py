@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Embeddings are often padded to a multiple of 128; more spare rows mean another vocabulary.
 _SPARE_ROWS = 128
 
+_VOCABULARIES = {"tokenizer.json", "vocab.txt"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -192,7 +194,7 @@ def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerFast"
 
     folder = find_folder(source)
     present = {path.name for path in folder.iterdir()}
-    if not present & {"tokenizer.json", "vocab.txt"}:
+    if not present & _VOCABULARIES:
         raise UserError(
             f"{folder}: no tokenizer: expected tokenizer.json or vocab.txt; copy the files of the "
             "model's tokenizer there"
@@ -221,6 +223,25 @@ def check_vocabulary(tokenizer: "transformers.PreTrainedTokenizerBase", config: 
             f"the tokenizer has {size} tokens, the model {config.vocab_size} word embeddings: "
             "expected a vocabulary that fits; use the tokenizer that came with the model"
         )
+
+
+def check_same_words(tokenizer: "transformers.PreTrainedTokenizerBase", source: str | Path) -> None:
+    """Checks that a model which is given a tokenizer's ids has learnt them as the same words.
+
+    A folder without tokenizer files is taken at its word.
+
+    Raises:
+      UserError: its own tokenizer has other words, or other ids for them.
+    """
+    if not any((find_folder(source) / name).exists() for name in _VOCABULARIES):
+        return
+    ours, theirs = (x.get_vocab() for x in (tokenizer, load_tokenizer(source)))
+    for word in sorted(ours.keys() | theirs.keys()):
+        if ours.get(word) != theirs.get(word):
+            raise UserError(
+                f"{source} has another vocabulary: {word!r} is {theirs.get(word)} there and "
+                f"{ours.get(word)} in the model's; choose one made from the same vocabulary"
+            )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from bpjax.pruning.masks import Scalar
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Scores
 from bpjax.pruning.schedules import Knobs
@@ -64,7 +65,8 @@ def reachable(
 def _at_level(method: Method, knobs: Knobs, level: Float[Array, ""]) -> Knobs:
     if method.knob == "threshold":
         return knobs._replace(threshold=jax.nn.sigmoid(level))
-    return knobs._replace(density=jax.nn.sigmoid(-level))
+    # Arrays of heads, all alike, would all lose one at once: a leap past the budget.
+    return knobs._replace(density=jax.nn.sigmoid(-level), stagger=1.0)
 
 
 def _own_level(method: Method, knobs: Knobs) -> Float[Array, ""]:
@@ -74,7 +76,7 @@ def _own_level(method: Method, knobs: Knobs) -> Float[Array, ""]:
 
 
 def within_budget(
-    method: Method, fraction: Callable[[Scores], Float[Array, ""]], budget: float, steps: int
+    method: Method, fraction: Callable[[Scores], Float[Array, ""]], budget: Scalar, steps: int
 ) -> Method:
     """The method, with its masks cut so that in the end they cost `budget` of the whole model.
 

@@ -18,19 +18,22 @@ Scalar = Float[Array, ""] | float | int
 """A number, traced or not."""
 
 
-def top_k(scores: Float[Array, "*grid"], density: Scalar) -> Float[Array, "*grid"]:
+def top_k(
+    scores: Float[Array, "*grid"], density: Scalar, nudge: Scalar = 0.0
+) -> Float[Array, "*grid"]:
     """Keeps the highest scores of one array.
 
-    Forward: 1.0 for exactly `int(density * n)` of the n blocks, ties to the lower index; else 0.0.
-    Backward: the identity.
+    Forward: 1.0 for exactly `int(density * n + nudge)` of the n blocks, ties to the lower index;
+    else 0.0. Backward: the identity.
 
     Args:
       scores: one real number a block, unbounded.
       density: kept fraction in [0, 1]. It is held in float32, so a product that falls short of a
         whole number by no more than float32's rounding counts as that number: 7 of 10 at 0.7.
+      nudge: in [0, 1); how near the next block it has to come to keep that too.
     """
     # One unit in the last place more than the density, which float32 may hold a hair too small.
-    count = jnp.floor(jnp.asarray(density, jnp.float32) * scores.size * (1 + 2**-23))
+    count = jnp.floor(jnp.asarray(density, jnp.float32) * scores.size * (1 + 2**-23) + nudge)
     return _straight_through(_rank(scores) < count.astype(jnp.int32), scores)
 
 

@@ -15,12 +15,15 @@ class Knobs(NamedTuple):
       penalty: λ_s, the weight of the penalty at this step.
       density: kept fraction in [0, 1] that top-k binarizers aim at.
       progress: of the schedule, from 0 to exactly 1 where the knobs are at their final values.
+      stagger: 1 where arrays of one size take their next block at different densities, spread
+        evenly over its share; 0 where all do at once.
     """
 
     threshold: Float[Array, ""]
     penalty: Float[Array, ""]
     density: Float[Array, ""]
     progress: Float[Array, ""]
+    stagger: float = 0.0
 
 
 Number = int | float

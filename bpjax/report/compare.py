@@ -16,12 +16,12 @@ from bpjax.report.write import find_reports
 _PLACES = (
     "seed",
     "teacher.source",
-    "prune.source",
     "distillation.cache",
     "task.data_dir",
     "log_every",
 )
-
+# Of these it tells that there is one: the place does not matter, the seeds have one each.
+_OTHER_RUNS = ("prune.source", "prune.rewind")
 
 _NAMES = ("pruning.method", "pruning.pattern")
 _BUDGET = "budget."
@@ -91,6 +91,8 @@ def _group(reports: list[dict[str, Any]], defaults: dict[str, Any]) -> list[Grou
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
         values = {field: config.get(field) for field in fields}
+        for field in _OTHER_RUNS:
+            values[field] = "another run" if values.get(field) else "none"
         found.setdefault(repr(values), (values, []))[1].append(report)
     usual: dict[str, str] = {}
     for field in fields:

@@ -1,5 +1,6 @@
 """The budget stage: what the model may cost, in what unit, before anything is trained."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bpjax.deploy.cost_table import measure_cost
-from bpjax.deploy.latency import parse_shapes
+from bpjax.deploy.latency import compare_latency, parse_shapes
 from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
@@ -17,6 +18,7 @@ from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.pruning.survivors import survivors
 from bpjax.training.evaluation import forward
+from bpjax.training.replacement import finished
 
 BYTES = 4  # of a parameter: models are saved in float32
 
@@ -47,6 +49,7 @@ def plan_budget(
     method: Method,
     pattern: Pattern,
     round_to: int,
+    replaced: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
 
@@ -57,6 +60,7 @@ def plan_budget(
       method: that will prune it.
       pattern: that it will prune by.
       round_to: as in `surgery.shrink`.
+      replaced: what fine-pruning replaces by a cheaper operation, keys of `replacement.FIELDS`.
 
     Returns:
       `seconds`, and what `read_budget` reads.
@@ -69,19 +73,32 @@ def plan_budget(
     count = sum(x.size for x in jax.tree.leaves(params))
     if kind == "speedup":
         (shape,) = parse_shapes([options.shape])
-        cost, fraction = measure_cost(model, forward, *shape), 1 / value
+        cheaper = finished(model, replaced)
+        gained = _times_faster(model, cheaper, shape) if replaced else 1.0
+        cost, fraction = measure_cost(cheaper, forward, *shape), gained / value
     else:
         whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
         cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, count)
         fraction = value / whole
     least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern, round_to), params)
     if not least <= fraction <= 1:
-        ends = (1, 1 / least) if kind == "speedup" else (least * whole, whole)
+        ends = (gained, gained / least) if kind == "speedup" else (least * whole, whole)
         raise UserError(
             f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
-            f"what {pattern.name} masks of this model can reach; change it, in another --workdir"
+            f"what {pattern.name} masks of this model can reach; change it"
         )
     return {"seconds": time.perf_counter() - started, "cost": cost, "fraction": fraction}
+
+
+def _times_faster(model: BertConfig, cheaper: BertConfig, shape: tuple[int, int]) -> float:
+    """How many times faster the one is than the other, of the same sizes."""
+    models = {
+        name: (functools.partial(forward, config), bert.init(config, jax.random.key(0)))
+        for name, config in (("dense", model), ("cheaper", cheaper))
+    }
+    taken = compare_latency(models, [shape], vocab_size=model.vocab_size, rounds=50)
+    dense, found = (next(iter(taken[name].values())) for name in models)
+    return dense / found
 
 
 def read_budget(notes: Mapping[str, Any]) -> Budget | None:

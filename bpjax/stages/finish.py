@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from bpjax.deploy.flops import theoretical_speedup
-from bpjax.deploy.latency import compare_latency, parse_shapes
+from bpjax.deploy.latency import compare_latency
 from bpjax.distributed import write_once
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
@@ -86,7 +86,7 @@ def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
     """Metric, size and latency of the dense and the pruned model, side by side."""
     config = run.config
     started = time.perf_counter()
-    shapes = parse_shapes(config.measure.shapes)
+    shapes = run.shapes()
     folders = {"dense": teacher_dir, "pruned": model_dir}
     models = {
         name: load_pretrained(path, head="saved", dtype=config.model.dtype)
@@ -118,7 +118,7 @@ def measure(run: Run, teacher_dir: Path, model_dir: Path) -> dict[str, Any]:
         "density": pruned_model.linear_parameters() / dense_model.linear_parameters(),
         "heads_kept": pruned_model.heads,
         "ffn_kept": pruned_model.intermediate,
-        "speedup": {s: latency["dense"][s] / latency["pruned"][s] for s in config.measure.shapes},
+        "speedup": {s: latency["dense"][s] / latency["pruned"][s] for s in latency["dense"]},
         "theoretical_speedup": {
             f"{b}x{n}": theoretical_speedup(dense_model, pruned_model, b, n) for b, n in shapes
         },

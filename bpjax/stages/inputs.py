@@ -1,6 +1,8 @@
 """What every stage reads: config, task, data, and the models they start from."""
 
+import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,12 @@ from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import check_vocabulary, load_pretrained, load_tokenizer
+from bpjax.models.pretrained import (
+    check_same_words,
+    check_vocabulary,
+    load_pretrained,
+    load_tokenizer,
+)
 from bpjax.pruning.budget import within_budget
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.base import Method
@@ -86,6 +93,12 @@ class Run(NamedTuple):
         """Whether the teacher's logits are computed once, and not in every step."""
         return bool(self.config.distillation.cache and not teacher.replace)
 
+    def shapes(self) -> list[tuple[int, int]]:
+        """Batch and length that are timed at the end, a budget's own among them."""
+        budget = self.config.budget
+        asked = (budget.shape,) if budget.kind == "speedup" else ()
+        return parse_shapes(list(dict.fromkeys((*asked, *self.config.measure.shapes))))
+
     def steps_per_epoch(self) -> int:
         """Updates in one pass over the training rows."""
         return steps_per_epoch(len(self.train.rows), self.config.batch.size)
@@ -102,7 +115,7 @@ class Run(NamedTuple):
         check_vocabulary(self.tokenizer, model)
         return model, params
 
-    def teacher(self, source: Path, stage: str) -> Teacher:
+    def teacher(self, source: str | Path, stage: str) -> Teacher:
         """A finished model as the teacher of prune or fill."""
         found = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
         return self.make_teacher(*found, stage)
@@ -179,7 +192,7 @@ class Run(NamedTuple):
         model, params = self.pretrained()
         pattern = self.pattern(model)
         method, round_to = self.method(model, pattern), self.config.shrink.round_to
-        return plan_budget(budget, model, params, method, pattern, round_to)
+        return plan_budget(budget, model, params, method, pattern, round_to, self.replaced())
 
     def pruning(self, model: BertConfig, budget: Budget | None = None) -> Pruning:
         """How the prune stage prunes this model.
@@ -219,7 +232,24 @@ def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
         pattern = make_pattern(
             options["pattern"], structure, tuple(options["block"]), options["block_rules"]
         )
+        if values.keys() != {group.name for group in pattern.groups}:
+            raise ValueError("its model has other layers")
         return survivors(structure, pattern, values).heads
+
+
+@contextlib.contextmanager
+def fine_pruned(config: Any) -> Iterator[Path]:
+    """Yields the prune stage's folder of the run that `prune.source` names, for the block to read.
+
+    Raises:
+      UserError: no such run, or one that pruned in another way.
+    """
+    workdir = Path(config.prune.source)
+    kind = "a run that fine-pruned the same model in the same way"
+    with earlier_run("prune.source", workdir, kind) as theirs:
+        if theirs["pruning"] != json.loads(json.dumps(config.pruning.to_dict())):
+            raise ValueError("its config.pruning is another")
+        yield workdir / "prune"
 
 
 def prepare(config: Any) -> Run:
@@ -246,7 +276,8 @@ def check(run: Run) -> None:
     models = {config.model.source: model}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
         models[source], _ = load_for(run.task, source, run.tokenizer)
-    lengths = [length for _, length in parse_shapes(config.measure.shapes)]
+        check_same_words(run.tokenizer, source)
+    lengths = [length for _, length in run.shapes()]
     for features in (run.train, run.evaluation):
         buckets = resolve_buckets(features.lengths, config.batch.buckets)
         lengths.append(min(x for x in buckets if x >= features.lengths.max()))
@@ -286,6 +317,9 @@ def check(run: Run) -> None:
             "distillation.layers.fill in its place"
         )
     _check_start(run, models)
+    if config.prune.source:
+        with fine_pruned(config):
+            pass
     one_shot = not (config.prune.epochs or config.prune.source)
     if one_shot and method.init(jax.random.key(0), params).learned:
         raise UserError(
@@ -309,7 +343,7 @@ def starts_dense(config: Any) -> bool:
 
 def _check_start(run: Run, models: dict[str, BertConfig]) -> None:
     source = run.config.teacher.source
-    if not (source and starts_dense(run.config)):
+    if not source:
         return
     ours, theirs = (
         dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, original=None))
@@ -318,8 +352,9 @@ def _check_start(run: Run, models: dict[str, BertConfig]) -> None:
     for name, expected in ours.items():
         if theirs[name] != expected and name != "dtype":
             raise UserError(
-                f"{source} has {name} {theirs[name]}, expected {expected} as the model that is to "
-                "start from it; set prune.start to pretrained, or model.source to one of its sizes"
+                f"{source} has {name} {theirs[name]}, expected {expected} as the model that is "
+                "compared with it; to learn from it, name it as distillation.source, "
+                "or set model.source to one of its sizes"
             )
 
 

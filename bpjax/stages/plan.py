@@ -36,7 +36,8 @@ def plan(run: Run) -> dict[str, Any]:
         found.bucket for found in plan_epoch(lengths, config.batch.size, buckets, config.seed, 0)
     )
     (usual, _), *_ = shapes.most_common()
-    teacher = run.make_teacher(model, params, "prune")
+    source = config.distillation.source or config.teacher.source
+    teacher = run.teacher(source, "prune") if source else run.make_teacher(model, params, "prune")
     step, state = _make_step(run, model, params, teacher)
     memory = step_bytes(run, step, state, teacher)  # before the steps take over the state
     seconds = _time(step, state, _make_batch(run, usual, teacher))

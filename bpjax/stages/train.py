@@ -1,6 +1,5 @@
 """The stages that train: teacher, prune, fill. All three run the same loop."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from bpjax.pruning.patterns import Scores, spread
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
-from bpjax.stages.inputs import Run, starts_dense
+from bpjax.stages.inputs import Run, fine_pruned, starts_dense
 from bpjax.stages.plan import step_bytes
 from bpjax.training import replacement
 from bpjax.training.calibration import input_norms
@@ -33,7 +32,7 @@ from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
-from bpjax.workdir import earlier_run, load_arrays, save_arrays
+from bpjax.workdir import load_arrays, save_arrays
 
 STAGES = ("teacher", "prune", "shrink", "fill", "measure")
 """Their places number the streams of random numbers of the stages: append, do not insert."""
@@ -202,16 +201,12 @@ def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> 
 
 def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:
     """The end of another run's fine-pruning, to be cut by this run's budget."""
-    workdir = Path(run.config.prune.source)
     state = init_state(params, pruning, optax.identity(), jax.random.key(0))
     learned = state.method.learned
-    kind = "a run that fine-pruned the same model in the same way"
-    with earlier_run("prune.source", workdir, kind) as theirs:
-        if theirs["pruning"] != json.loads(json.dumps(run.config.pruning.to_dict())):
-            raise ValueError("its config.pruning is another")
-        found = load_arrays(workdir / "prune" / "params.safetensors")
+    with fine_pruned(run.config) as folder:
+        found = load_arrays(folder / "params.safetensors")
         if learned:
-            learned = load_arrays(workdir / "prune" / "scores.safetensors")
+            learned = load_arrays(folder / "scores.safetensors")
         ours = state.params, state.method.learned
         if jax.tree.map(jnp.shape, ours) != jax.tree.map(jnp.shape, (found, learned)):
             raise ValueError("its model has other sizes")

@@ -58,7 +58,7 @@ class Glue:
     """
 
     name: str
-    max_length: int = 64
+    max_length: int = 128
     data_dir: str | None = None
     download: bool = False
     holdout: int = 0

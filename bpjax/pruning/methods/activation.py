@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
+from bpjax.pruning.methods.base import Method, MethodState, keep_best, keep_state, no_penalty
 from bpjax.pruning.patterns import Pattern, mean_over_blocks
 from bpjax.pruning.structure import at, put
 
@@ -34,7 +33,7 @@ def activation(pattern: Pattern) -> Method:
             norms = state.fixed["/".join(path)][:, None]
             scaled = put(scaled, (*path, "kernel"), at(params, path)["kernel"] * norms)
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, scaled, jnp.abs))
-        return {name: masks.top_k(score, knobs.density) for name, score in scores.items()}
+        return keep_best(scores, knobs)
 
     def calibrate(state, norms):
         return MethodState(state.learned, {path: norms[path] for path in state.fixed})

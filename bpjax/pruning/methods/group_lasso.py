@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, require
+from bpjax.pruning.methods.base import Method, MethodState, keep_best, require
 from bpjax.pruning.patterns import Pattern, Scores, apply_masks, spread, sum_over_blocks
 
 
@@ -55,10 +54,9 @@ def group_lasso(
     def mask_values(state, params, knobs, rng):
         del state, rng
         scores = jax.lax.stop_gradient(norms(params))
-        return {
-            name: jnp.where(knobs.progress < 1, 1.0, masks.top_k(score, knobs.density))
-            for name, score in scores.items()
-        }
+        return jax.tree.map(
+            lambda kept: jnp.where(knobs.progress < 1, 1.0, kept), keep_best(scores, knobs)
+        )
 
     def penalty(state, params, knobs):
         terms = jax.tree.map(lambda g, n: jnp.sum(g * n), state.fixed, norms(params))

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
+from bpjax.pruning.methods.base import Method, MethodState, keep_best, keep_state, no_penalty
 from bpjax.pruning.patterns import Pattern, apply_masks, mean_over_blocks, spread
 
 
@@ -28,7 +27,7 @@ def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
         del state, rng
         # A binarizer counts as the identity backward; a magnitude must not pull on its own weights.
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, params, jnp.abs))
-        return {name: masks.top_k(score, knobs.density) for name, score in scores.items()}
+        return keep_best(scores, knobs)
 
     def cut(state, params, knobs, step):
         del step

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.pruning import masks
-from bpjax.pruning.methods.base import Method, MethodState, average_by_kind, keep_state, require
+from bpjax.pruning.methods.base import (
+    Method,
+    MethodState,
+    average_by_kind,
+    keep_best,
+    keep_state,
+    no_penalty,
+    require,
+)
 from bpjax.pruning.patterns import Pattern
 
 BINARIZERS = ("sigmoid_threshold", "threshold", "top_k", "n_m")
@@ -21,7 +29,8 @@ def movement(
 ) -> Method:
     """Scores start at zero and follow the gradient that their blocks' weights would have felt.
 
-    The penalty is λ_s times the mean of σ(score), averaged by `average_by_kind`.
+    The penalty on scores that thresholds cut is λ_s times the mean of σ(score), averaged by
+    `average_by_kind`.
 
     Args:
       pattern: which kernels are scored, in what blocks.
@@ -55,8 +64,6 @@ def movement(
         return MethodState({group.name: jnp.zeros(group.shape) for group in pattern.groups}, ())
 
     def binarize(scores, knobs):
-        if binarizer == "top_k":
-            return masks.top_k(scores, knobs.density)
         if binarizer == "n_m":
             return masks.n_m(scores, n, m)
         if binarizer == "threshold":
@@ -65,6 +72,8 @@ def movement(
 
     def mask_values(state, params, knobs, rng):
         del params, rng
+        if binarizer == "top_k":
+            return keep_best(state.learned, knobs)
         return {name: binarize(scores, knobs) for name, scores in state.learned.items()}
 
     def penalty(state, params, knobs):
@@ -72,5 +81,7 @@ def movement(
         alive = jax.tree.map(jax.nn.sigmoid, state.learned)
         return knobs.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
 
+    pushed = binarizer in ("sigmoid_threshold", "threshold")  # the others keep what they keep
     knob = {"sigmoid_threshold": "threshold", "top_k": "density"}.get(binarizer)
-    return Method(init, mask_values, penalty, keep_state, binarizer != "top_k", knob)
+    pull = penalty if pushed else no_penalty
+    return Method(init, mask_values, pull, keep_state, binarizer != "top_k", knob)
