@@ -67,7 +67,7 @@ def test_any_devices_learn_what_one_does(
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
     processes = begin(config, workdir, compilation_cache, fsdp)
-    corridor.wait_for(processes[0], (workdir / "teacher" / "done.json").exists)
+    corridor.wait_for(processes[0], lambda: any((workdir / "prune" / "checkpoints").glob("[0-9]*")))
     processes[-1].send_signal(signal.SIGTERM)
     for process in processes:
         _, stderr = process.communicate(timeout=300)

@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 
+from bpjax.errors import UserError
+from bpjax.models.pretrained import load_tokenizer
 from bpjax.tasks import get_task, official, spans
 from bpjax.tasks.prepare import prepare
 from bpjax.tasks.spans import Answer, Example, Window
@@ -117,6 +120,82 @@ def test_an_answer_inside_a_word_takes_the_whole_token(tokenizer):
     row = features.rows[0]
     ids = row["input_ids"][row["start_position"] : row["end_position"] + 1]
     assert tokenizer.decode(ids) == "paris"
+
+
+@pytest.fixture(scope="module")
+def roberta_tokenizer(tmp_path_factory):
+    """Trained on the passage alone, so that a character outside it is a token for every byte."""
+    folder = tmp_path_factory.mktemp("roberta")
+    trained = tokenizers.ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        [CONTEXT],
+        vocab_size=320,
+        show_progress=False,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    )
+    _, merges = trained.save_model(str(folder))
+    with open(merges, encoding="utf-8") as file:
+        pairs = [tuple(line.split()) for line in file.read().splitlines()[1:]]
+    transformers.RobertaTokenizer(trained.get_vocab(), pairs).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "roberta"}')
+    return load_tokenizer(folder)
+
+
+def labelled(row, window, tokenizer):
+    """The text of the labelled tokens, by their ids and by their offsets."""
+    start, end = int(row["start_position"]), int(row["end_position"])
+    begin, stop = window.offsets[start - window.first, 0], window.offsets[end - window.first, 1]
+    ids = row["input_ids"][start : end + 1]
+    return tokenizer.decode(ids).strip(), window.example.context[begin:stop]
+
+
+def test_windows_of_roberta(roberta_tokenizer):
+    options = {"max_length": 64, "stride": 16, "max_question_length": 16}
+    examples = [example("New York"), example("Müller", identity="r")]
+    features = make_features(examples, roberta_tokenizer, **options)
+    windows, rows = features.examples, features.rows
+    assert features.lengths.max() == 64 and len(windows) > 4
+    found = set()
+    for row, window in zip(rows, windows, strict=True):
+        assert not row["token_type_ids"].any()
+        assert row["token_type_ids"].shape == row["input_ids"].shape
+        text = roberta_tokenizer.decode(row["input_ids"][: window.first])
+        assert text == "<s>Where did Tom die?</s></s>"
+        assert len(row["input_ids"]) == window.first + len(window.offsets) + 1
+        if row["start_position"] > 0:
+            answer = window.example.answers[0]
+            assert labelled(row, window, roberta_tokenizer) == (answer, answer)
+            found.add(answer)
+    assert found == {"New York", "Müller"}
+    for window, following in zip(windows[:-1], windows[1:], strict=True):
+        if window.example is following.example:
+            assert np.array_equal(window.offsets[-16:], following.offsets[:16])
+    task = SpanTask(**options)
+    assert task.evaluate(features, gold_logits(features)) == {"f1": 100.0, "exact_match": 100.0}
+
+
+@pytest.mark.parametrize("answer", ["Ödön", "한국", "😀", "dön"])
+def test_an_answer_takes_all_bytes_of_its_characters(roberta_tokenizer, answer):
+    text = "The  house is Ödön 한국 😀, they say."
+    asked = Example("q", text, "Where?", (answer,), (text.index(answer),))
+    features = make_features([asked], roberta_tokenizer)
+    found = labelled(features.rows[0], features.examples[0], roberta_tokenizer)
+    assert found == (answer, answer)
+
+
+@pytest.mark.parametrize("question", ["why oh why " * 40 + "?", "😀" * 40])
+@pytest.mark.parametrize("kept", [9, 10, 11, 12])
+@pytest.mark.parametrize(("kind", "special"), [("tokenizer", 3), ("roberta_tokenizer", 4)])
+def test_the_shortest_inputs(request, kind, special, question, kept):
+    tokenizer = request.getfixturevalue(kind)
+    options = {"stride": 16, "max_question_length": kept}
+    least = kept + 16 + special + 1
+    long = Example("q", CONTEXT, question, ("Paris",), (24,))
+    features = make_features([long], tokenizer, max_length=least, **options)
+    assert features.lengths.max() == least
+    assert features.examples[-1].offsets[-1, 1] == len(CONTEXT)
+    with pytest.raises(UserError, match=f"expected at least {least} .* {special + 1}\\); raise"):
+        make_features([long], tokenizer, max_length=least - 1, **options)
 
 
 def make_window(tokens=10, first=3, identity="q"):

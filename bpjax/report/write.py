@@ -84,23 +84,28 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def find_reports(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     """Reads the reports of runs in and under some folders, each folder's in order of their paths.
 
-    A file of that name which tells of no pruned model, such as a benchmark's, is passed over.
+    A file of that name which tells of no pruned model, such as a benchmark's, is passed over. So is
+    a report that was read already, where one folder lies in another or is named again.
 
     Raises:
       UserError: a folder without a report, or a report that is not whole.
     """
-    reports = []
+    reports: dict[pathlib.Path, dict[str, Any]] = {}
     for folder in folders:
         paths = sorted(folder.rglob(FILE), key=lambda path: path.parent)
         told = {path: _read(path) for path in paths}
-        found = [_require_whole(path, told[path]) for path in paths if "pruned" in told[path]]
+        found = {
+            path.resolve(): _require_whole(path, told[path])
+            for path in paths
+            if "pruned" in told[path]
+        }
         if not found:
             raise UserError(
                 f"{folder}: expected a finished run's folder, or one above some; no run's {FILE} "
                 "there"
             )
-        reports += found
-    return reports
+        reports |= found
+    return list(reports.values())
 
 
 def _require_whole(path: pathlib.Path, report: Any) -> dict[str, Any]:

@@ -52,14 +52,17 @@ class SpanTask:
             n_best=self.n_best,
             max_answer_length=self.max_answer_length,
         )
-        least = (
-            self.max_question_length + self.stride + 4
-        )  # [CLS], two [SEP] and one new token a window
+        self._require_room(3)  # [CLS] and two [SEP]; the tokenizer may tell of more
+
+    def _require_room(self, special: int) -> None:
+        """Raises UserError unless a window has room for `special` tokens and one new one."""
+        added = special + 1
+        least = self.max_question_length + self.stride + added
         if self.max_length < least:
             raise UserError(
                 f"max_length {self.max_length}: expected at least {least} (max_question_length "
-                f"{self.max_question_length} "
-                f"+ stride {self.stride} + 4); raise it or lower the other two"
+                f"{self.max_question_length} + stride {self.stride} + {added}); raise it or lower "
+                "the other two"
             )
 
     def examples(self, split: str) -> list[spans.Example]:
@@ -103,6 +106,7 @@ class SpanTask:
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:
         base.require_fast(tokenizer)
+        self._require_room(tokenizer.num_special_tokens_to_add(pair=True))
         encoded = tokenizer(
             cut_questions([e.question for e in examples], tokenizer, self.max_question_length),
             [e.context for e in examples],
@@ -203,7 +207,10 @@ def distinct(windows: Sequence[spans.Window]) -> list[spans.Example]:
 def cut_questions(
     questions: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> list[str]:
-    """Cuts each question after `max_tokens` tokens, so that a window has room for the passage."""
+    """Cuts each question after `max_tokens` tokens, so that a window has room for the passage.
+
+    A character of several tokens is left out where not all of them fit.
+    """
     encoded = tokenizer(
         questions,
         add_special_tokens=False,
@@ -211,7 +218,9 @@ def cut_questions(
         return_attention_mask=False,
     )
     return [
-        question if len(offsets) <= max_tokens else question[: offsets[max_tokens - 1][1]]
+        question
+        if len(offsets) <= max_tokens
+        else question[: min(offsets[max_tokens - 1][1], offsets[max_tokens][0])]
         for question, offsets in zip(questions, encoded["offset_mapping"], strict=True)
     ]
 
@@ -225,6 +234,7 @@ def _answer_tokens(window: spans.Window) -> tuple[int, int]:
     starts, ends = window.offsets[:, 0], window.offsets[:, 1]
     if begin < starts[0] or end > ends[-1]:
         return 0, 0
-    first = int(np.searchsorted(starts, begin, side="right")) - 1
-    last = int(np.searchsorted(ends, end, side="left"))
+    # Tokens that are bytes of one character share its span.
+    first = int(np.searchsorted(ends, begin, side="right"))
+    last = int(np.searchsorted(starts, end, side="left")) - 1
     return window.first + first, window.first + max(first, last)
