@@ -76,8 +76,11 @@ def n_m(scores: Float[Array, "rows cols"], n: int, m: int) -> Float[Array, "rows
     """
     rows, cols = scores.shape
     padded = jnp.pad(scores, ((0, -rows % m), (0, 0)), constant_values=-jnp.inf)
-    order = jnp.argsort(-padded.reshape(-1, m, cols), axis=1, stable=True)
-    keep = jnp.argsort(order, axis=1) < n
+    runs, row = padded.reshape(-1, m, cols), jnp.arange(m)
+    one, other = runs[:, :, None], runs[:, None]
+    earlier = (row < row[:, None])[..., None]
+    # How many of its run are above each: for small m many times faster than sorting.
+    keep = ((other > one) | (earlier & (other == one))).sum(2) < n
     return _straight_through(keep.reshape(-1, cols)[:rows], scores)
 
 
