@@ -2,7 +2,7 @@
 
 Command:  bpjax sweep experiments/glue.py --workdir=runs/glue
           bpjax report runs/glue
-Hardware: 2 CPU cores; not run yet.
+Hardware: 2 CPU cores, 20 to 30 minutes a task on one of them beside another run.
 """
 
 from pathlib import Path

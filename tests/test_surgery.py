@@ -312,7 +312,7 @@ every_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=[name for name,
 
 @every_family
 @every_pattern
-@settings(once, max_examples=3)
+@settings(once, max_examples=5)
 @given(drawn_masks)
 def test_any_mask_in_double_precision(pattern, family, drawn):
     with jax.enable_x64(True):
@@ -322,7 +322,7 @@ def test_any_mask_in_double_precision(pattern, family, drawn):
 
 @every_family
 @every_pattern
-@settings(once, max_examples=1)
+@settings(once, max_examples=2)
 @given(drawn_masks)
 def test_any_mask_in_single_precision(pattern, family, drawn):
     round_to, config = drawn.pop("round_to"), of_family(SINGLE_PRECISION, family)
