@@ -177,6 +177,8 @@ def test_two_of_four_halves_every_kernel():
         kept = 2 * (rows // 4) + min(2, rows % 4)
         assert (values.sum(0) == kept).all(), name
     assert not method.penalty(state, params, knobs(penalty=20.0))  # it could only disturb
+    held = method.masks(state, params, knobs(progress=0.0), None)
+    assert all(values.all() for values in held.values())
     with pytest.raises(ValueError, match="expected a pattern of 1×1 blocks, such as unstruct"):
         start("movement", pattern_of("hybrid", (4, 3)), binarizer="n_m")
 

@@ -19,18 +19,18 @@ def knobs():
 
 @pytest.mark.parametrize("step", [0, 1, 9, 10])
 def test_holds_the_initial_values(knobs, step):
-    assert tuple(map(float, knobs(step))) == (0.0, 0.0, 1.0, 0.0)
+    assert tuple(map(float, knobs(step))) == (0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("step", [80, 81, 99, 100, 1000])
 def test_holds_the_final_values(knobs, step):
-    assert tuple(knobs(step)) == (np.float32(0.1), 20.0, np.float32(0.2), 1.0)
+    assert tuple(knobs(step)) == (np.float32(0.1), 20.0, np.float32(0.2), 1.0, 0.0)
 
 
 @pytest.mark.parametrize("step", [11, 27, 45, 60, 79])
 def test_moves_by_the_cubic_between(knobs, step):
     cube = (1 - (step - 10) / (100 - 3 * 10)) ** 3
-    tau, penalty, density, progress = knobs(step)
+    tau, penalty, density, progress, _ = knobs(step)
     np.testing.assert_allclose(tau, 0.1 - 0.1 * cube, rtol=1e-5)
     np.testing.assert_allclose(penalty, 20 * (0.1 - 0.1 * cube) / 0.1, rtol=1e-5)
     np.testing.assert_allclose(density, 0.2 + 0.8 * cube, rtol=1e-5)

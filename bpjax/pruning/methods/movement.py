@@ -36,7 +36,8 @@ def movement(
       pattern: which kernels are scored, in what blocks.
       binarizer: "sigmoid_threshold" (soft movement pruning), "threshold", "top_k" or "n_m".
       floor: fraction of each array's blocks that the threshold binarizers never remove.
-      n_of_m: what "n_m" keeps of every run of inputs; for patterns of 1×1 blocks.
+      n_of_m: what "n_m" keeps of every run of inputs once the schedule moves; until then it keeps
+        all, for scores of zero know no order. For patterns of 1×1 blocks.
       attention_weight: of the attention's scores in the penalty.
       ffn_weight: of the feed-forward scores in the penalty.
 
@@ -64,8 +65,8 @@ def movement(
         return MethodState({group.name: jnp.zeros(group.shape) for group in pattern.groups}, ())
 
     def binarize(scores, knobs):
-        if binarizer == "n_m":
-            return masks.n_m(scores, n, m)
+        if binarizer == "n_m":  # there is no milder cut to begin with
+            return jnp.where(knobs.progress > 0, masks.n_m(scores, n, m), masks.n_m(scores, m, m))
         if binarizer == "threshold":
             return masks.threshold(scores, knobs.threshold, floor)
         return masks.sigmoid_threshold(scores, knobs.threshold, floor)
