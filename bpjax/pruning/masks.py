@@ -30,7 +30,7 @@ def top_k(
       scores: one real number a block, unbounded.
       density: kept fraction in [0, 1]. It is held in float32, so a product that falls short of a
         whole number by no more than float32's rounding counts as that number: 7 of 10 at 0.7.
-      nudge: in [0, 1); how near the next block it has to come to keep that too.
+      nudge: in [0, 1); the next block is kept by this share of a block earlier.
     """
     # One unit in the last place more than the density, which float32 may hold a hair too small.
     count = jnp.floor(jnp.asarray(density, jnp.float32) * scores.size * (1 + 2**-23) + nudge)
@@ -63,7 +63,9 @@ def sigmoid_threshold(
     return _straight_through(_with_floor(jax.nn.sigmoid(scores) > tau, scores, floor), scores)
 
 
-def n_m(scores: Float[Array, "rows cols"], n: int, m: int) -> Float[Array, "rows cols"]:
+def n_m(
+    scores: Float[Array, "rows cols"], n: Int[Array, ""] | int, m: int
+) -> Float[Array, "rows cols"]:
     """Keeps the n best of every m scores along the rows, a kernel's inputs: 2:4 for tensor cores.
 
     Forward: 1.0 for the n highest of each run of m rows of a column, ties to the lower row; a last
@@ -71,7 +73,7 @@ def n_m(scores: Float[Array, "rows cols"], n: int, m: int) -> Float[Array, "rows
 
     Args:
       scores: one real number a weight, unbounded.
-      n: kept of every m.
+      n: kept of every m; may be traced.
       m: rows of a run.
     """
     rows, cols = scores.shape

@@ -316,7 +316,7 @@ def check(run: Run) -> None:
             "fewer dimensions of the hidden state than the teacher has; set it, or "
             "distillation.layers.fill in its place"
         )
-    _check_start(run, models)
+    _check_dense(run, models)
     if config.prune.source:
         with fine_pruned(config):
             pass
@@ -341,7 +341,7 @@ def starts_dense(config: Any) -> bool:
     return config.prune.start == "dense" or not config.prune.epochs
 
 
-def _check_start(run: Run, models: dict[str, BertConfig]) -> None:
+def _check_dense(run: Run, models: dict[str, BertConfig]) -> None:
     source = run.config.teacher.source
     if not source:
         return

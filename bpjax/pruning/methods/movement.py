@@ -66,7 +66,7 @@ def movement(
 
     def binarize(scores, knobs):
         if binarizer == "n_m":  # there is no milder cut to begin with
-            return jnp.where(knobs.progress > 0, masks.n_m(scores, n, m), masks.n_m(scores, m, m))
+            return masks.n_m(scores, jnp.where(knobs.progress > 0, n, m), m)
         if binarizer == "threshold":
             return masks.threshold(scores, knobs.threshold, floor)
         return masks.sigmoid_threshold(scores, knobs.threshold, floor)
