@@ -21,6 +21,11 @@ from bpjax.config import read_config
 from bpjax.sweep import share_teacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sst2_short.py"
+TWO_OF_FOUR = {
+    "pruning.pattern": "unstructured",
+    "budget.kind": "penalty",
+    "budget.value": 0.0,
+}
 SHAPES = {  # what differs from hybrid
     "hybrid": {},
     "hybrid_longer": {"prune.epochs": 3},
@@ -30,15 +35,12 @@ SHAPES = {  # what differs from hybrid
     "block16": {"pruning.pattern": "block", "pruning.block": (16, 16)},
     "block32": {"pruning.pattern": "block"},
     "unstructured": {"pruning.pattern": "unstructured"},
-    "two_of_four": {
-        "pruning.pattern": "unstructured",
-        "pruning.movement.binarizer": "n_m",
-        "budget.kind": "penalty",
-        "budget.value": 0.0,
-    },
+    "two_of_four": TWO_OF_FOUR | {"pruning.movement.binarizer": "n_m"},
+    "two_of_four_magnitude": TWO_OF_FOUR
+    | {"pruning.method": "magnitude", "pruning.magnitude.binarizer": "n_m"},
 }
 # Density, seed, how many of the shapes.
-CELLS = ((0.5, 17, 9), (0.25, 17, 8), (0.25, 18, 3), (0.25, 19, 3))
+CELLS = ((0.5, 17, 10), (0.25, 17, 8), (0.25, 18, 3), (0.25, 19, 3))
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:

@@ -195,13 +195,10 @@ def format_table(table: Table, reports: list[dict[str, Any]]) -> str:
     return align(lines, left=(0, 1 + len(columns)))
 
 
-def kind_of(report: dict[str, Any]) -> Kind | None:
-    """The kind of a run; None where it is compared with a dense model wider than its own."""
+def kind_of(report: dict[str, Any]) -> Kind:
+    """The kind of a run."""
     config = report["config"]
     pattern, method, pruning = report["pattern"], report["method"], config["pruning"]
-    widths = (report[part].get("hidden_size") for part in ("dense", "pruned"))
-    if method != "cofi" and len(set(widths)) > 1:
-        return None
     options = pruning.get(method, {})
     variant = options.get("binarizer") or ("permanent" if options.get("permanent") else "")
     guide = config["distillation"].get("source") or ""
@@ -239,11 +236,10 @@ def _ours(table: Table, row: Row, reports: list[dict[str, Any]]) -> list[str]:
 
 
 def _fits(row: Row, report: dict[str, Any]) -> bool:
-    kind = kind_of(report)
-    if row.kind is None or kind is None:
+    if row.kind is None:
         return False
     distance = abs(_density(row, report) - row.density)
-    return row.kind in (kind, DENSE) and distance <= min(NEAR, row.density / 2)
+    return row.kind in (kind_of(report), DENSE) and distance <= min(NEAR, row.density / 2)
 
 
 def _rows(row: Row, report: dict[str, Any]) -> int | None:

@@ -23,7 +23,9 @@ SHAPES = {
     "block16": {"pruning.pattern": "block", "pruning.block": (16, 16)},
     "block32": {"pruning.pattern": "block", "pruning.block": (32, 32)},
 }
+SEEDS = (18, 19)  # of hybrid-filled, beside 17
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:
-    return at_densities(CONFIG, SHAPES, DENSITIES, workdir)
+    seeds = {f"hybrid_filled_seed{i}": SHAPES["hybrid_filled"] | {"seed": i} for i in SEEDS}
+    return at_densities(CONFIG, SHAPES | seeds, DENSITIES, workdir)

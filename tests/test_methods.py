@@ -170,17 +170,30 @@ def test_what_magnitude_cuts_for_good_stays_dead():
     assert all((later[name] <= first[name]).all() for name in first)
 
 
-def test_two_of_four_halves_every_kernel():
-    method, state, params = start("movement", pattern_of("unstructured", (1, 1)), binarizer="n_m")
-    for name, values in method.masks(state, params, knobs(), None).items():
-        rows = values.shape[0]
-        kept = 2 * (rows // 4) + min(2, rows % 4)
-        assert (values.sum(0) == kept).all(), name
+@pytest.mark.parametrize("method", ["movement", "magnitude", "activation"])
+def test_two_of_four_falls_to_half_of_every_kernel(method):
+    method, state, params = start(method, pattern_of("unstructured", (1, 1)), binarizer="n_m")
+    masks = jax.jit(method.masks)
+    # The cube of what remains is 1, 0.34, 0.064 and 0: of two that go, as many are left.
+    for progress, kept in ((0.0, 4), (0.3, 3), (0.6, 2), (1.0, 2)):
+        for name, values in masks(state, params, knobs(progress=progress), None).items():
+            rows = values.shape[0]
+            expected = kept * (rows // 4) + min(kept, rows % 4)
+            assert (values.sum(0) == expected).all(), (name, progress)
     assert not method.penalty(state, params, knobs(penalty=20.0))  # it could only disturb
-    held = method.masks(state, params, knobs(progress=0.0), None)
-    assert all(values.all() for values in held.values())
-    with pytest.raises(ValueError, match="expected a pattern of 1×1 blocks, such as unstruct"):
-        start("movement", pattern_of("hybrid", (4, 3)), binarizer="n_m")
+
+
+def test_two_of_four_keeps_the_largest_weights():
+    method, state, params = start(
+        "magnitude", pattern_of("unstructured", (1, 1)), binarizer="n_m", n_of_m=(1, 2)
+    )
+    values = np.asarray(method.masks(state, params, knobs(), None)["layer_0/ffn/in"])
+    kernel = np.abs(np.asarray(at(params, ("layer_0", "ffn", "in"))["kernel"]))
+    even = len(kernel) // 2 * 2
+    np.testing.assert_array_equal(
+        values[:even:2], (kernel[:even:2] >= kernel[1:even:2]).astype(float)
+    )
+    np.testing.assert_array_equal(values[1:even:2], 1 - values[:even:2])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,12 @@ def test_two_of_four_halves_every_kernel():
         ),
         ("movement", {"floor": 1.5}, r"floor is 1\.5: expected a number at least 0 and at most 1"),
         ("movement", {"ffn_weight": -2.0}, "ffn_weight is -2.0: expected a number at least 0"),
-        ("movement", {"n_of_m": (5, 4)}, "n_of_m is 5: expected a number at least 1 and at most 4"),
+        *(
+            ("magnitude", {"binarizer": "n_m", "n_of_m": given}, r"n_of_m is \(.*1 <= n <= m")
+            for given in ((5, 4), (0, 4))
+        ),
+        ("movement", {"binarizer": "n_m"}, "expected a pattern of 1×1 blocks, such as unstruct"),
+        ("activation", {"binarizer": "threshold"}, "is 'threshold': expected one of top_k, n_m"),
         ("l0", {"attention_weight": float("nan")}, "attention_weight is nan: expected a number"),
     ],
 )

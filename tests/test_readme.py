@@ -17,7 +17,8 @@ from bpjax.commands import evaluate as run_evaluate
 from bpjax.config import read_config, read_task_options
 from bpjax.models import bert
 from bpjax.models.pretrained import load_pretrained
-from bpjax.pruning.methods.base import Method, MethodState, keep_best, keep_state, no_penalty
+from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
+from bpjax.pruning.methods.ranking import keep_best
 from bpjax.pruning.patterns import Pattern, apply_masks, spread
 from bpjax.pruning.surgery import shrink
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from bpjax.pruning import masks
 from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.pruning.schedules import Knobs
 
@@ -72,18 +71,6 @@ def average_by_kind(
     for kind, found in means.items():
         total += weights[kind] * sum(found) / len(found)
     return total / max(1, len(means))
-
-
-def keep_best(scores: Scores, knobs: Knobs) -> Scores:
-    """Keeps the highest scores of each array, by `knobs.density`: see `masks.top_k`.
-
-    With `knobs.stagger`, the i-th of N arrays takes its next block i/N of that block earlier. At
-    most one block of an array, it lets a budget be met where blocks are large: heads.
-    """
-    return {
-        name: masks.top_k(score, knobs.density, knobs.stagger * i / len(scores))
-        for i, (name, score) in enumerate(sorted(scores.items()))
-    }
 
 
 def require(name: str, value: float | int, low: float | int, high: float | int = math.inf) -> None:

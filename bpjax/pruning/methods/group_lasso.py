@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bpjax.pruning.methods.base import Method, MethodState, keep_best, require
+from bpjax.pruning.methods.base import Method, MethodState, require
+from bpjax.pruning.methods.ranking import keep_best
 from bpjax.pruning.patterns import Pattern, Scores, apply_masks, spread, sum_over_blocks
 
 

@@ -3,12 +3,19 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.pruning.methods.base import Method, MethodState, keep_best, keep_state, no_penalty
+from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
+from bpjax.pruning.methods.ranking import ranking
 from bpjax.pruning.patterns import Pattern, apply_masks, mean_over_blocks, spread
 
 
-def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
-    """Keeps the blocks with the largest mean |W| of each score array, by `knobs.density`.
+def magnitude(
+    pattern: Pattern,
+    *,
+    permanent: bool = False,
+    binarizer: str = "top_k",
+    n_of_m: tuple[int, int] = (2, 4),
+) -> Method:
+    """Keeps the blocks with the largest mean |W| of each score array.
 
     Blocks that several kernels share are scored over all of their weights. Nothing is learned
     but the weights, and masked weights get no gradient, so a block that died stays small.
@@ -17,7 +24,13 @@ def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
       pattern: which kernels are scored, in what blocks.
       permanent: set masked weights to zero after every step, so that what died stays so (Xu et al.
         2021); else they keep their values, and come back where the others shrink below them.
+      binarizer: "top_k", by `knobs.density`, or "n_m".
+      n_of_m: what "n_m" keeps of every run of inputs, see `ranking`.
+
+    Raises:
+      ValueError: what `ranking` refuses.
     """
+    rank = ranking(pattern, binarizer, n_of_m)
 
     def init(rng, params):
         del rng, params
@@ -27,7 +40,7 @@ def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
         del state, rng
         # A binarizer counts as the identity backward; a magnitude must not pull on its own weights.
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, params, jnp.abs))
-        return keep_best(scores, knobs)
+        return rank.keep(scores, knobs)
 
     def cut(state, params, knobs, step):
         del step
@@ -35,4 +48,4 @@ def magnitude(pattern: Pattern, *, permanent: bool = False) -> Method:
         return state, apply_masks(params, masked)
 
     update = cut if permanent else keep_state
-    return Method(init, mask_values, no_penalty, update, penalized=False, knob="density")
+    return Method(init, mask_values, no_penalty, update, rank.penalized, rank.knob)

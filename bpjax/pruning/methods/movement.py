@@ -8,14 +8,14 @@ from bpjax.pruning.methods.base import (
     Method,
     MethodState,
     average_by_kind,
-    keep_best,
     keep_state,
     no_penalty,
     require,
 )
+from bpjax.pruning.methods.ranking import RANKINGS, ranking
 from bpjax.pruning.patterns import Pattern
 
-BINARIZERS = ("sigmoid_threshold", "threshold", "top_k", "n_m")
+BINARIZERS = ("sigmoid_threshold", "threshold", *RANKINGS)
 
 
 def movement(
@@ -36,8 +36,7 @@ def movement(
       pattern: which kernels are scored, in what blocks.
       binarizer: "sigmoid_threshold" (soft movement pruning), "threshold", "top_k" or "n_m".
       floor: fraction of each array's blocks that the threshold binarizers never remove.
-      n_of_m: what "n_m" keeps of every run of inputs once the schedule moves; until then it keeps
-        all, for scores of zero know no order. For patterns of 1×1 blocks.
+      n_of_m: what "n_m" keeps of every run of inputs, see `ranking`.
       attention_weight: of the attention's scores in the penalty.
       ffn_weight: of the feed-forward scores in the penalty.
 
@@ -48,15 +47,7 @@ def movement(
     if binarizer not in BINARIZERS:
         raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
     require("floor", floor, 0, 1)
-    n, m = n_of_m
-    require("n_of_m", n, 1, m)
-    if binarizer == "n_m" and any(
-        target.grid != target.kernel_shape for group in pattern.groups for target in group.targets
-    ):
-        raise ValueError(
-            f"binarizer is 'n_m': expected a pattern of 1×1 blocks, such as unstructured, not "
-            f"{pattern.name}"
-        )
+    rank = ranking(pattern, binarizer, n_of_m) if binarizer in RANKINGS else None
     require("attention_weight", attention_weight, 0)
     require("ffn_weight", ffn_weight, 0)
 
@@ -65,16 +56,14 @@ def movement(
         return MethodState({group.name: jnp.zeros(group.shape) for group in pattern.groups}, ())
 
     def binarize(scores, knobs):
-        if binarizer == "n_m":  # there is no milder cut to begin with
-            return masks.n_m(scores, jnp.where(knobs.progress > 0, n, m), m)
         if binarizer == "threshold":
             return masks.threshold(scores, knobs.threshold, floor)
         return masks.sigmoid_threshold(scores, knobs.threshold, floor)
 
     def mask_values(state, params, knobs, rng):
         del params, rng
-        if binarizer == "top_k":
-            return keep_best(state.learned, knobs)
+        if rank:
+            return rank.keep(state.learned, knobs)
         return {name: binarize(scores, knobs) for name, scores in state.learned.items()}
 
     def penalty(state, params, knobs):
@@ -82,7 +71,7 @@ def movement(
         alive = jax.tree.map(jax.nn.sigmoid, state.learned)
         return knobs.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
 
-    pushed = binarizer in ("sigmoid_threshold", "threshold")  # the others keep what they keep
-    knob = {"sigmoid_threshold": "threshold", "top_k": "density"}.get(binarizer)
-    pull = penalty if pushed else no_penalty
-    return Method(init, mask_values, pull, keep_state, binarizer != "top_k", knob)
+    if rank:  # which keeps what it keeps, however it is pushed
+        return Method(init, mask_values, no_penalty, keep_state, rank.penalized, rank.knob)
+    knob = "threshold" if binarizer == "sigmoid_threshold" else None
+    return Method(init, mask_values, penalty, keep_state, knob=knob)
