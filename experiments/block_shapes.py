@@ -2,7 +2,8 @@
 
 Every cell trains on the rows of configs/sst2_short.py. The budget is the density of the linear
 parameters after removal, so that patterns which remove little are pushed until they do.
-Two of four keeps half of the weights by definition, removes nothing and is not pushed.
+Two of four keeps half of the weights by definition, removes nothing and is not pushed; beside
+movement's stand those by magnitude and, without training, by activations.
 Hybrid-filled fills the hybrid model of the same density and seed for one epoch more: beside it
 stands hybrid pruned for as many epochs in all, and at the smaller density both with three seeds.
 
@@ -38,9 +39,15 @@ SHAPES = {  # what differs from hybrid
     "two_of_four": TWO_OF_FOUR | {"pruning.movement.binarizer": "n_m"},
     "two_of_four_magnitude": TWO_OF_FOUR
     | {"pruning.method": "magnitude", "pruning.magnitude.binarizer": "n_m"},
+    "two_of_four_activation": TWO_OF_FOUR
+    | {
+        "pruning.method": "activation",
+        "pruning.activation.binarizer": "n_m",
+        "prune.epochs": 0,
+    },
 }
 # Density, seed, how many of the shapes.
-CELLS = ((0.5, 17, 10), (0.25, 17, 8), (0.25, 18, 3), (0.25, 19, 3))
+CELLS = ((0.5, 17, 11), (0.25, 17, 8), (0.25, 18, 3), (0.25, 19, 3))
 
 
 def get_sweep(workdir: Path) -> list[tuple[str, ConfigDict]]:

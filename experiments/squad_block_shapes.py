@@ -22,6 +22,7 @@ SHAPES = {
     "block4": {"pruning.pattern": "block", "pruning.block": (4, 4)},
     "block16": {"pruning.pattern": "block", "pruning.block": (16, 16)},
     "block32": {"pruning.pattern": "block", "pruning.block": (32, 32)},
+    "hybrid_longer": {"prune.epochs": 3},  # the epoch that hybrid-filled has for fill
 }
 SEEDS = (18, 19)  # of hybrid-filled, beside 17
 
