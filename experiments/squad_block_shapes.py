@@ -1,6 +1,7 @@
 """Ablation over block shapes on a part of SQuAD: F1 and speed for equal densities.
 
 Hybrid-filled is hybrid and then an epoch of fill: its report has the metrics before and after.
+It has three seeds, and beside it stands hybrid pruned for as many epochs in all.
 
 Command:  bpjax sweep experiments/squad_block_shapes.py --workdir=runs/squad_block_shapes
           bpjax report runs/squad_block_shapes --plot=squad_block_shapes.png
