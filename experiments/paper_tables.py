@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
+from bpjax.pruning.methods import method_options
 from bpjax.report.table import align
 from bpjax.report.write import find_reports
 
@@ -88,7 +89,7 @@ LARGE = Kind(filled=True, teacher="large")
 BLOCK4, BLOCK32 = (Kind(pattern="block", block=(size, size)) for size in (4, 32))
 SOFT = Kind(pattern="unstructured", block=())
 MOVEMENT = SOFT._replace(variant="top_k")
-MAGNITUDE, L0 = (SOFT._replace(method=method, variant="") for method in ("magnitude", "l0"))
+MAGNITUDE, L0 = MOVEMENT._replace(method="magnitude"), SOFT._replace(method="l0", variant="")
 COFI = Kind(pattern="cofi", block=(), method="cofi", variant="", filled=True)
 
 PUBLISHED = (
@@ -200,13 +201,13 @@ def kind_of(report: dict[str, Any]) -> Kind:
     config = report["config"]
     pattern, method, pruning = report["pattern"], report["method"], config["pruning"]
     options = pruning.get(method, {})
-    variant = options.get("binarizer") or ("permanent" if options.get("permanent") else "")
+    binarizer = options.get("binarizer", method_options(method).get("binarizer", ""))
     guide = config["distillation"].get("source") or ""
     return Kind(
         pattern=pattern,
         block=tuple(pruning["block"]) if pattern in ("block", "hybrid") else (),
         method=method,
-        variant=variant,
+        variant="permanent" if options.get("permanent") else binarizer,
         filled=config["fill"]["epochs"] > 0,
         teacher="own" if guide in ("", config["teacher"]["source"]) else "large",
         rewind=bool(config["prune"].get("rewind")),

@@ -113,8 +113,15 @@ def test_single_weights_are_matched_by_method_and_share():
     top_k = single | {"config.pruning.movement.binarizer": "top_k"}
     assert list(cells(a_run(**single), title=title)) == ["BERT-base", "soft movement, 3%"]
     assert list(cells(a_run(**top_k), title=title)) == ["BERT-base", "movement, 3%"]
-    permanent = single | {"method": "magnitude", "config.pruning.magnitude.permanent": True}
-    assert list(cells(a_run(**permanent), title=title)) == ["BERT-base"]
+    magnitude = single | {"method": "magnitude"}
+    for options, rows in (
+        ({}, ["magnitude, 3%"]),  # of runs that had no such option
+        ({"binarizer": "top_k", "permanent": False}, ["magnitude, 3%"]),
+        ({"binarizer": "n_m"}, []),
+        ({"binarizer": "top_k", "permanent": True}, []),
+    ):
+        run = a_run(**magnitude, **{"config.pruning.magnitude": options})
+        assert list(cells(run, title=title)) == ["BERT-base", *rows]
 
 
 @pytest.mark.parametrize("order", [1, -1])
