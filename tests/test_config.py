@@ -108,7 +108,8 @@ def test_overrides_keep_the_fields_types(plain):
         ("budget.value=-2.0", "config.budget.value is -2.0: expected a number at least 0"),
         (
             "pruning.method=magnitude",
-            r"budget.kind 'penalty': magnitude\(.*permanent=False\) takes density or ",
+            r"budget.kind 'penalty': magnitude\(binarizer=top_k, n_of_m=\(2, 4\),"
+            r" permanent=False\) takes density or ",
         ),
         ("budget.shape=8by128", "shape '8by128': expected BATCHxLENGTH such as 8x128"),
         (

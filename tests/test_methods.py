@@ -208,7 +208,8 @@ def test_two_of_four_keeps_the_largest_weights():
         ("movement", {"floor": 1.5}, r"floor is 1\.5: expected a number at least 0 and at most 1"),
         ("movement", {"ffn_weight": -2.0}, "ffn_weight is -2.0: expected a number at least 0"),
         *(
-            ("magnitude", {"binarizer": "n_m", "n_of_m": given}, r"n_of_m is \(.*1 <= n <= m")
+            (name, {"n_of_m": given}, rf"n_of_m is \({given[0]}, 4\): .* \(n, m\), 1 <= n <= m")
+            for name in ("movement", "magnitude")  # also where the binarizer does not read it
             for given in ((5, 4), (0, 4))
         ),
         ("movement", {"binarizer": "n_m"}, "expected a pattern of 1×1 blocks, such as unstruct"),

@@ -12,7 +12,7 @@ from bpjax.pruning.methods.base import (
     no_penalty,
     require,
 )
-from bpjax.pruning.methods.ranking import RANKINGS, ranking
+from bpjax.pruning.methods.ranking import RANKINGS, ranking, require_n_of_m
 from bpjax.pruning.patterns import Pattern
 
 BINARIZERS = ("sigmoid_threshold", "threshold", *RANKINGS)
@@ -47,6 +47,7 @@ def movement(
     if binarizer not in BINARIZERS:
         raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(BINARIZERS)}")
     require("floor", floor, 0, 1)
+    require_n_of_m(n_of_m)
     rank = ranking(pattern, binarizer, n_of_m) if binarizer in RANKINGS else None
     require("attention_weight", attention_weight, 0)
     require("ffn_weight", ffn_weight, 0)

@@ -39,19 +39,28 @@ def ranking(pattern: Pattern, binarizer: str, n_of_m: tuple[int, int]) -> Rankin
     Raises:
       ValueError: an unknown binarizer, n beyond m, or a pattern that "n_m" cannot serve.
     """
+    require_n_of_m(n_of_m)
     if binarizer not in RANKINGS:
         raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(RANKINGS)}")
     if binarizer == "top_k":
         return Ranking(keep_best, penalized=False, knob="density")
-    whole = len(n_of_m) == 2 and all(isinstance(x, int) for x in n_of_m)
-    if not whole or not 1 <= n_of_m[0] <= n_of_m[1]:
-        raise ValueError(f"n_of_m is {n_of_m!r}: expected whole numbers (n, m), 1 <= n <= m")
     if any(t.grid != t.kernel_shape for group in pattern.groups for t in group.targets):
         raise ValueError(
             f"binarizer is 'n_m': expected a pattern of 1×1 blocks, such as unstructured, not "
             f"{pattern.name}"
         )
     return Ranking(partial(keep_n_of_m, n_of_m=n_of_m), penalized=True, knob=None)
+
+
+def require_n_of_m(n_of_m: tuple[int, int]) -> None:
+    """Refuses what is not n of m.
+
+    Raises:
+      ValueError: not two whole numbers, or n is not between 1 and m.
+    """
+    whole = len(n_of_m) == 2 and all(isinstance(x, int) for x in n_of_m)
+    if not whole or not 1 <= n_of_m[0] <= n_of_m[1]:
+        raise ValueError(f"n_of_m is {n_of_m!r}: expected whole numbers (n, m), 1 <= n <= m")
 
 
 def keep_best(scores: Scores, knobs: Knobs) -> Scores:
