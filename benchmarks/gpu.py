@@ -26,8 +26,8 @@ from benchmarks import peers
 from benchmarks.machine import gemm_gflops
 from benchmarks.models import BASE, BASE_15, BASE_26, LARGE, LARGE_26, MINILM, MINILM_SST2
 from benchmarks.steps import StepCall
-from bpjax.deploy.flops import forward_flops, theoretical_speedup
-from bpjax.deploy.latency import measure_latency, random_batch
+from bpjax.measure.flops import forward_flops, theoretical_speedup
+from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models import attention, bert
 from bpjax.models.config import BertConfig
 from bpjax.report.environment import describe_environment

@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks.machine import gemm_gflops
 from benchmarks.models import BASE, LARGE, MINILM
-from bpjax.deploy.flops import forward_flops
-from bpjax.deploy.latency import compare_latency, measure_latency, random_batch
+from bpjax.measure.flops import forward_flops
+from bpjax.measure.latency import compare_latency, measure_latency, random_batch
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.pruning import surgery
-from bpjax.pruning.patterns import Pattern, apply_masks, make_pattern, spread
+from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection, make_pattern
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.runtime import configure_runtime
@@ -65,7 +65,7 @@ def _of_model(name: str, config: BertConfig) -> dict[str, Any]:
     """Surgery of a hybrid-masked model, checked on a batch, in the time that a user waits."""
     params = bert.init(config, jax.random.key(0))
     structure = bert.describe(config)
-    masks = spread(
+    masks = build_mask_collection(
         pattern := make_pattern("hybrid", structure, (32, 32)), _draw(pattern, structure)
     )
     batch = random_batch(8, 128, config.vocab_size)
@@ -133,7 +133,7 @@ def _of_masks(patterns: dict[str, Pattern]) -> list[dict[str, Any]]:
 
     def gradient_of(pattern: Pattern) -> Any:
         def loss(params: dict, values: dict) -> jax.Array:
-            return forward(config, params, batch, spread(pattern, values)).sum()
+            return forward(config, params, batch, build_mask_collection(pattern, values)).sum()
 
         values = {group.name: np.ones(group.shape, np.float32) for group in pattern.groups}
         compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, values).compile()
@@ -165,7 +165,7 @@ import re
 import jax
 from benchmarks.models import MINILM
 from benchmarks.steps import StepCall
-from bpjax.deploy.latency import random_batch
+from bpjax.measure.latency import random_batch
 from bpjax.models import bert
 import jax.numpy as jnp
 batch = {**random_batch(32, 16, MINILM.vocab_size), "label": jnp.zeros(32, jnp.int32),

@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.models import MODELS, SHAPES
 from benchmarks.onnx_peer import ort_call
-from bpjax.deploy.flops import forward_flops, theoretical_speedup
-from bpjax.deploy.latency import measure_latency, random_batch
+from bpjax.measure.flops import forward_flops, theoretical_speedup
+from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.training.evaluation import forward

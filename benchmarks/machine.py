@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.deploy.latency import measure_latency
+from bpjax.measure.latency import measure_latency
 
 
 def gemm_gflops(dtype: str = "float32", size: int = 2048) -> float:

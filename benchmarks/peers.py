@@ -46,7 +46,7 @@ def make_torch(config: BertConfig, params: dict) -> torch.nn.Module:
 
 
 def tensors(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """A batch of `bpjax.deploy.latency.random_batch` as torch takes it."""
+    """A batch of `bpjax.measure.latency.random_batch` as torch takes it."""
     return {name: torch.from_numpy(np.array(value)).long() for name, value in batch.items()}
 
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from benchmarks.peers import tensors
-from bpjax.deploy.export import FORMATS, export
+from bpjax.export.formats import FORMATS, export
 from bpjax.models.bert import INPUTS
 from bpjax.models.pretrained import load_pretrained, load_tokenizer
 from bpjax.report.environment import describe_environment

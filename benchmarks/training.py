@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from benchmarks import peers
 from benchmarks.models import BASE, MINILM
 from benchmarks.steps import StepCall
-from bpjax.deploy.latency import measure_latency, random_batch
+from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models import bert
 
 CASES = (

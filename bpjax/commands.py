@@ -134,7 +134,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     """Times a saved model, or two against each other."""
     import functools
 
-    from bpjax.deploy.latency import compare_latency, parse_shapes
+    from bpjax.measure.latency import compare_latency, parse_shapes
     from bpjax.models.pretrained import load_pretrained
     from bpjax.report.table import align
     from bpjax.training.evaluation import apply
@@ -158,7 +158,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
 
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
-    from bpjax.deploy import export as formats
+    from bpjax.export import formats as formats
     from bpjax.models.pretrained import load_pretrained
     from bpjax.models.sources import find_folder
 

@@ -12,8 +12,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
+from bpjax.measure.latency import parse_shapes
 from bpjax.pruning.budget import BUDGETS
 from bpjax.pruning.methods import METHODS, make_method, method_options
 from bpjax.pruning.methods.dense import NO_PATTERN
@@ -229,7 +229,7 @@ def validate(config: ConfigDict) -> None:
                 "dense model without training; set it, or another pruning.method"
             )
     kind = config.budget.kind
-    kinds = BUDGETS[:1] * method.penalized + BUDGETS[1:] * (method.knob is not None)
+    kinds = BUDGETS[:1] * method.penalized + BUDGETS[1:] * (method.cut_by is not None)
     if kind not in kinds:
         shown = ", ".join(f"{option}={value}" for option, value in options.items())
         raise UserError(

@@ -1,4 +1,4 @@
-"""The corridor: teacher → fine-prune → shrink → fill → measure → report.
+"""The pipeline: teacher → fine-prune → shrink → fill → measure → report.
 
 Each stage reads what the stage before it wrote, and is skipped when it is finished. Nothing after
 shrink knows that masks exist.

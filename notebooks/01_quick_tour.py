@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from bpjax.models import bert
 from bpjax.models.pretrained import load_pretrained, load_tokenizer
 from bpjax.pruning.methods import make_method
-from bpjax.pruning.patterns import apply_masks, make_pattern, spread
-from bpjax.pruning.schedules import Knobs
+from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
+from bpjax.pruning.schedules import ScheduleValues
 from bpjax.pruning.summary import summarize
 from bpjax.pruning.surgery import shrink
 from bpjax.report.table import format_layers
@@ -29,14 +29,16 @@ print(f"{config.linear_parameters():,} linear parameters")
 
 # %% [markdown]
 # What is scored, in what blocks, and by which method. A method is a handful of pure functions; the
-# knobs say how deeply it cuts. Whole heads and whole dimensions go, the smaller half of each.
+# scheduled say how deeply it cuts. Whole heads and whole dimensions go, the smaller half of each.
 
 # %%
 pattern = make_pattern("struct", structure)
 method = make_method("magnitude", pattern)
 state = method.init(jax.random.key(0), params)
-knobs = Knobs(*map(jnp.float32, (0.0, 0.0, 0.5, 1.0)))  # threshold, λ, density, progress
-masks = spread(pattern, method.masks(state, params, knobs, None))
+scheduled = ScheduleValues(
+    *map(jnp.float32, (0.0, 0.0, 0.5, 1.0))
+)  # threshold, λ, density, progress
+masks = build_mask_collection(pattern, method.masks(state, params, scheduled, None))
 
 # %% [markdown]
 # Masks are a variable collection beside `params`, at the resolution of the scores, and the same

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 
 from bpjax.models import bert
 from bpjax.models.pretrained import load_pretrained
-from bpjax.pruning.patterns import apply_masks, make_pattern, spread
+from bpjax.pruning.kept import kept_units
+from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.summary import summarize
-from bpjax.pruning.survivors import survivors
 from bpjax.report.table import align, format_layers
 from bpjax.report.write import read_report
 from bpjax.stages.inputs import prepare
@@ -50,7 +50,7 @@ def read_masks(run):
 
 pattern, values = read_masks(RUN)
 params = load_arrays(RUN / "prune" / "params.safetensors")
-left = survivors(structure, pattern, values)
+left = kept_units(structure, pattern, values)
 
 # %% [markdown]
 # Density of each matrix and head. A head with density above zero may still be removed: one whose
@@ -58,7 +58,9 @@ left = survivors(structure, pattern, values)
 
 # %%
 for layer, kept in zip(
-    summarize(apply_masks(params, spread(pattern, values)), structure), left.heads, strict=True
+    summarize(apply_masks(params, build_mask_collection(pattern, values)), structure),
+    left.heads,
+    strict=True,
 ):
     matrices = ", ".join(f"{name} {density:.0%}" for name, density in layer.matrices.items())
     heads = " ".join(f"{density:.2f}" for density in layer.heads)
@@ -117,7 +119,7 @@ def overlap(first, second):
     return both / max(1, either), by_chance / max(first.mean() + second.mean() - by_chance, 1e-9)
 
 
-kept = {run: survivors(structure, *read_masks(run)) for run in RUNS}
+kept = {run: kept_units(structure, *read_masks(run)) for run in RUNS}
 rows = [("runs", "heads", "by chance", "dimensions", "by chance")]
 for (a, first), (b, second) in itertools.combinations(kept.items(), 2):
     cells = [

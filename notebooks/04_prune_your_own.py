@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from bpjax.pruning.methods import make_method
-from bpjax.pruning.patterns import apply_masks, make_pattern, spread
+from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.structure import Attention, FeedForward, Layer, Structure
 from bpjax.pruning.summary import summarize
@@ -119,10 +119,10 @@ opt_state = optimizer.init(trained)
 
 def masked(trained, step):
     """Parameters as the masked model uses them, and the penalty of this step."""
-    knobs, now = schedule(step), state._replace(learned=trained["learned"])
-    values = method.masks(now, trained["params"], knobs, None)
-    penalty = method.penalty(now, trained["params"], knobs)
-    return apply_masks(trained["params"], spread(pattern, values)), penalty
+    scheduled, now = schedule(step), state._replace(learned=trained["learned"])
+    values = method.masks(now, trained["params"], scheduled, None)
+    penalty = method.penalty(now, trained["params"], scheduled)
+    return apply_masks(trained["params"], build_mask_collection(pattern, values)), penalty
 
 
 @jax.jit

@@ -11,8 +11,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 os.environ["BPJAX_FEATURES"] = ""
 
-import corridor
 import pytest
+import small_run
 from filelock import FileLock
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def small_model(minilm_dir, shared_folder):
     """The folder of a tiny BERT with MiniLM's tokenizer."""
     folder = shared_folder / "small_model"
     with FileLock(shared_folder / "small_model.lock"):
-        return folder if folder.exists() else corridor.save_model(folder, minilm_dir)
+        return folder if folder.exists() else small_run.save_model(folder, minilm_dir)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def compilation_cache(shared_folder):
 
 @pytest.fixture(scope="session")
 def finished_run(small_model, compilation_cache, shared_folder):
-    """Config file, workdir and printed text of one uninterrupted run of the whole corridor.
+    """Config file, workdir and printed text of one uninterrupted run of the whole small_run.
 
     In a process of its own: what this one has compiled before, with other settings, may differ in
     the last bit. The first worker that wants it makes it.
@@ -71,8 +71,8 @@ def finished_run(small_model, compilation_cache, shared_folder):
     with FileLock(shared_folder / "finished.lock"):
         if not text.exists():
             folder.mkdir(exist_ok=True)
-            corridor.write_config(config, small_model)
-            process = corridor.start(config, folder / "run", compilation_cache)
+            small_run.write_config(config, small_model)
+            process = small_run.start(config, folder / "run", compilation_cache)
             printed, stderr = process.communicate(timeout=600)
             assert (process.returncode, stderr) == (0, ""), stderr
             text.write_text(printed)

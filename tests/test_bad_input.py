@@ -7,8 +7,8 @@ import pickle
 import subprocess
 import sys
 
-import corridor
 import pytest
+import small_run
 from checkpoints import change_json
 from test_tasks_prepare import CONTEXT, ROME, squad, write_squad, write_sst2
 
@@ -25,7 +25,7 @@ def refuse(tmp_path, capfd):
     """Calls the program, which must refuse; checks all that is the same for every mistake."""
 
     def refuse(*arguments, saying):
-        before = corridor.files_under(tmp_path)
+        before = small_run.files_under(tmp_path)
         with pytest.raises(SystemExit) as end:
             cli.main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
@@ -34,7 +34,7 @@ def refuse(tmp_path, capfd):
         assert out == ""
         for text in saying:
             assert text in err
-        assert corridor.files_under(tmp_path) == before
+        assert small_run.files_under(tmp_path) == before
 
     return refuse
 
@@ -42,7 +42,7 @@ def refuse(tmp_path, capfd):
 @pytest.fixture
 def refuse_run(refuse, tmp_path, small_model):
     """The same of `bpjax run` with a small config, in which fields can be changed."""
-    config = corridor.write_config(tmp_path / "config.py", small_model)
+    config = small_run.write_config(tmp_path / "config.py", small_model)
 
     def refuse_run(*overrides, saying, workdir=tmp_path / "run"):
         arguments = [f"--config.{override}" for override in overrides]
@@ -130,8 +130,8 @@ def test_a_config_that_cannot_work(refuse_run, overrides, saying):
         (None, ["no such file", "configs/"]),
         ("def get_config(:\n", ["SyntaxError", "correct the file"]),
         ("def get_config():\n    return 1 / 0\n", ["ZeroDivisionError", "correct the file"]),
-        (corridor.CONFIG.replace("return", "config.foo = 1\n    return"), ["foo", "correct"]),
-        (corridor.CONFIG.replace("'top_k'", "3").replace('"top_k"', "3"), ["3", "correct"]),
+        (small_run.CONFIG.replace("return", "config.foo = 1\n    return"), ["foo", "correct"]),
+        (small_run.CONFIG.replace("'top_k'", "3").replace('"top_k"', "3"), ["3", "correct"]),
     ],
     ids=["missing", "syntax", "error", "unknown field", "type"],
 )
@@ -146,7 +146,7 @@ def test_a_config_file_with_an_error(refuse, tmp_path, body, saying):
 @pytest.fixture
 def spoilt(tmp_path, minilm_dir):
     """A sound model folder, to be spoilt."""
-    return corridor.save_model(tmp_path / "model", minilm_dir)
+    return small_run.save_model(tmp_path / "model", minilm_dir)
 
 
 def missing(folder):
@@ -172,8 +172,8 @@ def pickled(folder):
 
 
 def another_vocabulary(folder):
-    small = corridor.SMALL.replace(vocab_size=1000)
-    corridor.save_model(folder.parent / "other", None, small)
+    small = small_run.SMALL.replace(vocab_size=1000)
+    small_run.save_model(folder.parent / "other", None, small)
     for name in ("config.json", "model.safetensors"):
         (folder.parent / "other" / name).replace(folder / name)
     return ["30522 tokens", "1000 word embeddings", "use the tokenizer that came with the model"]
@@ -202,16 +202,16 @@ def test_a_model_folder_that_is_not_there(refuse, tmp_path, command):
 
 
 def test_a_dense_model_of_another_size(refuse_run, tmp_path, minilm_dir):
-    config = corridor.SMALL.replace(head="span", heads=(1, 2))
-    model = corridor.save_model(tmp_path / "smaller", minilm_dir, config)
+    config = small_run.SMALL.replace(head="span", heads=(1, 2))
+    model = small_run.save_model(tmp_path / "smaller", minilm_dir, config)
     saying = ["has heads (1, 2), expected (2, 2)", "name it as distillation.source"]
     refuse_run(f"teacher.source={model}", saying=saying)
 
 
 def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path, minilm_dir):
     """Of one size: what is 'cat' to the model would be 'dog' to its teacher."""
-    config = corridor.SMALL.replace(head="span")
-    model = corridor.save_model(tmp_path / "teacher", minilm_dir, config)
+    config = small_run.SMALL.replace(head="span")
+    model = small_run.save_model(tmp_path / "teacher", minilm_dir, config)
     (model / "vocab.txt").unlink()
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]
@@ -236,8 +236,8 @@ def test_a_format_that_nobody_writes(refuse, tmp_path, small_model):
 
 
 def test_a_model_of_another_head(refuse, refuse_run, tmp_path, minilm_dir):
-    config = corridor.SMALL.replace(head="classification", num_labels=3)
-    model = corridor.save_model(tmp_path / "classifier", minilm_dir, config)
+    config = small_run.SMALL.replace(head="classification", num_labels=3)
+    model = small_run.save_model(tmp_path / "classifier", minilm_dir, config)
     saying = ["classification head of 3 outputs", "expects span of 2", "choose"]
     refuse_run(f"teacher.source={model}", saying=saying)
     refuse("evaluate", model, "--task=embedded", saying=saying)
@@ -364,7 +364,7 @@ def test_arguments_that_are_wrong(refuse, arguments, saying):
 
 def test_the_program_itself_says_one_line_and_nothing_else(tmp_path, small_model):
     """In a process of its own, where libraries are imported and might chat."""
-    config = corridor.write_config(tmp_path / "config.py", small_model)
+    config = small_run.write_config(tmp_path / "config.py", small_model)
     run = subprocess.run(
         [
             *(sys.executable, "-m", "bpjax", "run", f"--config={config}"),

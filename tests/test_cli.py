@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 
-import corridor
 import jax
 import pytest
+import small_run
 from test_tasks_prepare import write_sst2
 
 from bpjax import cli
@@ -15,7 +15,7 @@ from bpjax.tasks import get_task
 from bpjax.training.evaluation import apply
 
 COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "export", "data")
-DENSE = corridor.SMALL.replace(vocab_size=40, head="classification")
+DENSE = small_run.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
     heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate, DENSE.hidden_size)
 )
@@ -37,8 +37,8 @@ def call(capfd):
 
 @pytest.fixture
 def models(tmp_path):
-    dense = corridor.save_model(tmp_path / "dense", None, DENSE)
-    return dense, corridor.save_model(tmp_path / "smaller", None, SMALLER)
+    dense = small_run.save_model(tmp_path / "dense", None, DENSE)
+    return dense, small_run.save_model(tmp_path / "smaller", None, SMALLER)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -80,7 +80,7 @@ def test_quiet_says_nothing_and_json_is_json_alone(call, models):
 
 
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, tmp_path, small_model):
-    config = corridor.write_config(tmp_path / "config.py", small_model)
+    config = small_run.write_config(tmp_path / "config.py", small_model)
     arguments = "run", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--dry-run"
     found = json.loads(call(*arguments, "--json"))
     assert found["steps"] == {"teacher": 10, "prune": 30, "fill": 10}
@@ -109,7 +109,7 @@ def test_benchmark_times_two_against_each_other(call, models):
 
 def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
     config, params = load_pretrained(
-        corridor.save_model(tmp_path / "m", None, DENSE.replace(head="none"))
+        small_run.save_model(tmp_path / "m", None, DENSE.replace(head="none"))
     )
     batch = {
         name: jax.numpy.ones((1, 4), int)
@@ -141,8 +141,8 @@ def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):
     source, data_dir = write_sst2(tmp_path / "official"), tmp_path / "tfds"
     printed = call("data", "prepare", "sst2", f"--source={source}", f"--data_dir={data_dir}")
     assert printed == f"sst2: ready in {data_dir}\n"
-    config = corridor.SMALL.replace(head="classification")
-    model = corridor.save_model(tmp_path / "model", minilm_dir, config)
+    config = small_run.SMALL.replace(head="classification")
+    model = small_run.save_model(tmp_path / "model", minilm_dir, config)
     printed = call("evaluate", model, "--task=sst2", f"--task.data_dir={data_dir}")
     assert printed in ("accuracy 0.00\n", "accuracy 100.00\n")  # dev.tsv has one row
     assert get_task("sst2", data_dir=str(data_dir)).metric == "accuracy"

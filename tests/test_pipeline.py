@@ -1,4 +1,4 @@
-"""The corridor end to end on a tiny model: its report, its files, and being killed on the way."""
+"""The pipeline end to end on a tiny model: its report, its files, and being killed on the way."""
 
 import json
 import pathlib
@@ -7,9 +7,9 @@ import runpy
 import shutil
 import signal
 
-import corridor
 import numpy as np
 import pytest
+import small_run
 from safetensors.numpy import load_file
 
 from bpjax.cli import main
@@ -184,9 +184,9 @@ def test_an_ended_run_ends_as_an_uninterrupted_one(
         saved = [x.name for x in workdir.glob("prune/checkpoints/*") if x.name.isdecimal()]
         return saved and any(row["stage"] == "prune" for row in read_scalars(workdir))
 
-    process = corridor.start(config, workdir, compilation_cache)
+    process = small_run.start(config, workdir, compilation_cache)
     try:
-        corridor.wait_for(process, pruning_has_a_checkpoint)
+        small_run.wait_for(process, pruning_has_a_checkpoint)
     finally:
         process.send_signal(sent)
         _, stderr = process.communicate()
@@ -198,11 +198,11 @@ def test_an_ended_run_ends_as_an_uninterrupted_one(
     assert not (workdir / "report.json").exists()
     teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns
 
-    process = corridor.start(config, workdir, compilation_cache)
+    process = small_run.start(config, workdir, compilation_cache)
     _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr) == (0, ""), stderr
     assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher
-    assert corridor.lasting(read_report(workdir)) == corridor.lasting(read_report(whole))
+    assert small_run.lasting(read_report(workdir)) == small_run.lasting(read_report(whole))
     assert read_scalars(workdir) == read_scalars(whole)
     for stage in ("params", "scores", "masks"):
         path = pathlib.Path("prune", f"{stage}.safetensors")

@@ -9,7 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from test_methods import knobs
+from test_methods import scheduled
 from tiny import PATTERNS, TINY, make_params, pattern_of, relative, run
 
 from bpjax.cli import _parser
@@ -19,7 +19,7 @@ from bpjax.models import bert
 from bpjax.models.pretrained import load_pretrained
 from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.methods.ranking import keep_best
-from bpjax.pruning.patterns import Pattern, apply_masks, spread
+from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection
 from bpjax.pruning.surgery import shrink
 
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
@@ -49,10 +49,10 @@ def test_the_example_of_a_method_prunes_and_shrinks(method, name, block):
     pattern, params = pattern_of(name, block), make_params()
     made = method(pattern)
     state = made.init(jax.random.key(0), params)
-    values = jax.jit(made.masks)(state, params, knobs(density=0.4), None)
+    values = jax.jit(made.masks)(state, params, scheduled(density=0.4), None)
     for group in pattern.groups:
         assert int(values[group.name].sum()) == int(0.4 * values[group.name].size)
-    masked = spread(pattern, values)
+    masked = build_mask_collection(pattern, values)
     small = shrink(apply_masks(params, masked), bert.describe(TINY), bert.activation(TINY))
     smaller = TINY.replace(heads=small.heads, intermediate=small.intermediate)
     assert relative(run(smaller, small.params).logits, run(TINY, params, masked).logits) < 1e-5

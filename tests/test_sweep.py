@@ -4,8 +4,8 @@ import shutil
 import subprocess
 import sys
 
-import corridor
 import pytest
+import small_run
 
 from bpjax.config import read_sweep
 from bpjax.errors import UserError
@@ -28,7 +28,7 @@ def get_sweep(workdir):
 
 @pytest.fixture
 def sweep(tmp_path, small_model):
-    config = corridor.write_config(tmp_path / "config.py", small_model)
+    config = small_run.write_config(tmp_path / "config.py", small_model)
     path = tmp_path / "sweep.py"
     path.write_text(SWEEP.format(source=str(small_model), config=str(config)))
     return path
@@ -37,7 +37,7 @@ def sweep(tmp_path, small_model):
 def call(cache, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "bpjax", *map(str, arguments)],
-        env=corridor.environment(cache),
+        env=small_run.environment(cache),
         capture_output=True,
         text=True,
         check=False,
@@ -54,14 +54,14 @@ def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, compilation
     first, last = lines
     assert first.startswith("bpjax: model 'no/such/model'")
     assert "1 of 3 runs failed (broken)" in last
-    assert not corridor.files_under(workdir / "broken")
+    assert not small_run.files_under(workdir / "broken")
 
     # One by its place; a finished run is not run again.
-    before = corridor.files_under(workdir)
+    before = small_run.files_under(workdir)
     ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}", "--index=1")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "f1 [%]" in ended.stdout
-    assert corridor.files_under(workdir) == before
+    assert small_run.files_under(workdir) == before
 
     plot = tmp_path / "pareto.png"
     ended = call(compilation_cache, "report", workdir, f"--plot={plot}")

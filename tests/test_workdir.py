@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoints import refused
-from corridor import files_under
+from small_run import files_under
 
 from bpjax.errors import UserError
 from bpjax.workdir import Workdir, earlier_run, is_taken, load_arrays, save_arrays

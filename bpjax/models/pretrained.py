@@ -225,7 +225,9 @@ def check_vocabulary(tokenizer: "transformers.PreTrainedTokenizerBase", config: 
         )
 
 
-def check_same_words(tokenizer: "transformers.PreTrainedTokenizerBase", source: str | Path) -> None:
+def check_same_vocabulary(
+    tokenizer: "transformers.PreTrainedTokenizerBase", source: str | Path
+) -> None:
     """Checks that a model which is given a tokenizer's ids has learnt them as the same words.
 
     A folder without tokenizer files is taken at its word.

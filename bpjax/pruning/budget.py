@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from bpjax.pruning.masks import Scalar
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Scores
-from bpjax.pruning.schedules import Knobs
+from bpjax.pruning.schedules import ScheduleValues
 
 BUDGETS = ("penalty", "density", "params", "bytes", "speedup")
 """Kinds of budgets: how hard to push, or what may be left."""
@@ -57,22 +57,22 @@ def reachable(
     """The least cost that the method's masks can be cut to, over the whole model's."""
     state = method.init(jax.random.key(0), params)
     zero, one = jnp.zeros(()), jnp.ones(())
-    last = Knobs(threshold=zero, penalty=zero, density=one, progress=one)
-    knobs = _at_level(method, last, jnp.float32(_REACH))
-    return float(fraction(method.masks(state, params, knobs, None)))
+    last = ScheduleValues(threshold=zero, penalty=zero, density=one, progress=one)
+    scheduled = _at_level(method, last, jnp.float32(_REACH))
+    return float(fraction(method.masks(state, params, scheduled, None)))
 
 
-def _at_level(method: Method, knobs: Knobs, level: Float[Array, ""]) -> Knobs:
-    if method.knob == "threshold":
-        return knobs._replace(threshold=jax.nn.sigmoid(level))
+def _at_level(method: Method, scheduled: ScheduleValues, level: Float[Array, ""]) -> ScheduleValues:
+    if method.cut_by == "threshold":
+        return scheduled._replace(threshold=jax.nn.sigmoid(level))
     # Arrays of heads, all alike, would all lose one at once: a leap past the budget.
-    return knobs._replace(density=jax.nn.sigmoid(-level), stagger=1.0)
+    return scheduled._replace(density=jax.nn.sigmoid(-level), stagger=1.0)
 
 
-def _own_level(method: Method, knobs: Knobs) -> Float[Array, ""]:
-    if method.knob == "threshold":
-        return jax.scipy.special.logit(knobs.threshold)
-    return -jax.scipy.special.logit(knobs.density)
+def _own_level(method: Method, scheduled: ScheduleValues) -> Float[Array, ""]:
+    if method.cut_by == "threshold":
+        return jax.scipy.special.logit(scheduled.threshold)
+    return -jax.scipy.special.logit(scheduled.density)
 
 
 def within_budget(
@@ -81,7 +81,7 @@ def within_budget(
     """The method, with its masks cut so that in the end they cost `budget` of the whole model.
 
     Args:
-      method: one whose masks can be cut by a knob (`Method.knob`).
+      method: one whose masks can be cut (`Method.cut_by`).
       fraction: cost of what surgery leaves of these mask values, over the whole model's; never
         rises as more values become 0. Called under jit.
       budget: that fraction; the schedule's density must fall to it.
@@ -89,27 +89,27 @@ def within_budget(
         threshold raise the penalty by a factor of e.
 
     Raises:
-      ValueError: no knob cuts the method's masks.
+      ValueError: nothing cuts the method's masks.
     """
-    if method.knob is None:
-        raise ValueError("no knob cuts this method's masks: give it a penalty instead")
+    if method.cut_by is None:
+        raise ValueError("nothing cuts this method's masks: give it a penalty instead")
 
     every = max(1, min(_EVERY, steps // _CUTS))
 
     def inner(state: MethodState) -> MethodState:
         return MethodState(state.learned, state.fixed.inner)
 
-    def cost(state, params, knobs):
-        return fraction(method.masks(inner(state), params, knobs, None))
+    def cost(state, params, scheduled):
+        return fraction(method.masks(inner(state), params, scheduled, None))
 
-    def solve(state, params, knobs, allowed):
+    def solve(state, params, scheduled, allowed):
         """The lowest level at which the masks cost at most what is allowed.
 
         Where none is, because the method does not cut yet, the one that cuts nothing.
         """
 
         def is_within(level):
-            found = cost(state, params, _at_level(method, knobs, level))
+            found = cost(state, params, _at_level(method, scheduled, level))
             return found <= allowed + 1e-6
 
         def halve(_, ends):
@@ -122,45 +122,47 @@ def within_budget(
         found = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
         return jnp.where(is_within(high), found, low)
 
-    def find_level(state, params, knobs):
-        allowed = jnp.stack([1 + (budget - 1) * knobs.progress**2, jnp.float32(budget)])
-        low, high = jax.vmap(lambda x: solve(state, params, knobs, x))(allowed)
-        return jnp.clip(_own_level(method, knobs), low, high)
+    def find_level(state, params, scheduled):
+        allowed = jnp.stack([1 + (budget - 1) * scheduled.progress**2, jnp.float32(budget)])
+        low, high = jax.vmap(lambda x: solve(state, params, scheduled, x))(allowed)
+        return jnp.clip(_own_level(method, scheduled), low, high)
 
     def init(rng, params):
         state = method.init(rng, params)
         start = BudgetState(state.fixed, *map(jnp.float32, (-_REACH, 0.0, 1.0)))
         return MethodState(state.learned, start)
 
-    def masks(state, params, knobs, rng):
-        level = find_level(state, params, knobs) if rng is None else state.fixed.level
-        return method.masks(inner(state), params, _at_level(method, knobs, level), rng)
+    def masks(state, params, scheduled, rng):
+        level = find_level(state, params, scheduled) if rng is None else state.fixed.level
+        return method.masks(inner(state), params, _at_level(method, scheduled, level), rng)
 
-    def penalty(state, params, knobs):
+    def penalty(state, params, scheduled):
         gain = state.fixed.pushing * jnp.exp(state.fixed.log_gain)
-        return method.penalty(inner(state), params, knobs._replace(penalty=knobs.penalty * gain))
+        return method.penalty(
+            inner(state), params, scheduled._replace(penalty=scheduled.penalty * gain)
+        )
 
-    def cut(state, params, knobs):
-        level = find_level(state, params, knobs)
-        off = jnp.log(jnp.maximum(cost(state, params, knobs), 1e-6) / knobs.density)
+    def cut(state, params, scheduled):
+        level = find_level(state, params, scheduled)
+        off = jnp.log(jnp.maximum(cost(state, params, scheduled), 1e-6) / scheduled.density)
         change = jnp.clip(off, -1, 1) * (4 * every / steps)
         limit = jnp.log(_LARGEST_GAIN)
         gain = jnp.clip(state.fixed.log_gain + change, -limit, limit)
-        open_gates = cost(state, params, _at_level(method, knobs, jnp.float32(-_REACH)))
+        open_gates = cost(state, params, _at_level(method, scheduled, jnp.float32(-_REACH)))
         pushing = jnp.float32(open_gates > _MARGIN * budget)
         return state.fixed._replace(level=level, log_gain=gain, pushing=pushing)
 
     def update(
-        state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""]
+        state: MethodState, params: dict, scheduled: ScheduleValues, step: Int[Array, ""]
     ) -> tuple[MethodState, dict]:
         fixed = jax.lax.cond(
             step % every == 0,
-            lambda: cut(state, params, knobs),
+            lambda: cut(state, params, scheduled),
             lambda: state.fixed,
         )
-        # The method sees the knobs as its masks do.
+        # The method sees the scheduled as its masks do.
         moved, params = method.update(
-            inner(state), params, _at_level(method, knobs, fixed.level), step
+            inner(state), params, _at_level(method, scheduled, fixed.level), step
         )
         return MethodState(moved.learned, fixed._replace(inner=moved.fixed)), params
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import Structure
-from bpjax.pruning.survivors import Survivors
 
 
 class Table(NamedTuple):
@@ -51,7 +51,7 @@ class Cost(NamedTuple):
                 total += found.astype(jnp.float32)
         return total
 
-    def fraction(self, left: Survivors, round_to: int = 1) -> Float[Array, ""]:
+    def fraction(self, left: KeptUnits, round_to: int = 1) -> Float[Array, ""]:
         """Cost of what is left, over the cost of the whole model.
 
         Dimensions of the hidden state count where the cost is in proportion to them.

@@ -121,7 +121,7 @@ def make_pattern(
     return Pattern(name, groups)
 
 
-def spread(pattern: Pattern, values: Scores) -> dict:
+def build_mask_collection(pattern: Pattern, values: Scores) -> dict:
     """The `masks` collection of a model.
 
     A group's values become the `BlockMask` at `kernel` of each of its kernels, or stand at `hidden`

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-class Knobs(NamedTuple):
-    """What a schedule turns.
+class ScheduleValues(NamedTuple):
+    """What a schedule moves.
 
     Attributes:
       threshold: τ of the threshold binarizers.
       penalty: λ_s, the weight of the penalty at this step.
       density: kept fraction in [0, 1] that top-k binarizers aim at.
-      progress: of the schedule, from 0 to exactly 1 where the knobs are at their final values.
+      progress: of the schedule, from 0 to exactly 1 where the others are at their final values.
       stagger: 1 where arrays of one size take their next block at different densities, spread
         evenly over its share; 0 where all do at once.
     """
@@ -28,7 +28,7 @@ class Knobs(NamedTuple):
 
 Number = int | float
 
-Schedule = Callable[[Int[Array, ""] | int], Knobs]
+Schedule = Callable[[Int[Array, ""] | int], ScheduleValues]
 
 
 def cubic(
@@ -43,15 +43,15 @@ def cubic(
 ) -> Schedule:
     """The cubic schedule of Sanh et al. 2020 and Lagunas et al. 2021 (appendix).
 
-    With m = 1 − (s − iw·W) / (T − (iw + fw)·W) between the two holds, a knob is
+    With m = 1 − (s − iw·W) / (T − (iw + fw)·W) between the two holds, a value is
     `final + (initial − final)·m³`; the penalty follows the threshold, λ_s = λ·τ_s/τ_f (where τ_f is
     0, λ_s = λ throughout).
 
     Args:
       steps: T, training steps in all.
       warmup_steps: W, the optimizer's warm-up.
-      initial_warmup: iw; knobs stay at their initial values while `s <= iw * W`.
-      final_warmup: fw; knobs stay at their final values once `s > T - fw * W`.
+      initial_warmup: iw; values stay at their initial values while `s <= iw * W`.
+      final_warmup: fw; values stay at their final values once `s > T - fw * W`.
       threshold: τ first and last.
       density: target density first and last.
       penalty: λ, at the end of the schedule.
@@ -67,7 +67,7 @@ def cubic(
             "initial_warmup and final_warmup"
         )
 
-    def knobs(step: Int[Array, ""] | int) -> Knobs:
+    def values(step: Int[Array, ""] | int) -> ScheduleValues:
         remaining = 1 - (jnp.asarray(step, jnp.float32) - start) / (stop - start)
         remaining = jnp.clip(remaining, 0.0, 1.0)
         cube = remaining**3
@@ -77,6 +77,6 @@ def cubic(
 
         tau = between(threshold)
         ratio = tau / threshold[1] if threshold[1] else jnp.ones(())
-        return Knobs(tau, penalty * ratio, between(density), 1 - remaining)
+        return ScheduleValues(tau, penalty * ratio, between(density), 1 - remaining)
 
-    return knobs
+    return values

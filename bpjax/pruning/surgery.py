@@ -63,7 +63,7 @@ def shrink(
         stays so, and one with too few to reach a multiple keeps all.
       rank_by: parameters before masking, to rank those dimensions by the product of the norms of
         their weights in and out; without it the masked norms decide.
-      hidden: which dimensions of the hidden state to keep (`Survivors.hidden`); by default all.
+      hidden: which dimensions of the hidden state to keep (`KeptUnits.hidden`); by default all.
         Exact where the masked model's norms leave out the others, which no parameter shows.
 
     Raises:

@@ -13,7 +13,7 @@ from bpjax.report.table import align
 from bpjax.report.write import find_reports
 
 # Fields of a config that say where things are, or how they were computed, and not what.
-_PLACES = (
+LOCATION_FIELDS = (
     "seed",
     "teacher.source",
     "distillation.cache",
@@ -21,7 +21,7 @@ _PLACES = (
     "log_every",
 )
 # Of these it tells that there is one: the place does not matter, the seeds have one each.
-_OTHER_RUNS = ("prune.source", "prune.rewind")
+RUN_FIELDS = ("prune.source", "prune.rewind")
 
 _NAMES = ("pruning.method", "pruning.pattern")
 _BUDGET = "budget."
@@ -87,11 +87,11 @@ def _group(reports: list[dict[str, Any]], defaults: dict[str, Any]) -> list[Grou
         | traverse_util.flatten_dict(report["config"], sep=".")
         for report in reports
     ]
-    fields = sorted({field for config in configs for field in config} - set(_PLACES))
+    fields = sorted({field for config in configs for field in config} - set(LOCATION_FIELDS))
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
         values = {field: config.get(field) for field in fields}
-        for field in _OTHER_RUNS:
+        for field in RUN_FIELDS:
             values[field] = "another run" if values.get(field) else "none"
         found.setdefault(repr(values), (values, []))[1].append(report)
     usual: dict[str, str] = {}
@@ -126,7 +126,7 @@ def count_labels(groups: Sequence[Group]) -> int:
 def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     """Titles, then a row a group: which, metrics of dense and pruned, what is left, speed.
 
-    Speed is measured, and at the last shape also in theory (`deploy.flops`). Numbers are mean ±
+    Speed is measured, and at the last shape also in theory (`measure.flops`). Numbers are mean ±
     standard deviation over the seeds.
     """
     first = groups[0].reports[0]
@@ -154,8 +154,16 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
         ]
         label = [*[group.name][:named], *map(_value, group.budget.values())]
         seeds = ", ".join(str(report["seed"]) for report in group.reports)
-        sizes = (spread(count, digits=0) for count in counts)
-        rows.append((*label, seeds, *map(spread, columns), *sizes, *map(spread, times)))
+        sizes = (mean_and_deviation(count, digits=0) for count in counts)
+        rows.append(
+            (
+                *label,
+                seeds,
+                *map(mean_and_deviation, columns),
+                *sizes,
+                *map(mean_and_deviation, times),
+            )
+        )
     return rows
 
 
@@ -175,7 +183,7 @@ def choose_shape(groups: Sequence[Group], asked: str | None = None) -> str:
     return asked or common[-1]
 
 
-def spread(values: Sequence[float | int | None], digits: int = 2) -> str:
+def mean_and_deviation(values: Sequence[float | int | None], digits: int = 2) -> str:
     """Mean ± standard deviation of a sample, or the one value; a dash where any is missing."""
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(values) or not numbers:

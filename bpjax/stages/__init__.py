@@ -1,1 +1,1 @@
-"""The stages of the corridor: each reads what the one before it wrote."""
+"""The stages of the pipeline: each reads what the one before it wrote."""

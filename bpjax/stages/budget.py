@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bpjax.deploy.cost_table import measure_cost
-from bpjax.deploy.latency import compare_latency, parse_shapes
 from bpjax.errors import UserError
+from bpjax.measure.cost_table import measure_cost
+from bpjax.measure.latency import compare_latency, parse_shapes
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.pruning.budget import reachable
 from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.survivors import survivors
+from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
-from bpjax.training.replacement import finished
 
 BYTES = 4  # of a parameter: models are saved in float32
 
@@ -39,7 +39,7 @@ class Budget(NamedTuple):
     ) -> Callable[[Scores], jax.Array]:
         """From mask values to the fraction of the whole model's cost that surgery will leave."""
         structure = bert.describe(model)
-        return lambda values: self.cost.fraction(survivors(structure, pattern, values), round_to)
+        return lambda values: self.cost.fraction(kept_units(structure, pattern, values), round_to)
 
 
 def plan_budget(
@@ -60,7 +60,7 @@ def plan_budget(
       method: that will prune it.
       pattern: that it will prune by.
       round_to: as in `surgery.shrink`.
-      replaced: what fine-pruning replaces by a cheaper operation, keys of `replacement.FIELDS`.
+      replaced: what fine-pruning replaces by a cheaper operation, keys of `approximations.FIELDS`.
 
     Returns:
       `seconds`, and what `read_budget` reads.

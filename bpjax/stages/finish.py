@@ -8,19 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from bpjax.deploy.flops import theoretical_speedup
-from bpjax.deploy.latency import compare_latency
 from bpjax.distributed import write_once
+from bpjax.measure.flops import theoretical_speedup
+from bpjax.measure.latency import compare_latency
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning import surgery
-from bpjax.pruning.patterns import apply_masks, spread
+from bpjax.pruning.kept import kept_units
+from bpjax.pruning.patterns import apply_masks, build_mask_collection
 from bpjax.pruning.summary import LayerSummary, summarize
-from bpjax.pruning.survivors import survivors
 from bpjax.stages.inputs import Run
+from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
-from bpjax.training.replacement import finished
 from bpjax.workdir import load_arrays
 
 
@@ -29,14 +29,14 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model, params, values = _load_masked(run, pruned)
     pattern, structure = run.pattern(model), bert.describe(model)
-    masks = spread(pattern, values)
+    masks = build_mask_collection(pattern, values)
     small = surgery.shrink(
         apply_masks(params, masks),
         structure,
         bert.activation(model),
         round_to=run.config.shrink.round_to,
         rank_by=params,
-        hidden=survivors(structure, pattern, values).hidden,
+        hidden=kept_units(structure, pattern, values).hidden,
     )
     smaller = model.replace(
         heads=small.heads,
@@ -70,7 +70,7 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
 def summarize_masks(run: Run, pruned: Path) -> tuple[BertConfig, list[LayerSummary]]:
     """The model before pruning, and what the masks of a finished prune stage leave of it."""
     model, params, values = _load_masked(run, pruned)
-    masks = spread(run.pattern(model), values)
+    masks = build_mask_collection(run.pattern(model), values)
     return model, summarize(apply_masks(params, masks), bert.describe(model))
 
 

@@ -12,32 +12,32 @@ import jax
 import numpy as np
 import optax
 
-from bpjax.deploy.latency import parse_shapes
 from bpjax.errors import UserError
+from bpjax.measure.latency import parse_shapes
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import (
-    check_same_words,
+    check_same_vocabulary,
     check_vocabulary,
     load_pretrained,
     load_tokenizer,
 )
 from bpjax.pruning.budget import within_budget
+from bpjax.pruning.keep_heads import keep_heads_of
+from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, make_pattern
-from bpjax.pruning.rewind import hold_heads
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.structure import Structure
-from bpjax.pruning.survivors import survivors
 from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import get_task
 from bpjax.tasks.base import Features, Task, take
+from bpjax.training.approximations import FIELDS
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.mesh import Layout, make_layout
-from bpjax.training.replacement import FIELDS
 from bpjax.training.step import Pruning, Step, make_train_step
 from bpjax.workdir import earlier_run, load_arrays
 
@@ -86,7 +86,7 @@ class Run(NamedTuple):
         return eval_batches(rows, batch.eval_size, batch.buckets)
 
     def replaced(self) -> tuple[str, ...]:
-        """What fine-pruning replaces by a cheaper operation: keys of `replacement.FIELDS`."""
+        """What fine-pruning replaces by a cheaper operation: keys of `approximations.FIELDS`."""
         return tuple(name for name in FIELDS if self.config.pruning[name])
 
     def keeps_logits(self, teacher: Teacher) -> bool:
@@ -177,7 +177,7 @@ class Run(NamedTuple):
         if self.config.prune.rewind:
             structure = bert.describe(model)
             kept = _kept_heads(Path(self.config.prune.rewind), structure)
-            method = hold_heads(method, pattern, structure, kept)
+            method = keep_heads_of(method, pattern, structure, kept)
         return method
 
     def plan_budget(self) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
         )
         if values.keys() != {group.name for group in pattern.groups}:
             raise ValueError("its model has other layers")
-        return survivors(structure, pattern, values).heads
+        return kept_units(structure, pattern, values).heads
 
 
 @contextlib.contextmanager
@@ -276,7 +276,7 @@ def check(run: Run) -> None:
     models = {config.model.source: model}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
         models[source], _ = load_for(run.task, source, run.tokenizer)
-        check_same_words(run.tokenizer, source)
+        check_same_vocabulary(run.tokenizer, source)
     lengths = [length for _, length in run.shapes()]
     for features in (run.train, run.evaluation):
         buckets = resolve_buckets(features.lengths, config.batch.buckets)

@@ -16,13 +16,13 @@ from bpjax.models.config import BertConfig
 from bpjax.models.pretrained import load_pretrained, save_pretrained
 from bpjax.pruning.fill import fill as fill_zeros
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
-from bpjax.pruning.patterns import Scores, spread
+from bpjax.pruning.patterns import Scores, build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run, fine_pruned, starts_dense
 from bpjax.stages.plan import step_bytes
-from bpjax.training import replacement
+from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
 from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
@@ -144,28 +144,28 @@ def prune(
     if starts_dense(run.config):
         _, params = load_pretrained(teacher_dir, head="saved", dtype=run.config.model.dtype)
     pruning = run.pruning(model, budget)
-    final_knobs = pruning.schedule(max(1, run.config.prune.epochs * run.steps_per_epoch()))
+    final = pruning.schedule(max(1, run.config.prune.epochs * run.steps_per_epoch()))
 
     @jax.jit
     def final_masks(state: TrainState) -> tuple[Scores, jax.Array]:
-        values = pruning.method.masks(state.method, state.params, final_knobs, None)
+        values = pruning.method.masks(state.method, state.params, final, None)
         return values, mask_density(pruning.pattern, values)
 
     def finished(state: TrainState, masks: dict) -> tuple[BertConfig, dict]:
         batches = run.calibration_batches()
-        return replacement.finish(model, pruning.replaced, state.params, masks, batches)
+        return approximations.finish(model, pruning.replaced, state.params, masks, batches)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         # With the final threshold, whatever today's: what the model would be if cut now.
         values, density = final_masks(state)
-        masks = spread(pruning.pattern, values)
+        masks = build_mask_collection(pruning.pattern, values)
         metrics = run.metrics(*finished(state, masks), masks)
         return metrics | {"final_density": float(density)}
 
     if run.config.prune.source:
         started = time.perf_counter()
         state = _load_pruned(run, pruning, params)
-        model = replacement.finished(model, pruning.replaced)  # by that run
+        model = approximations.finished(model, pruning.replaced)  # by that run
         metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     elif not run.config.prune.epochs:
         started = time.perf_counter()
@@ -182,7 +182,7 @@ def prune(
             evaluate=evaluate,
         )
     values, _ = final_masks(state)
-    _, params = finished(state, spread(pruning.pattern, values))
+    _, params = finished(state, build_mask_collection(pruning.pattern, values))
     write_once(save_arrays, folder / "params.safetensors", params)
     write_once(save_arrays, folder / "masks.safetensors", dict(values))
     if state.method.learned:

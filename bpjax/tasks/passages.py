@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bpjax.tasks.lexicon import POOLS
-from bpjax.tasks.templates import FAMILIES, FILLERS, Attribute
+from bpjax.tasks.templates import FILLERS, PASSAGE_KINDS, Attribute
 
 QUESTIONS_PER_PASSAGE = 2
 # Pairs of words (first and family name, adjective and noun) whose places in the lexicon sum to a
@@ -207,7 +207,7 @@ def arrange(count: int, rng: np.random.Generator) -> list[Sentence]:
 def write_passage(maker: Maker) -> Passage:
     """Writes one passage and chooses its questions, each about another fact."""
     rng = maker.rng
-    family = FAMILIES[rng.integers(len(FAMILIES))]
+    family = PASSAGE_KINDS[rng.integers(len(PASSAGE_KINDS))]
     count = 4 if rng.random() < 0.4 else 3
     taken: set[str] = set()  # words of persons' names: no two persons of a passage share one
     subjects = [_draw_name(maker, family.subject, taken) for _ in range(count)]

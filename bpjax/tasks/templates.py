@@ -21,7 +21,7 @@ class Attribute:
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class PassageKind:
     """Passages about several subjects of one kind.
 
     Attributes:
@@ -35,8 +35,8 @@ class Family:
     attributes: tuple[Attribute, ...]
 
 
-FAMILIES: tuple[Family, ...] = (
-    Family(
+PASSAGE_KINDS: tuple[PassageKind, ...] = (
+    PassageKind(
         "person",
         (
             "The local paper told the stories of several neighbours.",
@@ -114,7 +114,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "person",
         (
             "Some friends showed pictures of their holidays.",
@@ -178,7 +178,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "person",
         (
             "The market was full of people that week.",
@@ -219,7 +219,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "company",
         ("The region is known for its factories.", "Several firms took part in the trade fair."),
         (
@@ -263,7 +263,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "painting",
         (
             "The museum put new paintings on its walls.",
@@ -309,7 +309,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "place",
         (
             "Every village in the valley is proud of its past.",
@@ -356,7 +356,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
     ),
-    Family(
+    PassageKind(
         "team",
         ("The summer games ended with a surprise.", "The season was the best in many years."),
         (

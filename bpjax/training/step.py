@@ -9,11 +9,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from bpjax.models.bert import Outputs, describe
 from bpjax.models.config import BertConfig
+from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method, MethodState
-from bpjax.pruning.patterns import Pattern, spread
-from bpjax.pruning.schedules import Knobs, Schedule
+from bpjax.pruning.patterns import Pattern, build_mask_collection
+from bpjax.pruning.schedules import Schedule, ScheduleValues
 from bpjax.pruning.summary import mask_density
-from bpjax.pruning.survivors import survivors
+from bpjax.training.approximations import replace
 from bpjax.training.augment import replace_tokens
 from bpjax.training.distill import (
     LOGITS,
@@ -25,7 +26,6 @@ from bpjax.training.distill import (
 )
 from bpjax.training.evaluation import Batch, apply
 from bpjax.training.mesh import ONE_DEVICE, Layout
-from bpjax.training.replacement import replace
 
 
 class TrainState(NamedTuple):
@@ -57,7 +57,7 @@ class TrainState(NamedTuple):
 class Pruning(NamedTuple):
     """How a stage prunes: a method over a pattern on a schedule.
 
-    `replaced` names what a cheaper operation takes the place of meanwhile (`replacement.replace`).
+    `replaced` names what a cheaper operation takes the place of meanwhile, see `approximations`.
     """
 
     method: Method
@@ -187,28 +187,32 @@ def make_train_step(
     structure = describe(config)
 
     def loss(
-        trained: dict, state: TrainState, batch: Batch, knobs: Knobs, teacher_params: dict
+        trained: dict,
+        state: TrainState,
+        batch: Batch,
+        scheduled: ScheduleValues,
+        teacher_params: dict,
     ) -> tuple[Array, dict[str, Array]]:
         rng, dropout, words = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
         labelled = batch
         if teacher and teacher.replace:
             batch, labelled = replace_tokens(batch, teacher.replace, words)
         method_state = state.method._replace(learned=trained["learned"])
-        values = method.masks(method_state, trained["params"], knobs, rng)
+        values = method.masks(method_state, trained["params"], scheduled, rng)
         outputs = apply(
             config,
             trained["params"],
             batch,
-            spread(pattern, values),
+            build_mask_collection(pattern, values),
             dropout,
             activations=bool(teacher and teacher.reads_activations),
-            replaced=replace(config, replaced, knobs.progress, batch),
+            replaced=replace(config, replaced, scheduled.progress, batch),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
-            left = survivors(structure, pattern, values)
+            left = kept_units(structure, pattern, values)
             pairs = zip(left.heads, left.dimensions, strict=True)
             alive = jnp.stack([heads.any() | dimensions.any() for heads, dimensions in pairs])
             projection = trained.get("projection")
@@ -218,8 +222,8 @@ def make_train_step(
             total += teacher.attention * metrics.get("attention", 0.0)
             total += teacher.layers * metrics.get("layers", 0.0)
         if pattern.groups:
-            metrics["penalty"] = method.penalty(method_state, trained["params"], knobs)
-            metrics |= {"density": mask_density(pattern, values), "threshold": knobs.threshold}
+            metrics["penalty"] = method.penalty(method_state, trained["params"], scheduled)
+            metrics |= {"density": mask_density(pattern, values), "threshold": scheduled.threshold}
             total += metrics["penalty"]
         return total, metrics | {"loss": total}
 
@@ -251,18 +255,21 @@ def make_train_step(
     def update(
         state: TrainState, batch: Batch, teacher_params: dict
     ) -> tuple[TrainState, dict[str, Array]]:
-        knobs = schedule(state.step)
+        scheduled = schedule(state.step)
         # Gradients whole too, or XLA divides masks and activations as their kernels are.
         trained = state.trained
         narrow = {**trained, "params": optax.tree.cast(trained["params"], params_dtype)}
         whole, guide = layout.collect((narrow, teacher_params))
         differentiate = gradient_of if accumulate == 1 else accumulated
-        gradient, metrics = differentiate(whole, state, batch, knobs, guide)
+        gradient, metrics = differentiate(whole, state, batch, scheduled, guide)
         gradient = optax.tree.cast_like(layout.collect(gradient), trained)
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
         trained = optax.apply_updates(trained, updates)
         method_state, params = method.update(
-            state.method._replace(learned=trained["learned"]), trained["params"], knobs, state.step
+            state.method._replace(learned=trained["learned"]),
+            trained["params"],
+            scheduled,
+            state.step,
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         after = TrainState(

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
-from bpjax.deploy.export import export  # noqa: E402
 from bpjax.errors import UserError  # noqa: E402
+from bpjax.export.formats import export  # noqa: E402
 from bpjax.models import bert, names, pretrained  # noqa: E402
 from bpjax.models.config import BertConfig  # noqa: E402
 from bpjax.models.families import BERT, FAMILIES  # noqa: E402

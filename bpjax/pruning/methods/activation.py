@@ -21,7 +21,7 @@ def activation(
 
     Args:
       pattern: which kernels are scored, in what blocks.
-      binarizer: "top_k", by `knobs.density`, or "n_m".
+      binarizer: "top_k", by `scheduled.density`, or "n_m".
       n_of_m: what "n_m" keeps of every run of inputs, see `ranking`.
 
     Raises:
@@ -35,14 +35,14 @@ def activation(
         # All inputs alike, which is magnitude, until they are measured.
         return MethodState({}, {"/".join(p): jnp.ones(len(at(params, p)["kernel"])) for p in paths})
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del rng
         scaled = params
         for path in paths:
             norms = state.fixed["/".join(path)][:, None]
             scaled = put(scaled, (*path, "kernel"), at(params, path)["kernel"] * norms)
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, scaled, jnp.abs))
-        return rank.keep(scores, knobs)
+        return rank.keep(scores, scheduled)
 
     def calibrate(state, norms):
         return MethodState(state.learned, {path: norms[path] for path in state.fixed})
@@ -53,6 +53,6 @@ def activation(
         no_penalty,
         keep_state,
         rank.penalized,
-        rank.knob,
+        rank.cut_by,
         calibrate=calibrate,
     )

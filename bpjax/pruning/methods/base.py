@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.schedules import Knobs
+from bpjax.pruning.schedules import ScheduleValues
 
 
 class MethodState(NamedTuple):
@@ -28,25 +28,25 @@ class Method(NamedTuple):
 
     Attributes:
       init: `(rng, params) -> state`.
-      masks: `(state, params, knobs, rng) -> mask values` by group name at score resolution, with
-        straight-through gradients; rng None means evaluation.
-      penalty: `(state, params, knobs) -> scalar`, added to the loss; includes the weight λ_s.
-      update: `(state, params, knobs, step) -> (state, params)`, called after the optimizer:
+      masks: `(state, params, scheduled, rng) -> mask values` by group name at score resolution,
+        with straight-through gradients; rng None means evaluation.
+      penalty: `(state, params, scheduled) -> scalar`, added to the loss; includes the weight λ_s.
+      update: `(state, params, scheduled, step) -> (state, params)`, called after the optimizer:
         reweighting, clamping, freezing, hard masking.
       penalized: whether the penalty λ decides how much goes.
-      knob: what cuts the masks more or less deeply at given scores, in [0, 1]: "threshold" (rising)
-        or "density" (falling); None where nothing does.
+      cut_by: what cuts the masks more or less deeply at given scores, in [0, 1]: "threshold"
+        (rising) or "density" (falling); None where nothing does.
       calibrate: `(state, norms) -> state` of a method that cuts a finished model by what its
         kernels are multiplied with: the root mean square of each input dimension, `[in]` by the
         kernel's path ("layer_0/ffn/in"). None for methods that need no data but the loss.
     """
 
     init: Callable[[Key[Array, ""], dict], MethodState]
-    masks: Callable[[MethodState, dict, Knobs, Key[Array, ""] | None], Scores]
-    penalty: Callable[[MethodState, dict, Knobs], Float[Array, ""]]
-    update: Callable[[MethodState, dict, Knobs, Int[Array, ""]], tuple[MethodState, dict]]
+    masks: Callable[[MethodState, dict, ScheduleValues, Key[Array, ""] | None], Scores]
+    penalty: Callable[[MethodState, dict, ScheduleValues], Float[Array, ""]]
+    update: Callable[[MethodState, dict, ScheduleValues, Int[Array, ""]], tuple[MethodState, dict]]
     penalized: bool = True
-    knob: str | None = None
+    cut_by: str | None = None
     calibrate: Callable[[MethodState, dict[str, Array]], MethodState] | None = None
 
 
@@ -85,14 +85,14 @@ def require(name: str, value: float | int, low: float | int, high: float | int =
 
 
 def keep_state(
-    state: MethodState, params: dict, knobs: Knobs, step: Int[Array, ""] | int
+    state: MethodState, params: dict, scheduled: ScheduleValues, step: Int[Array, ""] | int
 ) -> tuple[MethodState, dict]:
     """The `update` of a method that has nothing to do after the optimizer."""
-    del knobs, step
+    del scheduled, step
     return state, params
 
 
-def no_penalty(state: MethodState, params: dict, knobs: Knobs) -> Float[Array, ""]:
+def no_penalty(state: MethodState, params: dict, scheduled: ScheduleValues) -> Float[Array, ""]:
     """The `penalty` of a method that adds nothing to the loss."""
-    del state, params, knobs
+    del state, params, scheduled
     return jnp.zeros(())

@@ -50,32 +50,32 @@ def cofi(
         multipliers = {"linear": jnp.zeros(()), "quadratic": jnp.zeros(())}
         return MethodState({"gates": gates, "whole": whole, "multipliers": multipliers}, ())
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del params
         log_alphas, tree = jax.tree.flatten((state.learned["gates"], state.learned["whole"]))
         if rng is None:
-            values = [_expected_gates(x, knobs.threshold) for x in log_alphas]
+            values = [_expected_gates(x, scheduled.threshold) for x in log_alphas]
         else:
             rngs = jax.random.split(rng, len(log_alphas))
             values = [hard_concrete(x, key) for x, key in zip(log_alphas, rngs, strict=True)]
         gates, whole = jax.tree.unflatten(tree, values)
         return gates | {name: gates[name] * gate for name, gate in whole.items()}
 
-    def penalty(state, params, knobs):
+    def penalty(state, params, scheduled):
         del params
-        off = expected_density(pattern, state.learned) - knobs.density
+        off = expected_density(pattern, state.learned) - scheduled.density
         factors = jax.tree.map(_ascend, state.learned["multipliers"])
         return factors["linear"] * off + factors["quadratic"] * off**2
 
-    def update(state, params, knobs, step):
-        del knobs, step
+    def update(state, params, scheduled, step):
+        del scheduled, step
         clamped = {
             name: jax.tree.map(lambda x: jnp.clip(x, -_LIMIT, _LIMIT), state.learned[name])
             for name in ("gates", "whole")
         }
         return state._replace(learned=state.learned | clamped), params
 
-    return Method(init, mask_values, penalty, update, penalized=False, knob="threshold")
+    return Method(init, mask_values, penalty, update, penalized=False, cut_by="threshold")
 
 
 def expected_density(pattern: Pattern, learned: dict) -> Float[Array, ""]:

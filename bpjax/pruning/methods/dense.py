@@ -10,7 +10,7 @@ def dense() -> Method:
     """No scores, no masks, no penalty."""
     return Method(
         init=lambda rng, params: MethodState({}, ()),
-        masks=lambda state, params, knobs, rng: {},
+        masks=lambda state, params, scheduled, rng: {},
         penalty=no_penalty,
         update=keep_state,
         penalized=False,

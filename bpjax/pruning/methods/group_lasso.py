@@ -6,7 +6,13 @@ from jaxtyping import Array
 
 from bpjax.pruning.methods.base import Method, MethodState, require
 from bpjax.pruning.methods.ranking import keep_best
-from bpjax.pruning.patterns import Pattern, Scores, apply_masks, spread, sum_over_blocks
+from bpjax.pruning.patterns import (
+    Pattern,
+    Scores,
+    apply_masks,
+    build_mask_collection,
+    sum_over_blocks,
+)
 
 
 def group_lasso(
@@ -52,30 +58,30 @@ def group_lasso(
         del rng
         return MethodState({}, weights(params))
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del state, rng
         scores = jax.lax.stop_gradient(norms(params))
         return jax.tree.map(
-            lambda kept: jnp.where(knobs.progress < 1, 1.0, kept), keep_best(scores, knobs)
+            lambda kept: jnp.where(scheduled.progress < 1, 1.0, kept), keep_best(scores, scheduled)
         )
 
-    def penalty(state, params, knobs):
+    def penalty(state, params, scheduled):
         terms = jax.tree.map(lambda g, n: jnp.sum(g * n), state.fixed, norms(params))
         total = sum(jax.tree.leaves(terms), jnp.zeros(()))
-        return jnp.where(knobs.progress < 1, strength * total, 0.0)
+        return jnp.where(scheduled.progress < 1, strength * total, 0.0)
 
-    def update(state, params, knobs, step):
+    def update(state, params, scheduled, step):
         def cut() -> dict:
-            values = mask_values(state, params, knobs, None)
-            return apply_masks(params, spread(pattern, values))
+            values = mask_values(state, params, scheduled, None)
+            return apply_masks(params, build_mask_collection(pattern, values))
 
-        params = jax.lax.cond(knobs.progress < 1, lambda: params, cut)
+        params = jax.lax.cond(scheduled.progress < 1, lambda: params, cut)
         fixed = jax.lax.cond(
             step % reweight_every == 0, lambda: weights(params), lambda: state.fixed
         )
         return MethodState(state.learned, fixed), params
 
-    return Method(init, mask_values, penalty, update, penalized=False, knob="density")
+    return Method(init, mask_values, penalty, update, penalized=False, cut_by="density")
 
 
 def _root(square: Array) -> Array:

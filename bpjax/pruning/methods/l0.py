@@ -42,12 +42,14 @@ def l0(
             {group.name: jnp.full(group.shape, initial, float) for group in pattern.groups}, ()
         )
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del params
         if rng is None:
             return {
                 name: jnp.where(
-                    jax.nn.sigmoid(log_alpha) > knobs.threshold, hard_concrete(log_alpha, None), 0.0
+                    jax.nn.sigmoid(log_alpha) > scheduled.threshold,
+                    hard_concrete(log_alpha, None),
+                    0.0,
                 )
                 for name, log_alpha in state.learned.items()
             }
@@ -57,9 +59,11 @@ def l0(
             for group, key in zip(pattern.groups, rngs, strict=True)
         }
 
-    def penalty(state, params, knobs):
+    def penalty(state, params, scheduled):
         del params
         probability = jax.tree.map(open_probability, state.learned)
-        return knobs.penalty * average_by_kind(pattern, probability, attention_weight, ffn_weight)
+        return scheduled.penalty * average_by_kind(
+            pattern, probability, attention_weight, ffn_weight
+        )
 
-    return Method(init, mask_values, penalty, keep_state, knob="threshold")
+    return Method(init, mask_values, penalty, keep_state, cut_by="threshold")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.methods.ranking import ranking
-from bpjax.pruning.patterns import Pattern, apply_masks, mean_over_blocks, spread
+from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection, mean_over_blocks
 
 
 def magnitude(
@@ -24,7 +24,7 @@ def magnitude(
       pattern: which kernels are scored, in what blocks.
       permanent: set masked weights to zero after every step, so that what died stays so (Xu et al.
         2021); else they keep their values, and come back where the others shrink below them.
-      binarizer: "top_k", by `knobs.density`, or "n_m".
+      binarizer: "top_k", by `scheduled.density`, or "n_m".
       n_of_m: what "n_m" keeps of every run of inputs, see `ranking`.
 
     Raises:
@@ -36,16 +36,16 @@ def magnitude(
         del rng, params
         return MethodState({}, ())
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del state, rng
         # A binarizer counts as the identity backward; a magnitude must not pull on its own weights.
         scores = jax.lax.stop_gradient(mean_over_blocks(pattern, params, jnp.abs))
-        return rank.keep(scores, knobs)
+        return rank.keep(scores, scheduled)
 
-    def cut(state, params, knobs, step):
+    def cut(state, params, scheduled, step):
         del step
-        masked = spread(pattern, mask_values(state, params, knobs, None))
+        masked = build_mask_collection(pattern, mask_values(state, params, scheduled, None))
         return state, apply_masks(params, masked)
 
     update = cut if permanent else keep_state
-    return Method(init, mask_values, no_penalty, update, rank.penalized, rank.knob)
+    return Method(init, mask_values, no_penalty, update, rank.penalized, rank.cut_by)

@@ -56,23 +56,23 @@ def movement(
         del rng, params
         return MethodState({group.name: jnp.zeros(group.shape) for group in pattern.groups}, ())
 
-    def binarize(scores, knobs):
+    def binarize(scores, scheduled):
         if binarizer == "threshold":
-            return masks.threshold(scores, knobs.threshold, floor)
-        return masks.sigmoid_threshold(scores, knobs.threshold, floor)
+            return masks.threshold(scores, scheduled.threshold, floor)
+        return masks.sigmoid_threshold(scores, scheduled.threshold, floor)
 
-    def mask_values(state, params, knobs, rng):
+    def mask_values(state, params, scheduled, rng):
         del params, rng
         if rank:
-            return rank.keep(state.learned, knobs)
-        return {name: binarize(scores, knobs) for name, scores in state.learned.items()}
+            return rank.keep(state.learned, scheduled)
+        return {name: binarize(scores, scheduled) for name, scores in state.learned.items()}
 
-    def penalty(state, params, knobs):
+    def penalty(state, params, scheduled):
         del params
         alive = jax.tree.map(jax.nn.sigmoid, state.learned)
-        return knobs.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
+        return scheduled.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
 
     if rank:  # which keeps what it keeps, however it is pushed
-        return Method(init, mask_values, no_penalty, keep_state, rank.penalized, rank.knob)
-    knob = "threshold" if binarizer == "sigmoid_threshold" else None
-    return Method(init, mask_values, penalty, keep_state, knob=knob)
+        return Method(init, mask_values, no_penalty, keep_state, rank.penalized, rank.cut_by)
+    cut_by = "threshold" if binarizer == "sigmoid_threshold" else None
+    return Method(init, mask_values, penalty, keep_state, cut_by=cut_by)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bpjax.pruning import masks
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.schedules import Knobs
+from bpjax.pruning.schedules import ScheduleValues
 
 RANKINGS = ("top_k", "n_m")
 
@@ -17,14 +17,14 @@ class Ranking(NamedTuple):
     """What keeps the best, and the fields of `Method` that follow from it.
 
     Attributes:
-      keep: `(scores, knobs) -> mask values`, with straight-through gradients.
+      keep: `(scores, scheduled) -> mask values`, with straight-through gradients.
       penalized: see `Method`; n of m has no other budget, and does nothing with it.
-      knob: see `Method`.
+      cut_by: see `Method`.
     """
 
-    keep: Callable[[Scores, Knobs], Scores]
+    keep: Callable[[Scores, ScheduleValues], Scores]
     penalized: bool
-    knob: str | None
+    cut_by: str | None
 
 
 def ranking(pattern: Pattern, binarizer: str, n_of_m: tuple[int, int]) -> Ranking:
@@ -43,13 +43,13 @@ def ranking(pattern: Pattern, binarizer: str, n_of_m: tuple[int, int]) -> Rankin
     if binarizer not in RANKINGS:
         raise ValueError(f"binarizer is {binarizer!r}: expected one of {', '.join(RANKINGS)}")
     if binarizer == "top_k":
-        return Ranking(keep_best, penalized=False, knob="density")
+        return Ranking(keep_best, penalized=False, cut_by="density")
     if any(t.grid != t.kernel_shape for group in pattern.groups for t in group.targets):
         raise ValueError(
             f"binarizer is 'n_m': expected a pattern of 1×1 blocks, such as unstructured, not "
             f"{pattern.name}"
         )
-    return Ranking(partial(keep_n_of_m, n_of_m=n_of_m), penalized=True, knob=None)
+    return Ranking(partial(keep_n_of_m, n_of_m=n_of_m), penalized=True, cut_by=None)
 
 
 def require_n_of_m(n_of_m: tuple[int, int]) -> None:
@@ -63,24 +63,24 @@ def require_n_of_m(n_of_m: tuple[int, int]) -> None:
         raise ValueError(f"n_of_m is {n_of_m!r}: expected whole numbers (n, m), 1 <= n <= m")
 
 
-def keep_best(scores: Scores, knobs: Knobs) -> Scores:
-    """Keeps the highest scores of each array, by `knobs.density`: see `masks.top_k`.
+def keep_best(scores: Scores, scheduled: ScheduleValues) -> Scores:
+    """Keeps the highest scores of each array, by `scheduled.density`: see `masks.top_k`.
 
-    With `knobs.stagger`, the i-th of N arrays takes its next block i/N of that block earlier. At
-    most one block of an array, it lets a budget be met where blocks are large: heads.
+    With `scheduled.stagger`, the i-th of N arrays takes its next block i/N of that block earlier.
+    At most one block of an array, it lets a budget be met where blocks are large: heads.
     """
     return {
-        name: masks.top_k(score, knobs.density, knobs.stagger * i / len(scores))
+        name: masks.top_k(score, scheduled.density, scheduled.stagger * i / len(scores))
         for i, (name, score) in enumerate(sorted(scores.items()))
     }
 
 
-def keep_n_of_m(scores: Scores, knobs: Knobs, n_of_m: tuple[int, int]) -> Scores:
+def keep_n_of_m(scores: Scores, scheduled: ScheduleValues, n_of_m: tuple[int, int]) -> Scores:
     """Keeps the n highest scores of every m inputs: see `masks.n_m`.
 
     The schedule falls from m to n one at a time, cubically in its progress: scores of zero know no
     order, and a model that loses half of its weights at once may not come back.
     """
     n, m = n_of_m
-    kept = jnp.round(n + (m - n) * (1 - knobs.progress) ** 3).astype(jnp.int32)
+    kept = jnp.round(n + (m - n) * (1 - scheduled.progress) ** 3).astype(jnp.int32)
     return {name: masks.n_m(score, kept, m) for name, score in scores.items()}

@@ -1,1 +1,0 @@
-"""What a finished model costs: arithmetic and measured time."""

@@ -1,0 +1,132 @@
+"""The doors out of bpjax; what other software can run here is asked the same as the model first."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.errors import UserError
+from bpjax.export.huggingface import add_code, drop_card, pad
+from bpjax.export.onnx import open_onnx, to_onnx
+from bpjax.export.outputs import answer
+from bpjax.export.stablehlo import open_stablehlo, to_stablehlo
+from bpjax.measure.latency import measure_latency, random_batch
+from bpjax.models.config import BertConfig
+from bpjax.models.families import FAMILIES
+from bpjax.models.pretrained import save_pretrained
+
+Call = Callable[[dict[str, Any]], np.ndarray]
+
+
+class Format(NamedTuple):
+    """One form of a saved model.
+
+    Attributes:
+      convert: (config, params, folder): turns a folder that `save_pretrained` wrote into this form.
+      open: the converted folder as a function of a batch; None where other software loads it.
+      change: of sizes and parameters before they are saved.
+    """
+
+    convert: Callable[[BertConfig, dict[str, Any], Path], None]
+    open: Callable[[Path], Call] | None = None
+    change: Callable[[BertConfig, dict[str, Any]], tuple[BertConfig, dict[str, Any]]] | None = None
+
+
+FORMATS = {
+    "hf": Format(add_code),
+    "hf-padded": Format(drop_card, change=pad),
+    "onnx": Format(to_onnx, open_onnx),
+    "stablehlo": Format(to_stablehlo, open_stablehlo),
+}
+"""What `bpjax export --to` can write. To add a form: one file, and its line here."""
+
+TOLERANCE = 1e-4
+_SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
+
+
+def export(
+    form: str, config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path
+) -> dict[str, float]:
+    """Saves a model in a form; the folder appears when it is whole and, if it can be, compared.
+
+    Args:
+      form: a key of `FORMATS`.
+      config: of any model.
+      params: its parameters.
+      tokenizer: folder whose tokenizer files and model card are copied.
+      folder: to make.
+
+    Returns:
+      What `compare` found; nothing for a form that other software loads.
+
+    Raises:
+      UserError: an unknown form, a missing package, or a folder that holds something already or
+        cannot be written.
+      RuntimeError: the export computes something else.
+    """
+    if form not in FORMATS:
+        raise UserError(f"format {form!r}: expected one of {', '.join(FORMATS)}; choose one")
+    convert, open_, change = FORMATS[form]
+    if change:
+        config, params = change(config, params)
+    found: dict[str, float] = {}
+
+    def finish(written: Path) -> None:
+        convert(config, params, written)
+        if open_:
+            found.update(compare(config, params, open_(written)))
+
+    save_pretrained(folder, config, params, tokenizer, finish=finish)
+    return found
+
+
+def compare(
+    config: BertConfig, params: dict[str, Any], call: Call, timed: tuple[int, int] = (8, 128)
+) -> dict[str, float]:
+    """Holds an exported model against ours, on random tokens with padding and two segments.
+
+    Args:
+      config: of the model.
+      params: its parameters.
+      call: the exported model.
+      timed: (batch, length) at which both are timed, in turns.
+
+    Returns:
+      `max_abs_diff` of the answers at real tokens; `ms` of the exported model and `bpjax_ms`,
+      medians.
+
+    Raises:
+      RuntimeError: they differ by more than `TOLERANCE`, or an answer is not a number.
+    """
+    params = jax.device_put(params)
+    ours = jax.jit(functools.partial(answer, config))
+    apart = []
+    for size, length in _SHAPES:
+        batch = random_batch(size, min(length, config.max_positions), config.vocab_size)
+        places = jnp.arange(batch["input_ids"].shape[1])
+        mask = (places < jnp.arange(size)[:, None] + 3).astype(jnp.int32)
+        batch["attention_mask"] = mask
+        # A RoBERTa of transformers counts its positions by what is not this token.
+        pad_id = FAMILIES[config.family].pad_token_id
+        batch["input_ids"] = jnp.where(
+            batch["input_ids"] == pad_id, (pad_id + 1) % config.vocab_size, batch["input_ids"]
+        )
+        if config.type_vocab_size > 1:
+            batch["token_type_ids"] = (places >= 2) * mask
+        # Some devices round the operands of products unless they are told not to.
+        with jax.default_matmul_precision("highest"):
+            difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
+        # Nobody reads what stands at padding.
+        apart.append(difference[np.asarray(mask, bool)] if difference.ndim == 3 else difference)
+    worst = float(max(np.max(each) for each in apart))
+    if not worst <= TOLERANCE:
+        raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")
+    batch = random_batch(timed[0], min(timed[1], config.max_positions), config.vocab_size)
+    times = measure_latency(
+        {"ms": lambda: call(batch), "bpjax_ms": lambda: ours(params, batch)}, seconds=20.0
+    )
+    return {"max_abs_diff": worst, **times}

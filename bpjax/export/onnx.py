@@ -1,0 +1,101 @@
+"""ONNX, by way of PyTorch: its exporter is well kept, and ONNX Runtime knows its graphs."""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpjax.errors import UserError
+from bpjax.export.huggingface import AUTO_CLASSES, CODE, add_code
+from bpjax.models.bert import INPUTS
+from bpjax.models.config import BertConfig
+from bpjax.models.families import FAMILIES
+from bpjax.models.sources import CONFIG, WEIGHTS
+
+FILE = "model.onnx"
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+    """Puts `model.onnx`, which takes any batch and length, in place of a folder's weights.
+
+    Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
+    the model has them, `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or
+    `last_hidden_state`.
+
+    Raises:
+      UserError: a package of the extra `onnx` is missing.
+    """
+    torch, transformers, *_ = map(_import, ("torch", "transformers", *_NEEDED))
+    plain = (folder / CONFIG).read_text(encoding="utf-8")
+    add_code(config, params, folder)
+    auto = getattr(transformers, AUTO_CLASSES[config.head])
+    model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+    family = FAMILIES[config.family]
+    names = [name for name in INPUTS if family.token_types or name != "token_type_ids"]
+    # A tensor each: the exporter takes one that is given twice for one input.
+    example = {name: torch.ones((2, config.max_positions), dtype=torch.long) for name in names}
+    states = ["last_hidden_state"] + ["pooler_output"] * bool(family.base_pooler)
+    outputs = {"none": states, "span": ["start_logits", "end_logits"]}
+    sizes = {
+        0: torch.export.Dim("batch", min=1),
+        1: torch.export.Dim("length", min=1, max=config.max_positions),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own code
+        torch.onnx.export(
+            model,
+            args=(),
+            kwargs=example,
+            f=folder / FILE,
+            input_names=names,
+            output_names=outputs.get(config.head, ["logits"]),
+            dynamic_shapes=dict.fromkeys(names, sizes),
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+        )
+    (folder / CONFIG).write_text(plain, encoding="utf-8")  # without the code, which goes again
+    for name in (WEIGHTS, CODE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def open_onnx(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
+    """What was saved, in ONNX Runtime on CPU, as a function of a batch: answers as bpjax's."""
+    session = start_session(folder / FILE)
+    inputs = [each.name for each in session.get_inputs()]
+    is_span = session.get_outputs()[0].name == "start_logits"
+
+    def call(batch: dict[str, Any]) -> np.ndarray:
+        found = session.run(None, {name: np.asarray(batch[name], np.int64) for name in inputs})
+        return np.stack(found, axis=-1) if is_span else found[0]
+
+    return call
+
+
+def start_session(path: Path, threads: int = 0) -> Any:
+    """An `onnxruntime.InferenceSession` whose threads sleep between calls.
+
+    By default they wait for the next call by spinning, on the cores of whose turn it is.
+
+    Args:
+      path: of the model.
+      threads: for one operation; 0 leaves it to ONNX Runtime.
+    """
+    runtime = _import("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"export to onnx needs {name}, which is not installed; pip install 'bpjax[onnx]'"
+        ) from error

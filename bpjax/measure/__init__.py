@@ -1,0 +1,1 @@
+"""What a model costs: its latency, its arithmetic, and its cost by the sizes of its layers."""

@@ -1,0 +1,71 @@
+"""Rewind: fine-prune again with the heads that an earlier run kept (Lagunas et al. 2021)."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from bpjax.pruning.blocks import expand
+from bpjax.pruning.methods.base import Method
+from bpjax.pruning.patterns import Pattern, Target
+from bpjax.pruning.structure import Structure, at, put
+
+
+def keep_heads_of(
+    method: Method,
+    pattern: Pattern,
+    structure: Structure,
+    kept: Sequence[Bool[Array, " _"]],
+) -> Method:
+    """The method, with some heads held dense: mask = max(mask, held).
+
+    A block is held where it lies, with any part of it, in a kept head; so are its weights where the
+    method cuts them itself.
+
+    Args:
+      method: over `pattern`.
+      pattern: of the masks.
+      structure: of the model.
+      kept: for each layer, which heads to hold.
+
+    Raises:
+      ValueError: a pattern with masks over more than kernels, which would remove a head held here.
+    """
+    alive = {
+        path: np.repeat(np.asarray(heads), layer.attention.head_dim)
+        for layer, heads in zip(structure.layers, kept, strict=True)
+        for path in (*layer.attention.inputs, layer.attention.output)
+    }
+    outputs = {layer.attention.output for layer in structure.layers}
+
+    def held(target: Target) -> Float[np.ndarray, "rows cols"]:
+        found = np.zeros(target.grid, np.float32)
+        if target.path in alive:
+            channels = alive[target.path]
+            width = target.block.rows if target.path in outputs else target.block.cols
+            padded = np.concatenate([channels, np.zeros(-len(channels) % width, bool)])
+            blocks: np.ndarray = np.any(padded.reshape(-1, width), axis=1)
+            found[:] = blocks[:, None] if target.path in outputs else blocks
+        return found
+
+    if any(not group.targets for group in pattern.groups):
+        raise ValueError(f"rewind: {pattern.name} masks more than kernels; take another pattern")
+    holding = {group.name: held(group.targets[0]).reshape(group.shape) for group in pattern.groups}
+
+    def masks(state, params, scheduled, rng):
+        values = method.masks(state, params, scheduled, rng)
+        return {name: jnp.where(holding[name] > 0, 1.0, value) for name, value in values.items()}
+
+    def update(state, params, scheduled, step):
+        state, after = method.update(state, params, scheduled, step)
+        for group in pattern.groups:
+            for target in group.targets:
+                kernel = at(after, target.path)["kernel"]
+                values = jnp.asarray(holding[group.name]).reshape(target.grid)
+                whole = expand(values, kernel.shape, target.block) > 0
+                kernel = jnp.where(whole, at(params, target.path)["kernel"], kernel)
+                after = put(after, (*target.path, "kernel"), kernel)
+        return state, after
+
+    return method._replace(masks=masks, update=update)

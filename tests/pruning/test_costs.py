@@ -1,0 +1,107 @@
+"""Costs: counts agree with the models', tables with what was measured."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import TINY, make_params, pattern_of
+
+from bpjax.config import default_config
+from bpjax.errors import UserError
+from bpjax.measure.cost_table import measure_cost
+from bpjax.models import bert
+from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.kept import KeptUnits
+from bpjax.pruning.methods import make_method
+from bpjax.stages import budget
+from bpjax.stages.inputs import Run
+from bpjax.training.evaluation import forward
+
+STRUCTURE = bert.describe(TINY)
+SMALLER = TINY.replace(heads=(1, 0), intermediate=(0, 2))
+
+
+def count(config):
+    shapes = jax.eval_shape(lambda: bert.init(config, jax.random.key(0)))
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("config", [TINY, SMALLER])
+def test_counts_are_those_of_the_models(config):
+    sizes = config.heads, config.intermediate
+    assert linear_cost(STRUCTURE).total(*sizes) == config.linear_parameters()
+    found = parameter_cost(STRUCTURE, count(TINY)).total(*sizes)
+    # A sublayer without channels keeps its output's bias, which is not a channel's.
+    assert found == count(config)
+
+
+def test_the_fraction_is_of_the_whole_model():
+    heads = (jnp.array([True, False]), jnp.array([False]))
+    dimensions = (jnp.zeros(5, bool), jnp.array([True, True, False]))
+    expected = SMALLER.linear_parameters() / TINY.linear_parameters()
+    assert linear_cost(STRUCTURE).fraction(
+        KeptUnits(heads, dimensions, jnp.ones(6, bool))
+    ) == pytest.approx(expected)
+
+
+def test_dimensions_are_counted_as_surgery_rounds_them():
+    heads = (jnp.array([True, False]), jnp.array([False]))
+    dimensions = (jnp.arange(5) < 3, jnp.zeros(3, bool))
+    left = KeptUnits(heads, dimensions, jnp.ones(6, bool))
+    for multiple, sizes in ((2, (4, 0)), (4, (4, 0)), (8, (5, 0))):
+        expected = TINY.replace(heads=(1, 0), intermediate=sizes).linear_parameters()
+        found = linear_cost(STRUCTURE).fraction(left, round_to=multiple)
+        assert found == pytest.approx(expected / TINY.linear_parameters())
+
+
+def test_a_table_is_linear_between_its_sizes():
+    table = Table((0.0, 2.0, 4.0), (0.0, 10.0, 12.0))
+    cost = Cost((table,), (table,), 3.0)
+    assert cost.total([1], [3]) == pytest.approx(3 + 5 + 11)
+    assert cost.total([0], [4]) == pytest.approx(3 + 12)
+
+
+def test_a_measured_table_rises_with_size():
+    config = TINY.replace(heads=(2, 2), intermediate=(64, 64))
+    cost = measure_cost(config, forward, 2, 8, seconds=2.0)
+    assert cost.rest > 0
+    assert cost.attention[0].sizes == (0.0, 1.0, 2.0)
+    assert cost.ffn[1].sizes == (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 48.0, 64.0)
+    for table in (*cost.attention, *cost.ffn):
+        assert table.costs[0] == 0 and list(table.costs) == sorted(table.costs)
+    assert count(config) and make_params(config)
+
+
+def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monkeypatch):
+    """A tenth of the cost is not pruned; ReLU makes the whole model 1.5 times faster."""
+    timed = []
+
+    def measure(config, forward, batch, length):
+        timed.append((config.activation, batch, length))
+        return linear_cost(STRUCTURE)._replace(rest=TINY.linear_parameters() / 9)
+
+    monkeypatch.setattr(budget, "measure_cost", measure)
+    monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
+    pattern, options = pattern_of("hybrid", (4, 3)), default_config().budget
+    options.kind, options.shape = "speedup", "4x32"
+
+    def plan(value, *replaced):
+        options.value = value
+        method = make_method("movement", pattern)
+        return budget.plan_budget(options, TINY, make_params(), method, pattern, 1, replaced)
+
+    assert plan(3.0)["fraction"] == pytest.approx(1 / 3)
+    assert plan(3.0, "relu")["fraction"] == pytest.approx(1.5 / 3)
+    assert timed == [("gelu", 4, 32), ("relu", 4, 32)]
+    with pytest.raises(UserError, match="value is 11.*expected speedup of 1 to 10, what hybrid"):
+        plan(11.0)
+    with pytest.raises(UserError, match="value is 1.2: expected speedup of 1.5 to 15,"):
+        plan(1.2, "relu")
+
+
+def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
+    config = default_config()
+    config.budget.shape, config.measure.shapes = "4x32", ("1x128", "8x128")
+    run = Run(config, *[None] * 5)
+    assert run.shapes() == [(1, 128), (8, 128)]
+    config.budget.kind = "speedup"
+    assert run.shapes() == [(4, 32), (1, 128), (8, 128)]

@@ -1,0 +1,309 @@
+"""The training step: one compilation, donated buffers, what moves and what does not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import TINY, make_params, pattern_of
+
+from bpjax.pruning.methods import make_method
+from bpjax.pruning.methods.dense import NO_PATTERN, dense
+from bpjax.pruning.patterns import build_mask_collection
+from bpjax.pruning.schedules import cubic
+from bpjax.training.augment import replace_tokens
+from bpjax.training.distill import LOGITS, Teacher, logit_distillation
+from bpjax.training.evaluation import forward
+from bpjax.training.optimizer import make_optimizer
+from bpjax.training.step import Pruning, init_state, make_train_step
+
+STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
+MOVING = STILL.replace(hidden_dropout=0.5)
+# Adam would turn the rounding of gradients that ought to be zero, such as the key biases', into
+# whole steps; where results of two computations are compared, the plain gradient is followed.
+SGD = optax.sgd(0.1)
+OPTIMIZER = make_optimizer(steps=8, warmup_steps=0, learning_rate=0.01, score_learning_rate=0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_fast():
+    """What is compiled here runs a few times only."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+class Classify:
+    def loss(self, logits, batch):
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        return jnp.sum(losses * batch["weight"]) / jnp.maximum(batch["weight"].sum(), 1)
+
+
+def make_batch(length=4, rows=3, padding=0, seed=0):
+    generator = np.random.default_rng(seed)
+    total = rows + padding
+    real = (np.arange(total) < rows)[:, None]
+    mask = np.where(real, np.arange(length) < generator.integers(2, length + 1, (total, 1)), 0)
+    mask[rows:, 0] = 1
+    batch = {
+        "input_ids": np.where(real, generator.integers(0, 20, (total, length)), 0).astype(np.int32),
+        "attention_mask": mask.astype(np.int32),
+        "token_type_ids": np.zeros((total, length), np.int32),
+        "label": (np.arange(total) % 3 * real[:, 0]).astype(np.int32),
+        "weight": real[:, 0].astype(np.float32),
+        "index": np.where(real[:, 0], np.arange(total), -1).astype(np.int32),
+    }
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def prune(method="movement", steps=8, density=0.3, threshold=0.9, penalty=5.0, **options):
+    pattern = pattern_of("hybrid", (3, 2), STILL)
+    schedule = cubic(
+        steps=steps,
+        warmup_steps=0,
+        threshold=(0.0, threshold),
+        density=(1.0, density),
+        penalty=penalty,
+    )
+    return Pruning(make_method(method, pattern, **options), pattern, schedule)
+
+
+DENSE = Pruning(dense(), NO_PATTERN, cubic(steps=8, warmup_steps=0))
+SOFT, TOP_K, MAGNITUDE = prune(), prune(binarizer="top_k"), prune("magnitude")
+GUIDE = Teacher(STILL, make_params(STILL, seed=5), weight=0.7, temperature=3.0)
+STEPS = {}
+
+
+def step_of(pruning=DENSE, config=STILL, teacher=None, optimizer=OPTIMIZER):
+    """Each step is made once, for the time of a test here is that of compiling."""
+    key = (pruning, config, teacher is None, optimizer)
+    if key not in STEPS:
+        STEPS[key] = make_train_step(config, Classify(), pruning, optimizer, teacher)
+    return STEPS[key]
+
+
+def train(pruning=DENSE, config=STILL, teacher=None, optimizer=OPTIMIZER, batches=None, seed=0):
+    """Steps through the batches: the step, its last state and the metrics of each."""
+    step = step_of(pruning, config, teacher, optimizer)
+    state = init_state(make_params(STILL), pruning, optimizer, jax.random.key(seed))
+    found = []
+    for batch in batches or [make_batch()]:
+        state, metrics = step(state, batch)
+        found.append(jax.device_get(metrics))
+    return step, state, found
+
+
+def same(left, right, **tolerance):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), left, right)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "moving"),
+    [
+        (SOFT, "threshold"),
+        (TOP_K, "density"),
+        (MAGNITUDE, "density"),
+    ],
+    ids=["sigmoid_threshold", "top_k", "magnitude"],
+)
+def test_one_compilation_for_each_batch_shape(pruning, moving):
+    batches = [make_batch(length, seed=i) for i, length in enumerate((4, 6, 4, 6, 4, 6, 4, 6))]
+    STEPS.clear()  # others have stepped from states of their own, restored ones say
+    step, state, metrics = train(pruning, batches=batches)
+    assert step.compilations() == 2
+    assert int(state.step) == 8
+    values = [float(m[moving]) for m in metrics]
+    assert len(set(values)) > 2 and values == sorted(values, reverse=moving == "density")
+
+
+def test_the_states_buffers_are_donated():
+    pruning, step = SOFT, step_of(SOFT)
+    params = jax.tree.map(jnp.asarray, make_params(STILL))
+    before = init_state(params, pruning, OPTIMIZER, jax.random.key(0))
+    after, _ = step(before, make_batch())
+    assert all(x.is_deleted() for x in jax.tree.leaves((before.params, before.opt_state)))
+    assert all(x.is_deleted() for x in jax.tree.leaves(before.method.learned))
+    assert not any(x.is_deleted() for x in jax.tree.leaves((after, params)))
+
+
+def test_altered_rows_are_taught_by_the_teacher_alone():
+    # A teacher with the student's own parameters has nothing to teach, whatever the words; what
+    # moves the student is the labels of the rows that were left alone.
+    guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
+    batch = make_batch(rows=64)
+    step = make_train_step(STILL, Classify(), DENSE, SGD, guide)
+    state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
+    *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
+    _, labelled = replace_tokens(batch, 1.0, words)
+    assert 16 < labelled["weight"].sum() < 48
+    expected = Classify().loss(forward(STILL, make_params(STILL), labelled), labelled)
+    # Logits of the rows as they were: they no longer hold.
+    stale = {**batch, LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
+    _, metrics = step(state, stale)
+    assert float(metrics["distillation"]) == pytest.approx(0, abs=1e-6)
+    assert float(metrics["task_loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_activations_are_matched_in_the_same_pass():
+    params = make_params(STILL)
+    for same_as_teacher in (True, False):
+        guide = params if same_as_teacher else make_params(STILL, seed=5)
+        teacher = GUIDE._replace(params=guide, hidden=0.5, attention=2.0)
+        step = make_train_step(STILL, Classify(), DENSE, SGD, teacher)
+        state = init_state(params, DENSE, SGD, jax.random.key(0))
+        _, metrics = step(state, make_batch())
+        found = {name: float(metrics[name]) for name in ("hidden", "attention", "distillation")}
+        if same_as_teacher:
+            assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-6)
+        else:
+            assert min(found.values()) > 1e-3
+        expected = 0.7 * found["distillation"] + 0.3 * float(metrics["task_loss"])
+        expected += 0.5 * found["hidden"] + 2.0 * found["attention"]
+        assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_cofi_learns_from_layers_of_a_wider_and_deeper_teacher():
+    pattern = pattern_of("cofi", (1, 1), STILL)
+    schedule = cubic(steps=8, warmup_steps=0, density=(1.0, 0.3))
+    pruning = Pruning(make_method("cofi", pattern), pattern, schedule)
+    large = STILL.replace(hidden_size=10, heads=(2,) * 3, intermediate=(5,) * 3)
+    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, layers=2.0)
+    step = make_train_step(STILL, Classify(), pruning, OPTIMIZER, teacher)
+    start = teacher.projection(STILL)
+    np.testing.assert_array_equal(start, np.eye(6, 10))
+    state = init_state(make_params(STILL), pruning, OPTIMIZER, jax.random.key(0), start)
+    for i in range(3):
+        state, metrics = step(state, make_batch(seed=i))
+        expected = metrics["distillation"] + 2 * metrics["layers"] + metrics["penalty"]
+        assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert step.compilations() == 1
+    assert float(metrics["layers"]) > 0 and float(metrics["density"]) < 1
+    assert (state.projection != start).any()
+    assert state.method.learned["multipliers"]["quadratic"] > 0
+    assert init_state(make_params(STILL), pruning, OPTIMIZER, state.rng).projection is None
+
+
+def test_the_dense_method_is_plain_training():
+    batches = [make_batch(seed=i) for i in range(3)]
+    _, state, metrics = train(optimizer=SGD, batches=batches)
+    assert set(metrics[0]) == {"loss", "task_loss", "gradient_norm"}
+
+    @jax.value_and_grad
+    def differentiate(params, batch):
+        return Classify().loss(forward(STILL, params, batch), batch)
+
+    params, differentiate = make_params(STILL), jax.jit(differentiate)
+    for batch, found in zip(batches, metrics, strict=True):
+        value, gradient = differentiate(params, batch)
+        assert found["loss"] == pytest.approx(float(value), rel=1e-5)
+        # As it was before clipping, of which tests/test_optimizer.py tells.
+        assert found["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
+        params = jax.tree.map(lambda x, g: x - 0.1 * g, params, gradient)
+    same(state.params, params, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_mixed_of_task_teacher_and_penalty():
+    batch = make_batch()
+    _, _, (first, second) = train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[batch, batch])
+    assert first["penalty"] == 0 and second["penalty"] > 0  # λ rises with the threshold
+    for metrics in (first, second):
+        mixed = 0.7 * metrics["distillation"] + 0.3 * metrics["task_loss"] + metrics["penalty"]
+        assert metrics["loss"] == pytest.approx(mixed, rel=1e-6)
+    logits = forward(STILL, make_params(STILL), batch)
+    expected = logit_distillation(
+        logits, forward(STILL, GUIDE.params, batch), batch["attention_mask"], batch["weight"], 3.0
+    )
+    assert first["distillation"] == pytest.approx(float(expected), rel=1e-5)
+    assert first["task_loss"] == pytest.approx(float(Classify().loss(logits, batch)), rel=1e-5)
+
+
+def test_the_teacher_is_not_changed():
+    before = jax.tree.map(np.array, GUIDE.params)
+    step, _, _ = train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[make_batch()] * 3)
+    assert not any(x.is_deleted() for x in jax.tree.leaves(step.teacher_params))
+    same(step.teacher_params, before, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "scores"), [(0.01, 0.0), (0.0, 0.1)], ids=["weights", "scores"]
+)
+def test_weights_and_scores_move_by_their_own_rates(weights, scores):
+    optimizer = make_optimizer(
+        steps=8, warmup_steps=0, learning_rate=weights, score_learning_rate=scores
+    )
+    _, state, _ = train(SOFT, optimizer=optimizer, batches=[make_batch()] * 2)
+    moved = jax.tree.map(lambda x, y: bool((x != y).any()), state.params, make_params(STILL))
+    assert any(jax.tree.leaves(moved)) == bool(weights)
+    assert all(bool(x.any()) for x in jax.tree.leaves(state.method.learned)) == bool(scores)
+
+
+def test_the_masks_are_in_the_forward_pass():
+    method, pattern, schedule, _ = MAGNITUDE
+    state = init_state(make_params(STILL), MAGNITUDE, OPTIMIZER, jax.random.key(0))
+    state = state._replace(step=jnp.int32(8))
+    values = method.masks(state.method, state.params, schedule(8), None)
+    batch = make_batch()
+    logits = forward(STILL, state.params, batch, build_mask_collection(pattern, values))
+    expected = float(Classify().loss(logits, batch))
+    _, metrics = step_of(MAGNITUDE)(state, batch)
+    assert float(metrics["task_loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics["density"]) == pytest.approx(0.3, abs=0.1)
+
+
+def test_dropout_differs_by_step_and_repeats_by_seed():
+    frozen = make_optimizer(steps=8, warmup_steps=0, learning_rate=0.0)
+    run = functools.partial(train, config=MOVING, optimizer=frozen, batches=[make_batch()] * 3)
+    losses = [[float(m["loss"]) for m in run(seed=seed)[2]] for seed in (0, 0, 1)]
+    assert len(set(losses[0])) == 3
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_padding_row_changes_nothing():
+    batch, padded = make_batch(rows=3), make_batch(rows=3, padding=2)
+    padded = {name: x.at[:3].set(batch[name]) for name, x in padded.items()}
+    results = [train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[b, b]) for b in (batch, padded)]
+    (_, left, metrics), (_, right, others) = results
+    same(metrics, others, rtol=1e-5)
+    same(left.params, right.params, rtol=1e-4, atol=1e-6)
+    same(left.method.learned, right.method.learned, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"accumulate": 2}, {"accumulate": 4}, {"remat": True}], ids=str)
+def test_less_memory_and_the_same_step(change):
+    # Five rows and three of padding: parts of unlike weight.
+    batch, change = make_batch(rows=5, padding=3), dict(change)
+    config = STILL.replace(remat=change.pop("remat", False))
+    results = []
+    for step in (
+        make_train_step(STILL, Classify(), SOFT, SGD, GUIDE),
+        make_train_step(config, Classify(), SOFT, SGD, GUIDE, **change),
+    ):
+        state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
+        results.append(step(state, batch))
+    (plain, told), (other, said) = results
+    same(plain.params, other.params, rtol=1e-5, atol=1e-7)
+    same(plain.method.learned, other.method.learned, rtol=1e-5, atol=1e-7)
+    same(told, said, rtol=1e-5, atol=1e-7)
+
+
+def test_parameters_in_bfloat16_are_a_copy():
+    # The state's own move by less than bfloat16 can tell.
+    optimizer = make_optimizer(steps=8, warmup_steps=0, learning_rate=1e-5)
+    moved = []
+    for dtype in (None, "bfloat16"):
+        step = make_train_step(STILL, Classify(), SOFT, optimizer, params_dtype=dtype)
+        state = init_state(make_params(STILL), SOFT, optimizer, jax.random.key(0))
+        state, _ = step(state, make_batch())
+        before = make_params(STILL)
+        moved.append(jax.tree.map(lambda x, y: float(jnp.abs(x - y).mean()), state.params, before))
+    same(*(sum(jax.tree.leaves(x)) for x in moved), rtol=0.1)
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+def test_the_memory_of_a_step_is_known():
+    step, state, _ = train(SOFT)
+    batch = make_batch()
+    given = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt_state, batch)))
+    assert step.memory(state, batch) > given
