@@ -10,7 +10,7 @@ import small_run
 from test_tasks_prepare import write_sst2
 
 from bpjax import cli
-from bpjax.models.pretrained import load_pretrained
+from bpjax.models.checkpoint import load_pretrained
 from bpjax.tasks import get_task
 from bpjax.training.evaluation import apply
 

@@ -10,16 +10,16 @@ import numpy as np
 
 from bpjax.errors import UserError
 from bpjax.export.huggingface import AUTO_CLASSES, CODE, add_code
-from bpjax.models.bert import INPUTS
-from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
+from bpjax.models.architecture import Config
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.bert.module import INPUTS
 from bpjax.models.sources import CONFIG, WEIGHTS
 
 FILE = "model.onnx"
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
-def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Puts `model.onnx`, which takes any batch and length, in place of a folder's weights.
 
     Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
@@ -34,7 +34,7 @@ def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
     add_code(config, params, folder)
     auto = getattr(transformers, AUTO_CLASSES[config.head])
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-    family = FAMILIES[config.family]
+    family = ENCODERS[config.model_type]
     names = [name for name in INPUTS if family.token_types or name != "token_type_ids"]
     # A tensor each: the exporter takes one that is given twice for one input.
     example = {name: torch.ones((2, config.max_positions), dtype=torch.long) for name in names}

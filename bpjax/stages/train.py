@@ -11,9 +11,9 @@ import optax
 from tqdm import tqdm
 
 from bpjax.distributed import write_once
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.models import describe
+from bpjax.models.architecture import Config
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.pruning.fill import fill as fill_zeros
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import Scores, build_mask_collection
@@ -57,7 +57,7 @@ def _train(
     run: Run,
     folder: Path,
     *,
-    model: BertConfig,
+    model: Config,
     params: dict,
     pruning: Pruning | None = None,
     teacher: Teacher | None = None,
@@ -128,7 +128,7 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     return trained.notes
 
 
-def _save_model(run: Run, folder: Path, model: BertConfig, params: dict) -> None:
+def _save_model(run: Run, folder: Path, model: Config, params: dict) -> None:
     write_once(save_pretrained, folder / "model", model, params, run.tokenizer, overwrite=True)
 
 
@@ -151,9 +151,9 @@ def prune(
         values = pruning.method.masks(state.method, state.params, final, None)
         return values, mask_density(pruning.pattern, values)
 
-    def finished(state: TrainState, masks: dict) -> tuple[BertConfig, dict]:
+    def finished(state: TrainState, masks: dict) -> tuple[Config, dict]:
         batches = run.calibration_batches()
-        return approximations.finish(model, pruning.replaced, state.params, masks, batches)
+        return approximations.finish(model, pruning.approximations, state.params, masks, batches)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         # With the final threshold, whatever today's: what the model would be if cut now.
@@ -165,7 +165,7 @@ def prune(
     if run.config.prune.source:
         started = time.perf_counter()
         state = _load_pruned(run, pruning, params)
-        model = approximations.finished(model, pruning.replaced)  # by that run
+        model = approximations.finished(model, pruning.approximations)  # by that run
         metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     elif not run.config.prune.epochs:
         started = time.perf_counter()
@@ -190,7 +190,7 @@ def prune(
     return {**notes, "metrics": metrics}
 
 
-def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> TrainState:
+def _calibrated(run: Run, pruning: Pruning, model: Config, params: dict) -> TrainState:
     """A state before any step, of a method that has seen what it asks for."""
     state = init_state(params, pruning, optax.identity(), jax.random.key(run.config.seed))
     if pruning.method.calibrate:
@@ -221,7 +221,7 @@ def fill(run: Run, guide_dir: Path, shrunken: Path, folder: Path) -> dict[str, A
         run,
         folder,
         model=model,
-        params=fill_zeros(params, bert.describe(model), rng),
+        params=fill_zeros(params, describe(model), rng),
         teacher=run.teacher(guide_dir, folder.name),
     )
     _save_model(run, folder, model, trained.state.params)

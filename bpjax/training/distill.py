@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from bpjax.models.config import BertConfig
+from bpjax.models import describe
+from bpjax.models.architecture import Config
 
 LOGITS = "teacher_logits"
 """Their name in a batch that brings them along, see `teacher_logits.TeacherLogits`."""
@@ -29,7 +30,7 @@ class Teacher(NamedTuple):
         none.
     """
 
-    config: BertConfig
+    config: Config
     params: dict
     weight: float = 0.9
     temperature: float = 2.0
@@ -43,12 +44,13 @@ class Teacher(NamedTuple):
         """Whether hidden states or attention scores are compared."""
         return bool(self.hidden or self.attention or self.layers)
 
-    def projection(self, student: BertConfig) -> Float[Array, "student teacher"] | None:
+    def projection(self, student: Config) -> Float[Array, "student teacher"] | None:
         """The map at the start of training from the student's hidden states to these: identity.
 
         None where none is wanted.
         """
-        return jnp.eye(student.hidden_size, self.config.hidden_size) if self.layers else None
+        ours, theirs = (describe(x).streams["hidden"].size for x in (student, self.config))
+        return jnp.eye(ours, theirs) if self.layers else None
 
 
 def hidden_distillation(

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from bpjax.models.bert import Outputs, describe
-from bpjax.models.config import BertConfig
-from bpjax.pruning.kept import kept_units
+from bpjax.models import describe
+from bpjax.models.architecture import Config, Outputs
+from bpjax.pruning.kept import KeptUnits, kept_units
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, build_mask_collection
 from bpjax.pruning.schedules import Schedule, ScheduleValues
+from bpjax.pruning.structure import Structure
 from bpjax.pruning.summary import mask_density
-from bpjax.training.approximations import replace
+from bpjax.training.approximations import approximate
 from bpjax.training.augment import replace_tokens
 from bpjax.training.distill import (
     LOGITS,
@@ -57,13 +58,13 @@ class TrainState(NamedTuple):
 class Pruning(NamedTuple):
     """How a stage prunes: a method over a pattern on a schedule.
 
-    `replaced` names what a cheaper operation takes the place of meanwhile, see `approximations`.
+    `approximations` names what a cheaper operation takes the place of meanwhile.
     """
 
     method: Method
     pattern: Pattern
     schedule: Schedule
-    replaced: tuple[str, ...] = ()
+    approximations: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -123,7 +124,7 @@ def init_state(
 def _distil(
     teacher: Teacher,
     params: dict,
-    config: BertConfig,
+    config: Config,
     outputs: Outputs,
     batch: Batch,
     projection: Float[Array, "student teacher"] | None,
@@ -142,8 +143,8 @@ def _distil(
             states = outputs.hidden_states, guide.hidden_states
             found["hidden"] = hidden_distillation(*states, mask, weight)
         if teacher.attention:
-            scores = outputs.attention_scores, guide.attention_scores
-            found["attention"] = attention_distillation(*scores, mask, weight)
+            ours, theirs = (tuple(x.attention_scores.values()) for x in (outputs, guide))
+            found["attention"] = attention_distillation(ours, theirs, mask, weight)
         if projection is not None:
             projected = [state @ projection for state in outputs.hidden_states[1:]]
             theirs = guide.hidden_states[1:]
@@ -155,8 +156,17 @@ def _distil(
     return found
 
 
+def alive_layers(structure: Structure, left: KeptUnits) -> Bool[Array, " layers"]:
+    """Which layers still compute: those with a unit left in any of their sublayers."""
+    found: dict[str, Array] = {}
+    for sublayer in structure.sublayers:
+        alive = left.units[sublayer.name].any()
+        found[sublayer.layer] = found[sublayer.layer] | alive if sublayer.layer in found else alive
+    return jnp.stack([*found.values()])
+
+
 def make_train_step(
-    config: BertConfig,
+    config: Config,
     task: TaskLoss,
     pruning: Pruning,
     optimizer: optax.GradientTransformation,
@@ -183,7 +193,7 @@ def make_train_step(
       params_dtype: of the copy of the parameters that a step computes with, and of their gradients;
         the state stays as it is. None: the state's.
     """
-    method, pattern, schedule, replaced = pruning
+    method, pattern, schedule, approximated = pruning
     structure = describe(config)
 
     def loss(
@@ -206,15 +216,14 @@ def make_train_step(
             build_mask_collection(pattern, values),
             dropout,
             activations=bool(teacher and teacher.reads_activations),
-            replaced=replace(config, replaced, scheduled.progress, batch),
+            approximations=approximate(config, approximated, scheduled.progress, batch),
         )
         assert outputs.logits is not None, "the model has no head"
         metrics = {"task_loss": task.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
             left = kept_units(structure, pattern, values)
-            pairs = zip(left.heads, left.dimensions, strict=True)
-            alive = jnp.stack([heads.any() | dimensions.any() for heads, dimensions in pairs])
+            alive = alive_layers(structure, left)
             projection = trained.get("projection")
             metrics |= _distil(teacher, teacher_params, config, outputs, batch, projection, alive)
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DOUBLE, TINY, make_batch, make_params, pattern_of, relative, run
+from tiny import DOUBLE, TINY, linear, make_batch, make_params, pattern_of, relative, run
 
+from bpjax import models
 from bpjax.errors import UserError
-from bpjax.models import attention, bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.layers import attention
 from bpjax.pruning.patterns import build_mask_collection
 
 RAGGED = TINY.replace(heads=(0, 2, 1, 0), intermediate=(3, 0, 5, 0))
@@ -173,7 +174,7 @@ def test_a_sublayer_that_is_gone_keeps_its_bias_and_norm():
 
 
 def test_fresh_parameters():
-    params = bert.init(TINY.replace(vocab_size=2000), jax.random.key(0, impl="rbg"))
+    params = models.init(TINY.replace(vocab_size=2000), jax.random.key(0, impl="rbg"))
     for path, x in jax.tree_util.tree_leaves_with_path(params):
         kind = path[-1].key
         if kind in ("kernel", "embedding"):
@@ -317,8 +318,8 @@ def test_a_gpu_takes_flash_attention_where_cudnn_has_it(
 
 
 def test_counts_linear_parameters():
-    assert BertConfig().linear_parameters() == 84_934_656
-    assert RAGGED.linear_parameters() == 4 * 6 * 2 * 3 + 2 * 6 * 8
+    assert linear(BertConfig()) == 84_934_656
+    assert linear(RAGGED) == 4 * 6 * 2 * 3 + 2 * 6 * 8
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tokenizers
 import transformers
 
 from bpjax.errors import UserError
-from bpjax.models.pretrained import load_tokenizer
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.tasks import get_task, official, spans
 from bpjax.tasks.prepare import prepare
 from bpjax.tasks.spans import Answer, Example, Window

@@ -12,8 +12,10 @@ from checkpoints import DENSE, RAGGED, assert_same, refused, rewrite, saved
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
-from bpjax.models import bert, names, pretrained, sources
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax import models
+from bpjax.models import bert, sources
+from bpjax.models import tokenizer as tokenizers
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "minilm.npz"
 
@@ -37,8 +39,8 @@ def test_hidden_states_match_pytorch(minilm_dir):
 
 
 def test_tokenizer_gives_the_golden_ids(minilm_dir):
-    tokenizer = pretrained.load_tokenizer(minilm_dir)
-    pretrained.check_vocabulary(tokenizer, load_pretrained(minilm_dir)[0])
+    tokenizer = tokenizers.load_tokenizer(minilm_dir)
+    tokenizers.check_vocabulary(tokenizer, load_pretrained(minilm_dir)[0])
     row = tokenizer("A gripping, often funny film.")["input_ids"]
     golden = np.load(GOLDEN)
     assert row == golden["input_ids"][1][golden["attention_mask"][1] == 1].tolist()
@@ -52,9 +54,9 @@ def test_tokenizer_gives_the_golden_ids(minilm_dir):
 def test_table_is_the_models_own(sizes, head):
     labels = {"classification": 3, "regression": 1}.get(head, 2)
     config = sizes.replace(head=head, num_labels=labels)
-    init = jax.eval_shape(lambda: bert.init(config, jax.random.key(0)))
+    init = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     shapes = {k: v.shape for k, v in traverse_util.flatten_dict(init, sep="/").items()}
-    assert shapes == {path: x.shape for path, x in names.tensor_table(config).items()}
+    assert shapes == {path: x.shape for path, x in bert.ARCHITECTURE.tensors(config).items()}
 
 
 @pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
@@ -205,11 +207,9 @@ def test_saved_head_must_be_there(tmp_path):
     ],
 )
 def test_head_named_by_hugging_faces_config(fields, expected):
-    data = names.config_to_json(DENSE)
+    data = bert.ARCHITECTURE.write(DENSE)
     del data["architectures"]
-    config = names.config_from_json(
-        data | fields, head="saved", num_labels=2, dtype="float32", where="config.json"
-    )
+    config = bert.ARCHITECTURE.read(data | fields, "saved", 2, "config.json")
     assert (config.head, config.num_labels) == expected
 
 

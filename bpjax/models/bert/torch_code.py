@@ -4,6 +4,7 @@ AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=Tru
 """
 
 import copy
+import typing
 
 import torch
 import transformers
@@ -26,7 +27,10 @@ class Affine(nn.Module):
 
     def __init__(self, features):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(features)),
+            nn.Parameter(torch.zeros(features)),
+        )
 
     def forward(self, x):
         return x * self.weight + self.bias
@@ -78,35 +82,45 @@ def _resize_distilbert(layer, hidden, heads, head_dim, size):
 
 
 class _Shrunken:
-    def __init__(self, config, *args, **kwargs):
-        sizes, dense = config.bpjax, copy.deepcopy(config)
+    """A model of transformers, whose layers get the sizes that its config has under `bpjax`."""
+
+    def __init__(self, config: typing.Any, *args: typing.Any, **kwargs: typing.Any) -> None:
+        saved, dense = config.bpjax, copy.deepcopy(config)
         if config.model_type == "distilbert":
             dense.n_heads, dense.hidden_dim, resize = 1, 1, _resize_distilbert
         else:
             dense.num_attention_heads, dense.intermediate_size, resize = 1, 1, _resize_bert
-        super().__init__(dense, *args, **kwargs)
-        encoder = getattr(self, self.base_model_prefix, self)
-        layers = (encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder).layer
-        for layer, left, size in zip(layers, sizes["heads"], sizes["intermediate"]):
-            resize(layer, config.hidden_size, left, sizes["head_dim"], size)
-        pooled = sizes.get("pooler_size", config.hidden_size)
-        for name, module in [*self.named_modules()]:
-            if isinstance(module, nn.Linear):
-                if name.endswith(("pooler.dense", "classifier.dense", "pre_classifier")):
-                    self.set_submodule(name, nn.Linear(config.hidden_size, pooled))
-                elif name in ("classifier", "classifier.out_proj"):
-                    self.set_submodule(name, nn.Linear(pooled, module.out_features))
-        if sizes.get("norm") == "affine":
-            for module in [*self.modules()]:
-                for name, child in [*module.named_children()]:
-                    if isinstance(child, nn.LayerNorm):
-                        setattr(module, name, Affine(config.hidden_size))
+        super().__init__(dense, *args, **kwargs)  # type: ignore[call-arg]
+        _set_sizes(self, config, saved, resize)
+
+
+def _set_sizes(model: typing.Any, config: typing.Any, saved: dict, resize: typing.Any) -> None:
+    units, changes, hidden = saved["sizes"]["units"], saved["changes"], config.hidden_size
+    encoder = getattr(model, model.base_model_prefix, model)
+    layers = (encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder).layer
+    for i, layer in enumerate(layers):
+        heads, size = units[f"layer_{i}/attention"], units[f"layer_{i}/ffn"]
+        resize(layer, hidden, heads, saved["head_dim"], size)
+    pooled = changes.get("pooler_size", hidden)
+    for name, module in [*model.named_modules()]:
+        if isinstance(module, nn.Linear):
+            if name.endswith(("pooler.dense", "classifier.dense", "pre_classifier")):
+                model.set_submodule(name, nn.Linear(hidden, pooled))
+            elif name in ("classifier", "classifier.out_proj"):
+                model.set_submodule(name, nn.Linear(pooled, module.out_features))
+    if changes.get("norm") == "affine":
+        for module in [*model.modules()]:
+            for name, child in [*module.named_children()]:
+                if isinstance(child, nn.LayerNorm):
+                    setattr(module, name, Affine(hidden))
 
 
 def _named(family, kind):
     base = getattr(transformers, family + kind)
     name = f"Bpjax{family}{kind}"
-    return type(name, (_Shrunken, base), {"__module__": __name__, "__doc__": f"A shrunken {base.__name__}."})
+    return type(
+        name, (_Shrunken, base), {"__module__": __name__, "__doc__": f"A shrunken {base.__name__}."}
+    )
 
 
 BpjaxBertModel = _named("Bert", "Model")

@@ -1,48 +1,30 @@
 """BERT (Devlin et al. 2019) and its family: post-norm, per-layer sizes, masks, task heads."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from bpjax.errors import UserError
-from bpjax.models.attention import drop
-from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
-from bpjax.models.layers import ACTIVATIONS, FeedForward, LayerNorm, Linear, SelfAttention
-from bpjax.pruning import structure
-from bpjax.pruning.surgery import Activation
+from bpjax.models.architecture import Outputs
+from bpjax.models.bert.config import BertConfig
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.bert.sublayers import FeedForward, SelfAttention
+from bpjax.models.layers.attention import drop
+from bpjax.models.layers.linear import Linear
+from bpjax.models.layers.norm import LayerNorm
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What a model reads of a batch, in the order of its arguments."""
-
-
-class Outputs(NamedTuple):
-    """What a forward pass returns.
-
-    Attributes:
-      hidden: the last layer's states, `[batch, length, hidden]`.
-      logits: `[batch, num_labels]`; for a span head `[batch, length, 2]`, start and end; None
-        without a head.
-      hidden_states: when asked for, the embeddings' output and then each layer's.
-      attention_scores: of each layer that has heads, before the softmax, padding included; the
-        modules sow them as `scores` in the collection `intermediates`, from where
-        `training.evaluation.apply` fills this in.
-    """
-
-    hidden: Float[Array, "batch length hidden"]
-    logits: Float[Array, "batch *labels"] | None
-    hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
-    attention_scores: tuple[Float[Array, "batch _ length length"], ...] = ()
 
 
 class Bert(nn.Module):
     """A BERT encoder and its task head.
 
     Variables: `params`, and optionally `masks`, a tree of `BlockMask` at the kernels' paths, and
-    `replaced`, see `training.replacement`.
+    `approximations`, see `training.approximations`.
     Dropout needs an rng named `dropout` when `deterministic` is False.
     """
 
@@ -96,12 +78,12 @@ class Bert(nn.Module):
         )
 
     def _head(self, x, deterministic):
-        config, family = self.config, FAMILIES[self.config.family]
-        if config.head == "none" and not family.base_pooler:
+        config, encoder = self.config, ENCODERS[self.config.model_type]
+        if config.head == "none" and not encoder.base_pooler:
             return None
         states = x
         if config.head != "span":
-            activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[family.pooler_activation]
+            activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[encoder.pooler_activation]
             pooled = activation(Linear(config.pooled, config, name="pooler")(x[:, 0]))
             rng = None if deterministic else self.make_rng("dropout")
             states = drop(pooled, config.hidden_dropout, rng)
@@ -131,7 +113,7 @@ class Embeddings(nn.Module):
             return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
 
         x = table(config.vocab_size, "word")(input_ids)
-        offset = FAMILIES[config.family].position_offset
+        offset = ENCODERS[config.model_type].position_offset
         places = jnp.arange(offset, offset + input_ids.shape[1])
         x = x + table(config.max_positions + offset, "position")(places)
         if config.type_vocab_size:
@@ -158,43 +140,3 @@ class Layer(nn.Module):
         """Attention, then feed-forward."""
         x = SelfAttention(self.config, self.heads, name="attention")(x, mask, deterministic)
         return FeedForward(self.config, self.size, name="ffn")(x, deterministic)
-
-
-def init(config: BertConfig, rng: Key[Array, ""]) -> dict:
-    """Fresh parameters: normal(0.02) kernels and embeddings, zero biases, unit norms."""
-    ids = jnp.zeros((1, 2), jnp.int32)
-    return jax.jit(Bert(config).init)(rng, ids, ids, ids)["params"]
-
-
-def activation(config: BertConfig) -> Activation:
-    """That of the feed-forward layers, for surgery."""
-    return ACTIVATIONS[config.activation]
-
-
-def describe(config: BertConfig) -> structure.Structure:
-    """Where a BERT of this config keeps its heads and its dimensions."""
-    layers = []
-    for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
-        name = f"layer_{i}"
-        attention = structure.Attention(
-            query=(name, "attention", "query"),
-            key=(name, "attention", "key"),
-            value=(name, "attention", "value"),
-            output=(name, "attention", "output"),
-            heads=heads,
-            head_dim=config.head_dim,
-        )
-        ffn = structure.FeedForward((name, "ffn", "in"), (name, "ffn", "out"), size=size)
-        layers.append(structure.Layer(name, attention, ffn))
-    tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
-    reader = "head" if config.head == "span" else "pooler"
-    has_reader = config.head != "none" or FAMILIES[config.family].base_pooler
-    hidden = structure.Hidden(
-        tables=tuple(("embeddings", table) for table in tables),
-        norms=(
-            ("embeddings", "norm"),
-            *((layer.name, part, "norm") for layer in layers for part in ("attention", "ffn")),
-        ),
-        readers=((reader,),) if has_reader else (),
-    )
-    return structure.Structure(tuple(layers), config.hidden_size, hidden)

@@ -15,8 +15,9 @@ from checkpoints import (
     saved,
 )
 
-from bpjax.models import pretrained
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.models import checkpoint
+from bpjax.models import tokenizer as tokenizers
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
 
 # Broken checkpoints
 
@@ -121,7 +122,7 @@ def test_interrupted_saving_leaves_the_old_model(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretrained, "save_file", full_disk)
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
     with refused("cannot be written .No space left"):
         save_pretrained(tmp_path / "model", DENSE, random_params(DENSE, 1), overwrite=True)
     assert_same(load_pretrained(tmp_path / "model")[1], params)
@@ -150,13 +151,13 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "##b"
 def test_tokenizer_travels_with_the_model(tmp_path, by_object):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "vocab.txt").write_text("\n".join(WORDS))
-    original = pretrained.load_tokenizer(tmp_path / "words")
+    original = tokenizers.load_tokenizer(tmp_path / "words")
     given = original if by_object else tmp_path / "words"
     save_pretrained(tmp_path / "model", RAGGED, random_params(RAGGED), given)
-    loaded = pretrained.load_tokenizer(tmp_path / "model")
+    loaded = tokenizers.load_tokenizer(tmp_path / "model")
     assert loaded("A ba", "c z") == original("A ba", "c z")
     assert loaded("A ba")["input_ids"] == [2, 5, 6, 13, 3]
-    pretrained.check_vocabulary(loaded, RAGGED)
+    tokenizers.check_vocabulary(loaded, RAGGED)
 
 
 def test_shrunken_folder_keeps_minilms_tokenizer(tmp_path, minilm_dir):
@@ -165,26 +166,26 @@ def test_shrunken_folder_keeps_minilms_tokenizer(tmp_path, minilm_dir):
     assert (tmp_path / "model" / "vocab.txt").read_bytes() == (
         minilm_dir / "vocab.txt"
     ).read_bytes()
-    tokenizer = pretrained.load_tokenizer(tmp_path / "model")
-    pretrained.check_vocabulary(tokenizer, config)
+    tokenizer = tokenizers.load_tokenizer(tmp_path / "model")
+    tokenizers.check_vocabulary(tokenizer, config)
     assert tokenizer("hello")["input_ids"] == [101, 7592, 102]
 
 
 @pytest.mark.parametrize("vocab_size", [len(WORDS) - 1, len(WORDS) + 128])
 def test_vocabulary_must_fit_the_embeddings(tmp_path, vocab_size):
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
-    tokenizer = pretrained.load_tokenizer(tmp_path)
+    tokenizer = tokenizers.load_tokenizer(tmp_path)
     with refused(f"has {len(WORDS)} tokens, the model {vocab_size} word embeddings"):
-        pretrained.check_vocabulary(tokenizer, DENSE.replace(vocab_size=vocab_size))
+        tokenizers.check_vocabulary(tokenizer, DENSE.replace(vocab_size=vocab_size))
 
 
 def test_unreadable_tokenizer_is_refused(tmp_path):
     saved(tmp_path)
     with refused("no tokenizer"):
-        pretrained.load_tokenizer(tmp_path)
+        tokenizers.load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"model": 3')
     with refused("the tokenizer cannot be read"):
-        pretrained.load_tokenizer(tmp_path)
+        tokenizers.load_tokenizer(tmp_path)
     shutil.rmtree(tmp_path)
     with refused("no such folder"):
-        pretrained.load_tokenizer(tmp_path)
+        tokenizers.load_tokenizer(tmp_path)

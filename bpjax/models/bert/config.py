@@ -1,12 +1,13 @@
 """The model config: one class for dense, masked and shrunken models."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from bpjax.errors import UserError
+from bpjax.models.layers.activations import ACTIVATIONS
 
 HEADS = ("none", "span", "classification", "regression")
-ACTIVATIONS = ("gelu", "relu")
 NORMS = ("layer", "affine")
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 
@@ -26,12 +27,12 @@ class BertConfig:
       num_labels: outputs of a classification head; 1 for regression, 2 for span.
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
-      family: a key of `families.FAMILIES`.
+      model_type: a key of `encoders.ENCODERS`.
       activation: of the feed-forward layers, "gelu" (exact, not its tanh approximation) or "relu".
       norm: "layer" normalises each token; "affine" scales and shifts it only, the same for all.
       pooler_size: outputs of the layer before a classifier; None is `hidden_size`.
-      original: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the removal,
-        if known.
+      dense_sizes: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the
+        removal, if known.
       remat: in training, keep each layer's input only and compute the layer again for the gradient.
 
     Raises:
@@ -55,8 +56,8 @@ class BertConfig:
     activation: str = "gelu"
     norm: str = "layer"
     pooler_size: int | None = None
-    original: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
-    family: str = "bert"
+    dense_sizes: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
+    model_type: str = "bert"
     remat: bool = False
 
     def __post_init__(self):
@@ -118,29 +119,6 @@ class BertConfig:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def linear_parameters(self) -> int:
-        """Count of the weights in the encoder's kernels: what the papers call encoder size."""
-        return sum(self.linear_by_layer())
 
-    def linear_by_layer(self) -> list[int]:
-        """The same of each layer."""
-        return _by_layer(self, self.heads, self.intermediate, self.hidden_size)
-
-    def densities(self) -> list[float] | None:
-        """Fraction of each layer's original linear parameters left; None if that is unknown."""
-        if self.original is None:
-            return None
-        left = self.linear_by_layer()
-        before = _by_layer(self, *self.original)
-        return [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
-
-
-def _by_layer(
-    config: BertConfig, heads: tuple[int, ...], intermediate: tuple[int, ...], hidden_size: int
-) -> list[int]:
-    pairs = zip(heads, intermediate, strict=True)
-    return [hidden_size * (4 * config.head_dim * n + 2 * size) for n, size in pairs]
-
-
-def _one_of(names: tuple[str, ...]) -> str:
+def _one_of(names: Iterable[str]) -> str:
     return f"one of {', '.join(names)}"

@@ -1,14 +1,14 @@
 """Encoders that compute alike and are called differently: BERT, RoBERTa, DistilBERT.
 
-A family is what tells one from the others: the names of its tensors and of the fields of its
+An `Encoder` says what tells one from the others: the names of its tensors and of the fields of its
 config.json, where its positions start, and what stands between the encoder and a classifier. To
-add one, describe it here and name it in `FAMILIES`.
+add one, describe it here and name it in `ENCODERS`.
 """
 
 from typing import NamedTuple
 
 
-class Family(NamedTuple):
+class Encoder(NamedTuple):
     """One kind of encoder.
 
     Attributes:
@@ -53,7 +53,7 @@ def _classes(stem: str) -> dict[str, str]:
     }
 
 
-BERT = Family(
+BERT = Encoder(
     name="bert",
     prefix="bert.",
     classes=_classes("Bert"),
@@ -127,4 +127,4 @@ DISTILBERT = BERT._replace(
     token_types=0,
 )
 
-FAMILIES = {family.name: family for family in (BERT, ROBERTA, DISTILBERT)}
+ENCODERS = {encoder.name: encoder for encoder in (BERT, ROBERTA, DISTILBERT)}
