@@ -121,7 +121,7 @@ def _write(report: dict[str, Any], data: inputs.Run, model_dir: Path, workdir: P
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
-    model, layers = finish.summarize_masks(data, workdir / "prune")
-    write_run_page(report, layers, model.intermediate, workdir)
+    _, layers = finish.summarize_masks(data, workdir / "prune")
+    write_run_page(report, layers, workdir)
     write_card(report, data.task.head, model_dir)
     write_report(report, workdir)

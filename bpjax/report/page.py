@@ -14,8 +14,10 @@ import jinja2
 from bpjax.files import write_whole
 from bpjax.pruning.summary import LayerSummary
 from bpjax.report.compare import Group, count_labels, group_rows
+from bpjax.report.environment import name_machine
 from bpjax.report.pareto import plot_pareto
-from bpjax.report.table import report_rows
+from bpjax.report.sizes import dense_sizes_of, encoder_sizes, sizes_of
+from bpjax.report.table import report_rows, size_rows
 
 FILE = "report.html"
 
@@ -31,7 +33,6 @@ _TEMPLATES = jinja2.Environment(
 def write_run_page(
     report: Mapping[str, Any],
     layers: Sequence[LayerSummary],
-    ffn_before: Sequence[int],
     folder: Path,
 ) -> Path:
     """Writes `folder`/report.html.
@@ -39,7 +40,6 @@ def write_run_page(
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
       layers: what the masks left, by layer, matrix and head, before surgery.
-      ffn_before: feed-forward dimensions of each layer before pruning.
       folder: of the run; its pictures, masks.png and curves.png, are put into the page.
 
     Returns:
@@ -58,9 +58,12 @@ def write_run_page(
         report=report,
         metric=metric,
         shape=list(report["speedup"])[-1],
+        machine=name_machine(report["environment"]),
         rows=report_rows(report),
         layers=layers,
-        ffn_before=ffn_before,
+        kept=encoder_sizes(sizes_of(report)),
+        dense=encoder_sizes(dense_sizes_of(report)),
+        size_rows=size_rows(report),
         pictures=pictures,
         config=json.dumps(report["config"], indent=2, ensure_ascii=False),
     )
