@@ -17,7 +17,7 @@ from bpjax.models import bert, sources
 from bpjax.models import tokenizer as tokenizers
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "minilm.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "minilm.npz"
 
 
 # What PyTorch computes

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from test_report import make_report
 
-from bpjax.pruning.summary import LayerSummary
+from bpjax.pruning.summary import SublayerSummary
 from bpjax.report.compare import Group
 from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_comparison_page, write_run_page
@@ -15,8 +15,16 @@ from bpjax.report.plots import plot_curves
 from bpjax.report.sizes import size_keys
 
 MATRICES = ("query", "key", "value", "output")
-LAYERS = [
-    LayerSummary(f"layer_{i}", {}, dict.fromkeys(MATRICES, densities), densities, 0.3)
+ATTENTION = [
+    SublayerSummary(
+        f"layer_{i}/attention",
+        "attention",
+        {},
+        dict.fromkeys(MATRICES, densities),
+        densities,
+        3,
+        10,
+    )
     for i, densities in enumerate([(0.25, 0.0, 1.0), (0.0, 0.5, 0.0)])
 ]
 KEPT = {"layer_0/attention": 3, "layer_0/ffn": 1046, "layer_1/attention": 0, "layer_1/ffn": 14}
@@ -32,7 +40,7 @@ def pages(tmp_path_factory):
     report["environment"] |= {"commit": "abc123", "dirty": True}
     rows = [{"stage": "prune", "step": i, "loss": 1 / (i + 1)} for i in range(40)]
     plot_curves(rows, folder / "curves.png")
-    run = write_run_page(report, LAYERS, folder)
+    run = write_run_page(report, ATTENTION, folder)
     groups = [Group(name, {}, [report, report]) for name in ("hybrid", "block")]
     return run, write_comparison_page(groups, "8x128", folder / "sweep.html")
 
@@ -59,14 +67,14 @@ def test_a_page_says_what_the_report_holds(pages):
 def test_a_layer_that_had_no_heads_before(tmp_path):
     report = make_report() | {"environment": describe_environment()}
     report |= size_keys(KEPT, dict.fromkeys(KEPT, 0))
-    bare = LayerSummary("layer_0", {}, dict.fromkeys(MATRICES, ()), (), 1.0)
-    text = write_run_page(report, [bare, LAYERS[0]], tmp_path).read_text()
+    bare = SublayerSummary("layer_0/attention", "attention", {}, {}, (), 0, 0)
+    text = write_run_page(report, [bare, ATTENTION[0]], tmp_path).read_text()
     assert text.count("<rect") == 4 * 3 * 2 + 2 * 2
 
 
 def test_an_older_report_does_not_tell_sizes_before(tmp_path):
     report = make_report() | {"environment": describe_environment()}
-    text = write_run_page(report, LAYERS, tmp_path).read_text()
+    text = write_run_page(report, ATTENTION, tmp_path).read_text()
     assert ">1,046</text>" in text and "1,046 of" not in text
 
 
