@@ -11,16 +11,9 @@ from flax import traverse_util
 from bpjax.errors import UserError
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
+from bpjax.models.heads import HEADS
 from bpjax.models.names import SHRUNKEN_KEY, tensor_table
 from bpjax.models.sources import CARD, CONFIG
-
-AUTO_CLASSES = {
-    "none": "AutoModel",
-    "span": "AutoModelForQuestionAnswering",
-    "classification": "AutoModelForSequenceClassification",
-    "regression": "AutoModelForSequenceClassification",
-}
-"""The class of transformers that loads a model, by its head."""
 
 CODE = "modeling_bpjax.py"
 _MODELING = Path(__file__).with_name("modeling_bpjax.py.txt")
@@ -81,7 +74,7 @@ def add_code(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
         return
     classes = FAMILIES[config.family].classes
     data["auto_map"] = {
-        auto: f"modeling_bpjax.Bpjax{classes[head]}" for head, auto in AUTO_CLASSES.items()
+        HEADS[head].auto_class: f"modeling_bpjax.Bpjax{name}" for head, name in classes.items()
     }
     (folder / CODE).write_text(_MODELING.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

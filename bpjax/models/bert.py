@@ -11,6 +11,7 @@ from bpjax.errors import UserError
 from bpjax.models.attention import drop
 from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
+from bpjax.models.heads import HEADS
 from bpjax.models.layers import ACTIVATIONS, FeedForward, LayerNorm, Linear, SelfAttention
 from bpjax.pruning import structure
 from bpjax.pruning.surgery import Activation
@@ -24,7 +25,7 @@ class Outputs(NamedTuple):
 
     Attributes:
       hidden: the last layer's states, `[batch, length, hidden]`.
-      logits: `[batch, num_labels]`; for a span head `[batch, length, 2]`, start and end; None
+      logits: `[batch, num_labels]`, or `[batch, length, num_labels]` of a head by token; None
         without a head.
       hidden_states: when asked for, the embeddings' output and then each layer's.
       attention_scores: of each layer that has heads, before the softmax, padding included; the
@@ -97,18 +98,21 @@ class Bert(nn.Module):
 
     def _head(self, x, deterministic):
         config, family = self.config, FAMILIES[self.config.family]
-        if config.head == "none" and not family.base_pooler:
-            return None
-        states = x
-        if config.head != "span":
-            activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[family.pooler_activation]
-            pooled = activation(Linear(config.pooled, config, name="pooler")(x[:, 0]))
-            rng = None if deterministic else self.make_rng("dropout")
-            states = drop(pooled, config.hidden_dropout, rng)
         if config.head == "none":
+            if family.base_pooler:
+                self._pool(x)  # for its parameters, which such checkpoints hold
             return None
+        states = x if HEADS[config.head].per_token else self._pool(x)
+        if config.head != "span":
+            rng = None if deterministic else self.make_rng("dropout")
+            states = drop(states, config.hidden_dropout, rng)
         logits = Linear(config.num_labels, config, name="head")(states)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def _pool(self, x):
+        activations = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+        activation = activations[FAMILIES[self.config.family].pooler_activation]
+        return activation(Linear(self.config.pooled, self.config, name="pooler")(x[:, 0]))
 
 
 class Embeddings(nn.Module):
@@ -187,8 +191,9 @@ def describe(config: BertConfig) -> structure.Structure:
         ffn = structure.FeedForward((name, "ffn", "in"), (name, "ffn", "out"), size=size)
         layers.append(structure.Layer(name, attention, ffn))
     tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
-    reader = "head" if config.head == "span" else "pooler"
-    has_reader = config.head != "none" or FAMILIES[config.family].base_pooler
+    has_head = config.head != "none"
+    reader = "head" if has_head and HEADS[config.head].per_token else "pooler"
+    has_reader = has_head or FAMILIES[config.family].base_pooler
     hidden = structure.Hidden(
         tables=tuple(("embeddings", table) for table in tables),
         norms=(

@@ -1,11 +1,13 @@
 """The model config: one class for dense, masked and shrunken models."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from bpjax.errors import UserError
+from bpjax.models.families import FAMILIES
+from bpjax.models.heads import HEADS
 
-HEADS = ("none", "span", "classification", "regression")
 ACTIVATIONS = ("gelu", "relu")
 NORMS = ("layer", "affine")
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
@@ -22,8 +24,8 @@ class BertConfig:
       dtype: compute type, "float32" or "bfloat16" ("float64" for proofs); parameters keep theirs.
         "bfloat16_products" computes the layers' matrix products with bfloat16 operands and the rest
         in float32: the faster of the two on a CPU that multiplies bfloat16.
-      head: the task head: "none", "span" (start and end), "classification" or "regression".
-      num_labels: outputs of a classification head; 1 for regression, 2 for span.
+      head: the task head, a key of `heads.HEADS` that the family has.
+      num_labels: outputs of the head, see `Head.outputs`.
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
       family: a key of `families.FAMILIES`.
@@ -69,7 +71,9 @@ class BertConfig:
             self.max_positions,
             self.pooled,
         )
-        labels = {"span": 2, "regression": 1}.get(self.head, max(1, self.num_labels))
+        heads = [name for name in HEADS if name in FAMILIES[self.family].classes]
+        asked = max(1, self.num_labels)
+        labels = HEADS[self.head].outputs(asked) if self.head in heads else asked
         rates = (self.hidden_dropout, self.attention_dropout)
         for holds, found, expected in (
             (
@@ -82,7 +86,7 @@ class BertConfig:
             *(
                 (getattr(self, field) in known, f"{field} {getattr(self, field)!r}", _one_of(known))
                 for field, known in (
-                    ("head", HEADS),
+                    ("head", heads),
                     ("activation", ACTIVATIONS),
                     ("norm", NORMS),
                     ("dtype", DTYPES),
@@ -142,5 +146,5 @@ def _by_layer(
     return [hidden_size * (4 * config.head_dim * n + 2 * size) for n, size in pairs]
 
 
-def _one_of(names: tuple[str, ...]) -> str:
+def _one_of(names: Sequence[str]) -> str:
     return f"one of {', '.join(names)}"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from bpjax.errors import UserError
 from bpjax.models.config import ACTIVATIONS, NORMS, BertConfig
 from bpjax.models.families import DISTILBERT, FAMILIES, Family
+from bpjax.models.heads import HEADS
 
 Json = Mapping[str, Any]
 
@@ -73,14 +74,16 @@ def tensor_table(config: BertConfig) -> dict[str, Tensor]:
         linear(*names["ffn/out"], size, hidden)
         norm(*names["ffn/norm"])
 
-    if config.head == "none" and family.base_pooler:
-        linear("pooler", family.base_pooler, hidden, config.pooled)
-    elif config.head in ("classification", "regression"):
+    if config.head == "none":
+        if family.base_pooler:
+            linear("pooler", family.base_pooler, hidden, config.pooled)
+    elif HEADS[config.head].per_token:
+        name = "qa_outputs" if config.head == "span" else "classifier"
+        linear("head", name, hidden, config.num_labels, False)
+    else:
         inside = family.pooler == family.base_pooler
         linear("pooler", family.pooler, hidden, config.pooled, inside)
         linear("head", family.classifier, config.pooled, config.num_labels, False)
-    elif config.head == "span":
-        linear("head", "qa_outputs", hidden, config.num_labels, False)
     return table
 
 
@@ -121,10 +124,11 @@ def config_to_json(config: BertConfig) -> dict[str, Any]:
     }
     if family is not DISTILBERT:  # whose files have no such fields
         data |= {"type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.norm_eps}
-    if config.head in ("classification", "regression"):
+    if config.head not in ("none", "span"):
         labels = [f"LABEL_{i}" for i in range(config.num_labels)]
         data["id2label"] = {str(i): label for i, label in enumerate(labels)}
         data["label2id"] = {label: i for i, label in enumerate(labels)}
+    if config.head in ("classification", "regression"):
         regression = config.head == "regression"
         data["problem_type"] = "regression" if regression else "single_label_classification"
 
@@ -160,7 +164,7 @@ def config_from_json(
     Args:
       data: the decoded file.
       head: the task head to give the model, or "saved": the one that the file names.
-      num_labels: outputs of a classification head, unless `head` is "saved".
+      num_labels: labels that the head is to tell apart, unless `head` is "saved".
       dtype: compute type.
       where: the file's name, for messages.
 
@@ -238,7 +242,7 @@ def config_from_json(
         attention_dropout=_fraction(data, named["attention_dropout"], 0.1, where),
         dtype=dtype,
         head=head,
-        num_labels={"span": 2, "regression": 1}.get(head, num_labels),
+        num_labels=HEADS[head].outputs(num_labels),
         activation=data.get(named["activation"], ACTIVATIONS[0]),
         norm=norm,
         pooler_size=pooler_size,
@@ -253,6 +257,8 @@ def _saved_head(data: Json, family: Family, where: str) -> tuple[str, int]:
     labels = len(names) if names else _size(data, "num_labels", where, default=2)
     if named == family.classes["span"]:
         return "span", 2
+    if named == family.classes["tokens"]:
+        return "tokens", labels
     if named == family.classes["classification"]:
         # transformers, too, takes a single label without a problem type for regression.
         regression = data.get("problem_type") == "regression" or labels == 1

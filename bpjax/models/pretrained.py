@@ -17,8 +17,9 @@ from jaxtyping import Array, Key
 from safetensors.numpy import save_file
 
 from bpjax.errors import UserError
-from bpjax.models.config import HEADS, BertConfig
+from bpjax.models.config import BertConfig
 from bpjax.models.families import FAMILIES
+from bpjax.models.heads import HEADS
 from bpjax.models.names import config_from_json, config_to_json, tensor_table
 from bpjax.models.sources import (
     CARD,
@@ -54,10 +55,9 @@ def load_pretrained(
 
     Args:
       source: a folder, an installed package or a hub name; see `sources.find_folder`.
-      head: "none", "span", "classification" or "regression"; the checkpoint's own head is taken
-        when it fits, else a new one is drawn. Or "saved": the head that config.json names, which
-        the checkpoint then must hold.
-      num_labels: outputs of a classification head.
+      head: a key of `heads.HEADS`; the checkpoint's own head is taken when it fits, else a new one
+        is drawn. Or "saved": the head that config.json names, which the checkpoint then must hold.
+      num_labels: labels that the head is to tell apart.
       dtype: compute type of the model; parameters are float32 whatever the checkpoint stores.
       rng: for a new head or pooler, normal(0.02) with zero biases; by default `key(0)`.
 

@@ -16,6 +16,7 @@ from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
 from bpjax.models import bert
 from bpjax.models.config import BertConfig
+from bpjax.models.heads import HEADS
 from bpjax.models.pretrained import (
     check_same_vocabulary,
     check_vocabulary,
@@ -145,7 +146,7 @@ class Run(NamedTuple):
         options = self.config.model
         return make_train_step(
             model.replace(dtype=options.training_dtype, remat=options.remat),
-            self.task,
+            HEADS[self.task.head],
             pruning,
             optimizer,
             teacher,
