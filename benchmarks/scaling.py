@@ -32,13 +32,13 @@ from bpjax import models
 from bpjax.files import write_whole
 from bpjax.models import bert
 from bpjax.models.bert import BertConfig
+from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
-from bpjax.tasks import get_task
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, init_state, make_train_step
@@ -109,7 +109,7 @@ def analyse(model: BertConfig, mesh: tuple[int, int], masked: bool) -> dict[str,
     method = make_method("movement", pattern) if masked else dense()
     pruning = Pruning(method, pattern, cubic(steps=100, warmup_steps=0, penalty=1.0))
     optimizer = make_optimizer(steps=100, warmup_steps=1, learning_rate=1e-4)
-    step = make_train_step(model, get_task("sst2"), pruning, optimizer, layout=layout)
+    step = make_train_step(model, HEADS["classification"], pruning, optimizer, layout=layout)
     state = jax.eval_shape(
         lambda rng: init_state(models.init(model, rng), pruning, optimizer, rng), jax.random.key(0)
     )

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from bpjax.distributed import write_once
+from bpjax.models.heads import HEADS
 from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
 from bpjax.report.environment import describe_environment
@@ -123,5 +124,5 @@ def _write(report: dict[str, Any], data: inputs.Run, model_dir: Path, workdir: P
         plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
     _, layers = finish.summarize_masks(data, workdir / "prune")
     write_run_page(report, layers, workdir)
-    write_card(report, data.task.head, model_dir)
+    write_card(report, HEADS[data.task.head].card_task, model_dir)
     write_report(report, workdir)

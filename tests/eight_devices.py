@@ -7,7 +7,7 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_step import DENSE, OPTIMIZER, Classify, make_batch, prune
+from test_step import CLASSIFY, DENSE, OPTIMIZER, make_batch, prune
 from tiny import TINY, make_params
 
 from bpjax.errors import UserError
@@ -21,7 +21,7 @@ CONFIG = TINY.replace(heads=(2,), intermediate=(5,))
 
 def collectives(pruning, layout):
     """How many operations of each kind between devices the compiled step has."""
-    step = make_train_step(CONFIG, Classify(), pruning, OPTIMIZER, layout=layout)
+    step = make_train_step(CONFIG, CLASSIFY, pruning, OPTIMIZER, layout=layout)
     state = init_state(make_params(CONFIG), pruning, OPTIMIZER, jax.random.key(0))
     batch = layout.batch(jax.tree.map(np.asarray, make_batch(rows=8)))
     text = step.compiled.lower(layout.shard(state), batch, {}).compile().as_text()

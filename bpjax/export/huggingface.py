@@ -10,16 +10,9 @@ from flax import traverse_util
 
 from bpjax import models
 from bpjax.models.architecture import Config
+from bpjax.models.heads import HEADS
 from bpjax.models.sizes import SHRUNKEN_KEY
 from bpjax.models.sources import CARD, CONFIG
-
-AUTO_CLASSES = {
-    "none": "AutoModel",
-    "span": "AutoModelForQuestionAnswering",
-    "classification": "AutoModelForSequenceClassification",
-    "regression": "AutoModelForSequenceClassification",
-}
-"""The class of transformers that loads a model, by its head."""
 
 CODE = "modeling_bpjax.py"
 
@@ -66,7 +59,7 @@ def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
     if architecture.torch_code is None:
         return
     data["auto_map"] = {
-        auto: f"modeling_bpjax.Bpjax{classes[head]}" for head, auto in AUTO_CLASSES.items()
+        HEADS[head].auto_class: f"modeling_bpjax.Bpjax{name}" for head, name in classes.items()
     }
     (folder / CODE).write_text(architecture.torch_code.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from bpjax import models
 from bpjax.errors import UserError
 from bpjax.models.architecture import Config, Stored
-from bpjax.models.bert.config import HEADS
+from bpjax.models.heads import HEADS
 from bpjax.models.sources import (
     CARD,
     CONFIG,
@@ -70,9 +70,9 @@ def load_pretrained(
 
     Args:
       source: a folder, an installed package or a hub name; see `sources.find_folder`.
-      head: a key of `HEADS`; the checkpoint's own head is taken when it fits, else a new one is
-        drawn. Or "saved": the head that config.json names, which the checkpoint then must hold.
-      num_labels: outputs of a classification head.
+      head: a key of `heads.HEADS`; the checkpoint's own head is taken when it fits, else a new one
+        is drawn. Or "saved": the head that config.json names, which the checkpoint then must hold.
+      num_labels: labels that the head is to tell apart.
       dtype: compute type of the model; parameters are float32 whatever the checkpoint stores.
       rng: for a new head or pooler, normal(0.02) with zero biases; by default `key(0)`.
 

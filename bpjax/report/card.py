@@ -10,12 +10,12 @@ from bpjax.report.table import format_sizes, report_rows
 FILE = "README.md"
 
 
-def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
+def write_card(report: Mapping[str, Any], kind: str, folder: Path) -> Path:
     """Writes what a run found into the folder of its model, from where exports take it along.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
-      head: of the model: "span", "classification" or "regression".
+      kind: of the task, in the hub's words: "text-classification", say.
       folder: of the pruned model.
 
     Returns:
@@ -27,7 +27,7 @@ def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
     metrics = report["pruned"]["metrics"]
     results = [
         EvalResult(
-            task_type="question-answering" if head == "span" else "text-classification",
+            task_type=kind,
             dataset_type=task,
             dataset_name=task,
             dataset_split="train" if report["config"]["task"].get("holdout") else "validation",

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bpjax.measure.flops import theoretical_speedup
 from bpjax.measure.latency import compare_latency
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
+from bpjax.models.heads import HEADS, Head
 from bpjax.pruning import surgery
 from bpjax.pruning.costs import linear_parameters
 from bpjax.pruning.kept import kept_units
@@ -46,19 +48,31 @@ def shrink(run: Run, pruned: Path, folder: Path) -> dict[str, Any]:
     before = run.predict(model, params, masks)
     after = run.predict(smaller, small.params)
     differences = [float(np.abs(x - y).max()) for x, y in zip(before, after, strict=True)]
-    flipped = None
-    if smaller.head != "regression":
-        pairs = zip(before, after, strict=True)
-        flipped = sum(bool((x.argmax(0) != y.argmax(0)).any()) for x, y in pairs)
     return {
         "seconds": time.perf_counter() - started,
         "metrics": run.task.evaluate(run.evaluation, after),
         "equivalence": {
             "max_abs_diff": max(differences),
             "examples": len(differences),
-            "predictions_changed": flipped,
+            "predictions_changed": predictions_changed(HEADS[smaller.head], before, after),
         },
     }
+
+
+def predictions_changed(
+    head: Head, before: Sequence[np.ndarray], after: Sequence[np.ndarray]
+) -> int | None:
+    """In how many rows two models predict something else; None of a head without predictions.
+
+    Args:
+      head: of both.
+      before: outputs of one, a row each.
+      after: outputs of the other, of the same rows.
+    """
+    if not head.decide:
+        return None
+    pairs = zip(before, after, strict=True)
+    return sum(bool((head.decide(x) != head.decide(y)).any()) for x, y in pairs)
 
 
 def summarize_masks(run: Run, pruned: Path) -> tuple[Config, list[SublayerSummary]]:

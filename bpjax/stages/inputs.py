@@ -17,6 +17,7 @@ from bpjax.measure.latency import parse_shapes
 from bpjax.models import describe
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.heads import HEADS
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.pruning.budget import within_budget
 from bpjax.pruning.keep_heads import keep_heads_of
@@ -137,7 +138,7 @@ class Run(NamedTuple):
         options = self.config.model
         return make_train_step(
             model.replace(dtype=options.training_dtype, remat=options.remat),
-            self.task,
+            HEADS[self.task.head],
             pruning,
             optimizer,
             teacher,

@@ -1,4 +1,7 @@
-"""Distillation from a teacher's logits (Hinton et al. 2015), hidden states and attention."""
+"""Distillation from a teacher: who it is, and how hidden states and attention are compared.
+
+Its outputs are compared as the head says, see `models.heads`.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -133,40 +136,3 @@ def _mean_square(student, teacher, axis, places):
         squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(axis)
         total += jnp.sum(squares * places)
     return total / max(1, len(student)) / jnp.maximum(places.sum(), 1)
-
-
-def logit_distillation(
-    student: Float[Array, "batch *labels"],
-    teacher: Float[Array, "batch *labels"],
-    mask: Int[Array, "batch length"],
-    weight: Float[Array, " batch"],
-    temperature: float,
-) -> Float[Array, ""]:
-    """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²`, averaged over rows and logit heads.
-
-    Of a regression, whose one logit has no distribution: the squared difference.
-
-    Args:
-      student: logits `[batch, labels]`, or of a span head `[batch, length, 2]`: two distributions
-        over the unpadded positions.
-      teacher: the same from the teacher; no gradient flows into it.
-      mask: 1 for real tokens, 0 for padding; only a span head uses it.
-      weight: of each row, 0 for padding rows; the mean is over the total weight.
-      temperature: T, above 0.
-    """
-    if student.ndim == 3:
-        student, teacher = (_over_positions(logits, mask) for logits in (student, teacher))
-    teacher = jax.lax.stop_gradient(teacher)
-    if student.shape[-1] == 1:
-        return jnp.sum(jnp.square(student - teacher)[:, 0] * weight) / jnp.maximum(weight.sum(), 1)
-    log_p = jax.nn.log_softmax(teacher / temperature, axis=-1)
-    log_q = jax.nn.log_softmax(student / temperature, axis=-1)
-    divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1) * temperature**2
-    if divergence.ndim == 2:
-        divergence = divergence.mean(-1)
-    return jnp.sum(divergence * weight) / jnp.maximum(weight.sum(), 1)
-
-
-def _over_positions(logits, mask):
-    # The lowest finite number over T stays finite; its probability is exactly 0.
-    return jnp.where(mask[:, None, :] > 0, jnp.moveaxis(logits, -1, 1), -1e30)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.bert.module import INPUTS
+from bpjax.models.heads import HEADS
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
@@ -101,9 +102,10 @@ def predict(
       layout: where the batches are laid out, of which this process has its part.
 
     Returns:
-      One array a row: `[num_labels]`, or for a span head `[tokens, 2]` without the padding.
+      One array a row: `[num_labels]`, or of a head by token `[tokens, num_labels]`, its real ones.
     """
     rows: dict[int, np.ndarray] = {}
+    per_token = HEADS[config.head].per_token
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
@@ -113,5 +115,5 @@ def predict(
         for place, index in enumerate(np.asarray(batch["index"])):
             if index >= 0:
                 row = logits[place]
-                rows[int(index)] = row[: lengths[place]] if row.ndim == 2 else row
+                rows[int(index)] = row[: lengths[place]] if per_token else row
     return [rows[index] for index in sorted(rows)]

@@ -1,6 +1,6 @@
 """One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from bpjax.models import describe
 from bpjax.models.architecture import Config, Outputs
+from bpjax.models.heads import Head
 from bpjax.pruning.kept import KeptUnits, kept_units
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, build_mask_collection
@@ -23,7 +24,6 @@ from bpjax.training.distill import (
     attention_distillation,
     hidden_distillation,
     layer_distillation,
-    logit_distillation,
 )
 from bpjax.training.evaluation import Batch, apply
 from bpjax.training.mesh import ONE_DEVICE, Layout
@@ -65,14 +65,6 @@ class Pruning(NamedTuple):
     pattern: Pattern
     schedule: Schedule
     approximations: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class TaskLoss(Protocol):
-    """What a step needs of a task."""
-
-    def loss(self, logits: Float[Array, "batch *labels"], batch: Batch) -> Float[Array, ""]:
-        """Weighted mean loss over the rows of a batch."""
 
 
 class Step(NamedTuple):
@@ -125,6 +117,7 @@ def _distil(
     teacher: Teacher,
     params: dict,
     config: Config,
+    head: Head,
     outputs: Outputs,
     batch: Batch,
     projection: Float[Array, "student teacher"] | None,
@@ -149,10 +142,8 @@ def _distil(
             projected = [state @ projection for state in outputs.hidden_states[1:]]
             theirs = guide.hidden_states[1:]
             found["layers"] = layer_distillation(projected, theirs, alive, mask, weight)
-    assert outputs.logits is not None and logits is not None
-    found["distillation"] = logit_distillation(
-        outputs.logits, logits, mask, weight, teacher.temperature
-    )
+    assert outputs.logits is not None and logits is not None and head.distill
+    found["distillation"] = head.distill(outputs.logits, logits, batch, teacher.temperature)
     return found
 
 
@@ -167,7 +158,7 @@ def alive_layers(structure: Structure, left: KeptUnits) -> Bool[Array, " layers"
 
 def make_train_step(
     config: Config,
-    task: TaskLoss,
+    head: Head,
     pruning: Pruning,
     optimizer: optax.GradientTransformation,
     teacher: Teacher | None = None,
@@ -181,7 +172,7 @@ def make_train_step(
 
     Args:
       config: the student's sizes.
-      task: gives the loss.
+      head: gives the loss.
       pruning: method, pattern and schedule; `methods.dense` for a stage without masks.
       optimizer: over `{"params": …, "learned": …}`.
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
@@ -218,14 +209,16 @@ def make_train_step(
             activations=bool(teacher and teacher.reads_activations),
             approximations=approximate(config, approximated, scheduled.progress, batch),
         )
-        assert outputs.logits is not None, "the model has no head"
-        metrics = {"task_loss": task.loss(outputs.logits, labelled)}
+        assert outputs.logits is not None and head.loss, f"head {head.name} has no loss"
+        metrics = {"task_loss": head.loss(outputs.logits, labelled)}
         total = metrics["task_loss"]
         if teacher:
             left = kept_units(structure, pattern, values)
             alive = alive_layers(structure, left)
             projection = trained.get("projection")
-            metrics |= _distil(teacher, teacher_params, config, outputs, batch, projection, alive)
+            metrics |= _distil(
+                teacher, teacher_params, config, head, outputs, batch, projection, alive
+            )
             total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
             total += teacher.hidden * metrics.get("hidden", 0.0)
             total += teacher.attention * metrics.get("attention", 0.0)

@@ -15,7 +15,9 @@ from safetensors.numpy import load_file, save_file
 from bpjax import models
 from bpjax.models import bert, sources
 from bpjax.models import tokenizer as tokenizers
+from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
+from bpjax.models.heads import HEADS
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "minilm.npz"
 
@@ -49,17 +51,17 @@ def test_tokenizer_gives_the_golden_ids(minilm_dir):
 # Names, shapes and sizes
 
 
-@pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
+@pytest.mark.parametrize("head", ENCODERS["bert"].classes)
 @pytest.mark.parametrize("sizes", [DENSE, RAGGED], ids=["dense", "ragged"])
 def test_table_is_the_models_own(sizes, head):
-    labels = {"classification": 3, "regression": 1}.get(head, 2)
+    labels = HEADS[head].outputs(3)
     config = sizes.replace(head=head, num_labels=labels)
     init = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     shapes = {k: v.shape for k, v in traverse_util.flatten_dict(init, sep="/").items()}
     assert shapes == {path: x.shape for path, x in bert.ARCHITECTURE.tensors(config).items()}
 
 
-@pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
+@pytest.mark.parametrize("head", ENCODERS["bert"].classes)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -72,7 +74,7 @@ def test_table_is_the_models_own(sizes, head):
     ids=["dense", "ragged", "fewer", "no ffn", "empty"],
 )
 def test_round_trip_is_exact(tmp_path, sizes, head):
-    labels = {"classification": 5, "regression": 1}.get(head, 2)
+    labels = HEADS[head].outputs(2 if head == "none" else 5)
     config = sizes.replace(head=head, num_labels=labels)
     params = saved(tmp_path / "a", config)
     found, loaded = load_pretrained(tmp_path / "a", head="saved")
@@ -204,6 +206,8 @@ def test_saved_head_must_be_there(tmp_path):
         ({}, ("none", 2)),
         ({"architectures": ["BertForSequenceClassification"]}, ("classification", 2)),
         ({"architectures": ["BertForSequenceClassification"], "num_labels": 1}, ("regression", 1)),
+        ({"architectures": ["BertForTokenClassification"], "num_labels": 1}, ("tokens", 1)),
+        ({"architectures": ["BertForTokenClassification"], "num_labels": 9}, ("tokens", 9)),
     ],
 )
 def test_head_named_by_hugging_faces_config(fields, expected):

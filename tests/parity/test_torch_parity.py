@@ -19,6 +19,7 @@ from bpjax.models import bert, checkpoint  # noqa: E402
 from bpjax.models import tokenizer as tokenizers  # noqa: E402
 from bpjax.models.bert import BertConfig  # noqa: E402
 from bpjax.models.bert.encoders import BERT, ENCODERS  # noqa: E402
+from bpjax.models.heads import HEADS  # noqa: E402
 from bpjax.training import evaluation  # noqa: E402
 
 TINY = BertConfig(
@@ -93,7 +94,7 @@ def draw_theirs(head, num_labels=3, family="bert"):
     """A random model of transformers, with biases and norms that are not the trivial ones."""
     torch.manual_seed(0)
     fields = bert.ARCHITECTURE.write(tiny_of(family))
-    labels = {"regression": 1, "classification": num_labels}.get(head, 2)
+    labels = HEADS[head].outputs(num_labels if head != "none" else 2)
     config = transformers.AutoConfig.for_model(**fields | {"num_labels": labels})
     model = getattr(transformers, ENCODERS[family].classes[head])(config)
     with torch.no_grad():
@@ -159,14 +160,14 @@ def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
+@pytest.mark.parametrize("head", ["none", "span", "classification", "regression", "tokens"])
 def test_random_models_of_transformers(tmp_path, head, family):
     """A model that transformers saves is loaded by us, its head included, and the way back."""
     model = draw_theirs(head, family=family)
     model.config.problem_type = "regression" if head == "regression" else None
     model.save_pretrained(tmp_path / "theirs")
     config, params = checkpoint.load_pretrained(tmp_path / "theirs", head="saved")
-    labels = {"regression": 1, "classification": 3}.get(head, 2)
+    labels = HEADS[head].outputs(3 if head != "none" else 2)
     assert config == tiny_of(family).replace(head=head, num_labels=labels)
     checkpoint.save_pretrained(tmp_path / "ours", config, params)
     back, report = type(model).from_pretrained(tmp_path / "ours", output_loading_info=True)
@@ -252,7 +253,7 @@ def run_theirs(model, family):
 
 @pytest.mark.parametrize(("form", "gone"), [("hf", 0), ("hf", 5), ("hf-padded", 0)])
 @pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("head", ["none", "span", "classification"])
+@pytest.mark.parametrize("head", ["none", "span", "classification", "tokens"])
 def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone):
     sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
     config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
@@ -262,10 +263,8 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone
         )
     params = models.init(config, jax.random.key(0))
     export(form, config, params, tmp_path, tmp_path / "model")
-    auto = {"none": "AutoModel", "span": "AutoModelForQuestionAnswering"}.get(
-        head, "AutoModelForSequenceClassification"
-    )
-    model, report = getattr(transformers, auto).from_pretrained(
+    auto = getattr(transformers, HEADS[head].auto_class)
+    model, report = auto.from_pretrained(
         tmp_path / "model", trust_remote_code=form == "hf", output_loading_info=True
     )
     assert not any(report.values()), report

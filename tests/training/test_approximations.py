@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
-from test_step import OPTIMIZER, Classify, make_batch, prune
+from test_step import CLASSIFY, OPTIMIZER, make_batch, prune
 from test_surgery import check_equivalent
 from tiny import DOUBLE, TINY, make_params, pattern_of, random_values, relative
 
@@ -108,7 +108,7 @@ def test_a_step_starts_without_and_compiles_once():
     batch, losses = make_batch(), {}
     for names in ((), BOTH):
         pruning = prune()._replace(approximations=names)
-        step = make_train_step(config, Classify(), pruning, OPTIMIZER)
+        step = make_train_step(config, CLASSIFY, pruning, OPTIMIZER)
         state = init_state(make_params(config), pruning, OPTIMIZER, jax.random.key(0))
         losses[names] = []
         for _ in range(4):

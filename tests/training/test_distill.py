@@ -1,78 +1,15 @@
-"""Distillation: values by hand, spans without their padding."""
+"""Distillation of hidden states, attention and layers: values by hand, no padding."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from bpjax.training.distill import (
     attention_distillation,
     hidden_distillation,
     layer_distillation,
-    logit_distillation,
     matched_layers,
 )
-
-ONES = jnp.ones((2, 3), jnp.int32)
-
-
-def test_a_value_by_hand():
-    # Teacher 3 : 1 and student 1 : 1 at T = 1: KL = 0.75·ln(1.5) + 0.25·ln(0.5) = 0.130812.
-    teacher, student = jnp.array([[jnp.log(3.0), 0.0]]), jnp.zeros((1, 2))
-    value = logit_distillation(student, teacher, ONES[:1], jnp.ones(1), 1.0)
-    assert float(value) == pytest.approx(0.130812, abs=1e-6)
-    # At T = 2 the same distributions come of doubled logits, and T² gives four times the value.
-    value = logit_distillation(student, 2 * teacher, ONES[:1], jnp.ones(1), 2.0)
-    assert float(value) == pytest.approx(4 * 0.130812, abs=1e-6)
-
-
-def test_the_mean_is_over_the_total_weight():
-    teacher = jnp.array([[jnp.log(3.0), 0.0], [50.0, 0.0]])
-    value = logit_distillation(jnp.zeros((2, 2)), teacher, ONES, jnp.array([1.0, 0.0]), 1.0)
-    assert float(value) == pytest.approx(0.130812, abs=1e-6)
-    nothing = logit_distillation(jnp.zeros((2, 2)), teacher, ONES, jnp.zeros(2), 1.0)
-    assert float(nothing) == 0.0
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2)])
-def test_equal_logits_cost_nothing_and_pull_nowhere(shape):
-    logits = jax.random.normal(jax.random.key(0), shape)
-    mask = jnp.array([[1, 1, 1], [1, 1, 0]])
-    value, gradient = jax.value_and_grad(logit_distillation)(logits, logits, mask, jnp.ones(2), 2.0)
-    assert float(value) == pytest.approx(0, abs=1e-7)
-    np.testing.assert_allclose(gradient, 0, atol=1e-7)
-
-
-def test_spans_are_distributions_over_real_tokens():
-    teacher = jnp.stack([jnp.array([jnp.log(3.0), 0.0, 9.0]), jnp.zeros(3)], axis=-1)[None]
-    student = jnp.zeros((1, 3, 2)).at[0, 2].set(-7.0)
-    mask = jnp.array([[1, 1, 0]])
-    # Starts differ as in the value by hand, ends not at all; the two are averaged.
-    value = logit_distillation(student, teacher, mask, jnp.ones(1), 1.0)
-    assert float(value) == pytest.approx(0.130812 / 2, abs=1e-6)
-    gradient = jax.grad(logit_distillation)(student, teacher, mask, jnp.ones(1), 1.0)
-    assert not gradient[:, 2].any() and gradient[:, :2, 0].any()
-
-
-def test_no_gradient_flows_into_the_teacher():
-    student, teacher = jax.random.normal(jax.random.key(0), (2, 2, 3))
-    gradient = jax.grad(logit_distillation, argnums=1)(student, teacher, ONES, jnp.ones(2), 2.0)
-    assert not gradient.any()
-
-
-def test_longer_padding_changes_nothing():
-    student, teacher = jax.random.normal(jax.random.key(0), (2, 2, 5, 2))
-    mask = jnp.array([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    long = logit_distillation(student, teacher, mask, jnp.ones(2), 2.0)
-    short = logit_distillation(student[:, :3], teacher[:, :3], mask[:, :3], jnp.ones(2), 2.0)
-    assert float(long) == pytest.approx(float(short), rel=1e-6) and long > 0
-
-
-def test_a_regression_is_taught_by_the_squared_difference():
-    student, teacher = jnp.array([[1.0], [2.0], [7.0]]), jnp.array([[0.0], [2.5], [0.0]])
-    mask, weight = jnp.ones((3, 2), jnp.int32), jnp.array([1.0, 1.0, 0.0])
-    found = logit_distillation(student, teacher, mask, weight, 2.0)
-    assert found == pytest.approx((1 + 0.25) / 2)
 
 
 def test_hidden_states_are_compared_where_tokens_are_real():

@@ -9,18 +9,20 @@ import optax
 import pytest
 from tiny import TINY, make_params, pattern_of
 
+from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.training.augment import replace_tokens
-from bpjax.training.distill import LOGITS, Teacher, logit_distillation
+from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import forward
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, init_state, make_train_step
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
 MOVING = STILL.replace(hidden_dropout=0.5)
+CLASSIFY = HEADS["classification"]
 # Adam would turn the rounding of gradients that ought to be zero, such as the key biases', into
 # whole steps; where results of two computations are compared, the plain gradient is followed.
 SGD = optax.sgd(0.1)
@@ -33,12 +35,6 @@ def compile_fast():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-
-
-class Classify:
-    def loss(self, logits, batch):
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return jnp.sum(losses * batch["weight"]) / jnp.maximum(batch["weight"].sum(), 1)
 
 
 def make_batch(length=4, rows=3, padding=0, seed=0):
@@ -80,7 +76,7 @@ def step_of(pruning=DENSE, config=STILL, teacher=None, optimizer=OPTIMIZER):
     """Each step is made once, for the time of a test here is that of compiling."""
     key = (pruning, config, teacher is None, optimizer)
     if key not in STEPS:
-        STEPS[key] = make_train_step(config, Classify(), pruning, optimizer, teacher)
+        STEPS[key] = make_train_step(config, CLASSIFY, pruning, optimizer, teacher)
     return STEPS[key]
 
 
@@ -133,12 +129,12 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     # moves the student is the labels of the rows that were left alone.
     guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
     batch = make_batch(rows=64)
-    step = make_train_step(STILL, Classify(), DENSE, SGD, guide)
+    step = make_train_step(STILL, CLASSIFY, DENSE, SGD, guide)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
     *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
     _, labelled = replace_tokens(batch, 1.0, words)
     assert 16 < labelled["weight"].sum() < 48
-    expected = Classify().loss(forward(STILL, make_params(STILL), labelled), labelled)
+    expected = CLASSIFY.loss(forward(STILL, make_params(STILL), labelled), labelled)
     # Logits of the rows as they were: they no longer hold.
     stale = {**batch, LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
     _, metrics = step(state, stale)
@@ -151,7 +147,7 @@ def test_activations_are_matched_in_the_same_pass():
     for same_as_teacher in (True, False):
         guide = params if same_as_teacher else make_params(STILL, seed=5)
         teacher = GUIDE._replace(params=guide, hidden=0.5, attention=2.0)
-        step = make_train_step(STILL, Classify(), DENSE, SGD, teacher)
+        step = make_train_step(STILL, CLASSIFY, DENSE, SGD, teacher)
         state = init_state(params, DENSE, SGD, jax.random.key(0))
         _, metrics = step(state, make_batch())
         found = {name: float(metrics[name]) for name in ("hidden", "attention", "distillation")}
@@ -170,7 +166,7 @@ def test_cofi_learns_from_layers_of_a_wider_and_deeper_teacher():
     pruning = Pruning(make_method("cofi", pattern), pattern, schedule)
     large = STILL.replace(hidden_size=10, heads=(2,) * 3, intermediate=(5,) * 3)
     teacher = Teacher(large, make_params(large, seed=5), weight=1.0, layers=2.0)
-    step = make_train_step(STILL, Classify(), pruning, OPTIMIZER, teacher)
+    step = make_train_step(STILL, CLASSIFY, pruning, OPTIMIZER, teacher)
     start = teacher.projection(STILL)
     np.testing.assert_array_equal(start, np.eye(6, 10))
     state = init_state(make_params(STILL), pruning, OPTIMIZER, jax.random.key(0), start)
@@ -192,7 +188,7 @@ def test_the_dense_method_is_plain_training():
 
     @jax.value_and_grad
     def differentiate(params, batch):
-        return Classify().loss(forward(STILL, params, batch), batch)
+        return CLASSIFY.loss(forward(STILL, params, batch), batch)
 
     params, differentiate = make_params(STILL), jax.jit(differentiate)
     for batch, found in zip(batches, metrics, strict=True):
@@ -212,11 +208,9 @@ def test_the_loss_is_mixed_of_task_teacher_and_penalty():
         mixed = 0.7 * metrics["distillation"] + 0.3 * metrics["task_loss"] + metrics["penalty"]
         assert metrics["loss"] == pytest.approx(mixed, rel=1e-6)
     logits = forward(STILL, make_params(STILL), batch)
-    expected = logit_distillation(
-        logits, forward(STILL, GUIDE.params, batch), batch["attention_mask"], batch["weight"], 3.0
-    )
+    expected = CLASSIFY.distill(logits, forward(STILL, GUIDE.params, batch), batch, 3.0)
     assert first["distillation"] == pytest.approx(float(expected), rel=1e-5)
-    assert first["task_loss"] == pytest.approx(float(Classify().loss(logits, batch)), rel=1e-5)
+    assert first["task_loss"] == pytest.approx(float(CLASSIFY.loss(logits, batch)), rel=1e-5)
 
 
 def test_the_teacher_is_not_changed():
@@ -246,7 +240,7 @@ def test_the_masks_are_in_the_forward_pass():
     values = method.masks(state.method, state.params, schedule(8), None)
     batch = make_batch()
     logits = forward(STILL, state.params, batch, build_mask_collection(pattern, values))
-    expected = float(Classify().loss(logits, batch))
+    expected = float(CLASSIFY.loss(logits, batch))
     _, metrics = step_of(MAGNITUDE)(state, batch)
     assert float(metrics["task_loss"]) == pytest.approx(expected, rel=1e-5)
     assert float(metrics["density"]) == pytest.approx(0.3, abs=0.1)
@@ -277,8 +271,8 @@ def test_less_memory_and_the_same_step(change):
     config = STILL.replace(remat=change.pop("remat", False))
     results = []
     for step in (
-        make_train_step(STILL, Classify(), SOFT, SGD, GUIDE),
-        make_train_step(config, Classify(), SOFT, SGD, GUIDE, **change),
+        make_train_step(STILL, CLASSIFY, SOFT, SGD, GUIDE),
+        make_train_step(config, CLASSIFY, SOFT, SGD, GUIDE, **change),
     ):
         state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
         results.append(step(state, batch))
@@ -293,7 +287,7 @@ def test_parameters_in_bfloat16_are_a_copy():
     optimizer = make_optimizer(steps=8, warmup_steps=0, learning_rate=1e-5)
     moved = []
     for dtype in (None, "bfloat16"):
-        step = make_train_step(STILL, Classify(), SOFT, optimizer, params_dtype=dtype)
+        step = make_train_step(STILL, CLASSIFY, SOFT, optimizer, params_dtype=dtype)
         state = init_state(make_params(STILL), SOFT, optimizer, jax.random.key(0))
         state, _ = step(state, make_batch())
         before = make_params(STILL)

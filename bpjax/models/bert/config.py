@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from bpjax.errors import UserError
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 
-HEADS = ("none", "span", "classification", "regression")
 NORMS = ("layer", "affine")
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 
@@ -23,8 +24,8 @@ class BertConfig:
       dtype: compute type, "float32" or "bfloat16" ("float64" for proofs); parameters keep theirs.
         "bfloat16_products" computes the layers' matrix products with bfloat16 operands and the rest
         in float32: the faster of the two on a CPU that multiplies bfloat16.
-      head: the task head: "none", "span" (start and end), "classification" or "regression".
-      num_labels: outputs of a classification head; 1 for regression, 2 for span.
+      head: the task head, a key of `heads.HEADS` that the family has.
+      num_labels: outputs of the head, see `Head.outputs`.
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
       model_type: a key of `encoders.ENCODERS`.
@@ -70,7 +71,9 @@ class BertConfig:
             self.max_positions,
             self.pooled,
         )
-        labels = {"span": 2, "regression": 1}.get(self.head, max(1, self.num_labels))
+        heads = [name for name in HEADS if name in ENCODERS[self.model_type].classes]
+        asked = max(1, self.num_labels)
+        labels = HEADS[self.head].outputs(asked) if self.head in heads else asked
         rates = (self.hidden_dropout, self.attention_dropout)
         for holds, found, expected in (
             (
@@ -83,7 +86,7 @@ class BertConfig:
             *(
                 (getattr(self, field) in known, f"{field} {getattr(self, field)!r}", _one_of(known))
                 for field, known in (
-                    ("head", HEADS),
+                    ("head", heads),
                     ("activation", ACTIVATIONS),
                     ("norm", NORMS),
                     ("dtype", DTYPES),

@@ -9,6 +9,7 @@ from bpjax.models.architecture import Json
 from bpjax.models.bert.config import NORMS, BertConfig
 from bpjax.models.bert.describe import dense, describe
 from bpjax.models.bert.encoders import DISTILBERT, ENCODERS, Encoder
+from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.sizes import SHRUNKEN_KEY, is_size
 from bpjax.pruning.structure import sizes_of
@@ -45,10 +46,11 @@ def write(config: BertConfig) -> dict[str, Any]:
     }
     if encoder is not DISTILBERT:  # whose files have no such fields
         data |= {"type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.norm_eps}
-    if config.head in ("classification", "regression"):
+    if config.head not in ("none", "span"):
         labels = [f"LABEL_{i}" for i in range(config.num_labels)]
         data["id2label"] = {str(i): label for i, label in enumerate(labels)}
         data["label2id"] = {label: i for i, label in enumerate(labels)}
+    if config.head in ("classification", "regression"):
         regression = config.head == "regression"
         data["problem_type"] = "regression" if regression else "single_label_classification"
 
@@ -79,7 +81,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
     Args:
       data: the decoded file.
       head: the task head to give the model, or "saved": the one that the file names.
-      num_labels: outputs of a classification head, unless `head` is "saved".
+      num_labels: labels that the head is to tell apart, unless `head` is "saved".
       where: the file's name, for messages.
 
     Raises:
@@ -131,7 +133,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
         hidden_dropout=_fraction(data, named["hidden_dropout"], 0.1, where),
         attention_dropout=_fraction(data, named["attention_dropout"], 0.1, where),
         head=head,
-        num_labels={"span": 2, "regression": 1}.get(head, num_labels),
+        num_labels=HEADS[head].outputs(num_labels),
         activation=data.get(named["activation"], next(iter(ACTIVATIONS))),
         **sizes,
     )
@@ -197,6 +199,8 @@ def _saved_head(data: Json, encoder: Encoder, where: str) -> tuple[str, int]:
     labels = len(names) if names else _size(data, "num_labels", where, default=2)
     if named == encoder.classes["span"]:
         return "span", 2
+    if named == encoder.classes["tokens"]:
+        return "tokens", labels
     if named == encoder.classes["classification"]:
         # transformers, too, takes a single label without a problem type for regression.
         regression = data.get("problem_type") == "regression" or labels == 1

@@ -3,6 +3,7 @@
 from bpjax.errors import UserError
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.pruning import structure
 from bpjax.pruning.structure import Kernel, Sizes, Stream, Structure, Sublayer
@@ -15,7 +16,8 @@ def describe(config: BertConfig) -> Structure:
         sublayers.append(_attention(f"layer_{i}", heads, config))
         sublayers.append(_ffn(f"layer_{i}", size, config))
     tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
-    reader = "head" if config.head == "span" else "pooler"
+    by_token = config.head != "none" and HEADS[config.head].per_token
+    reader = "head" if by_token else "pooler"
     has_reader = config.head != "none" or ENCODERS[config.model_type].base_pooler
     hidden = Stream(
         size=config.hidden_size,

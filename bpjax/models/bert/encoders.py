@@ -14,7 +14,7 @@ class Encoder(NamedTuple):
     Attributes:
       name: `model_type` in config.json.
       prefix: of the encoder's tensors in a model with a task head.
-      classes: the class of transformers for each of our heads.
+      classes: the class of transformers for each of `heads.HEADS` that it has.
       layer: prefix of layer i's tensors.
       layer_names: of a layer's parts, by our path within the layer.
       fields: names in config.json of our sizes and rates.
@@ -22,7 +22,7 @@ class Encoder(NamedTuple):
       pooler: the layer before a classifier, which is outside the encoder unless it is the base
         pooler.
       pooler_activation: "tanh" or "relu".
-      classifier: the classifier's last layer.
+      classifier: the last layer of a classifier of rows.
       position_offset: the row of the position embeddings that the first token takes.
       token_types: rows of token types; 0 where there are none.
       pad_token_id: what config.json says of padding, which our models never look at.
@@ -50,6 +50,7 @@ def _classes(stem: str) -> dict[str, str]:
         "span": f"{stem}ForQuestionAnswering",
         "classification": classifier,
         "regression": classifier,
+        "tokens": f"{stem}ForTokenClassification",
     }
 
 

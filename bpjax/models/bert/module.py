@@ -12,6 +12,7 @@ from bpjax.models.architecture import Outputs
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.sublayers import FeedForward, SelfAttention
+from bpjax.models.heads import HEADS
 from bpjax.models.layers.attention import drop
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
@@ -78,19 +79,22 @@ class Bert(nn.Module):
         )
 
     def _head(self, x, deterministic):
-        config, encoder = self.config, ENCODERS[self.config.model_type]
-        if config.head == "none" and not encoder.base_pooler:
-            return None
-        states = x
-        if config.head != "span":
-            activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[encoder.pooler_activation]
-            pooled = activation(Linear(config.pooled, config, name="pooler")(x[:, 0]))
-            rng = None if deterministic else self.make_rng("dropout")
-            states = drop(pooled, config.hidden_dropout, rng)
+        config = self.config
         if config.head == "none":
+            if ENCODERS[config.model_type].base_pooler:
+                self._pool(x)  # for its parameters, which such checkpoints hold
             return None
+        states = x if HEADS[config.head].per_token else self._pool(x)
+        if config.head != "span":
+            rng = None if deterministic else self.make_rng("dropout")
+            states = drop(states, config.hidden_dropout, rng)
         logits = Linear(config.num_labels, config, name="head")(states)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def _pool(self, x):
+        activations = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+        activation = activations[ENCODERS[self.config.model_type].pooler_activation]
+        return activation(Linear(self.config.pooled, self.config, name="pooler")(x[:, 0]))
 
 
 class Embeddings(nn.Module):

@@ -5,6 +5,7 @@ import re
 from bpjax.models.architecture import Stored
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.heads import HEADS
 
 
 def tensors(config: BertConfig) -> dict[str, Stored]:
@@ -68,15 +69,17 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
         linear(*names["ffn/out"], size, hidden)
         norm(*names["ffn/norm"])
 
-    if config.head == "none" and encoder.base_pooler:
-        linear("pooler", encoder.base_pooler, hidden, config.pooled, fresh="missing")
-    elif config.head in ("classification", "regression"):
+    if config.head == "none":
+        if encoder.base_pooler:
+            linear("pooler", encoder.base_pooler, hidden, config.pooled, fresh="missing")
+    elif HEADS[config.head].per_token:
+        name = "qa_outputs" if config.head == "span" else "classifier"
+        linear("head", name, hidden, config.num_labels, inside=False, fresh="any")
+    else:
         inside = encoder.pooler == encoder.base_pooler
         linear("pooler", encoder.pooler, hidden, config.pooled, inside=inside, fresh="missing")
         classifier, outputs = encoder.classifier, config.num_labels
         linear("head", classifier, config.pooled, outputs, inside=False, fresh="any")
-    elif config.head == "span":
-        linear("head", "qa_outputs", hidden, config.num_labels, inside=False, fresh="any")
     return table
 
 

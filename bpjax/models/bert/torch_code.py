@@ -81,6 +81,9 @@ def _resize_distilbert(layer, hidden, heads, head_dim, size):
         layer.ffn.lin1, layer.ffn.lin2 = nn.Identity(), Constant(hidden)
 
 
+_POOLERS = ("pooler.dense", "classifier.dense", "pre_classifier")
+
+
 class _Shrunken:
     """A model of transformers, whose layers get the sizes that its config has under `bpjax`."""
 
@@ -102,11 +105,13 @@ def _set_sizes(model: typing.Any, config: typing.Any, saved: dict, resize: typin
         heads, size = units[f"layer_{i}/attention"], units[f"layer_{i}/ffn"]
         resize(layer, hidden, heads, saved["head_dim"], size)
     pooled = changes.get("pooler_size", hidden)
-    for name, module in [*model.named_modules()]:
-        if isinstance(module, nn.Linear):
-            if name.endswith(("pooler.dense", "classifier.dense", "pre_classifier")):
-                model.set_submodule(name, nn.Linear(hidden, pooled))
-            elif name in ("classifier", "classifier.out_proj"):
+    linear = [(name, x) for name, x in model.named_modules() if isinstance(x, nn.Linear)]
+    poolers = [name for name, _ in linear if name.endswith(_POOLERS)]
+    for name in poolers:
+        model.set_submodule(name, nn.Linear(hidden, pooled))
+    if poolers:  # else the classifier reads the states of all tokens
+        for name, module in linear:
+            if name in ("classifier", "classifier.out_proj"):
                 model.set_submodule(name, nn.Linear(pooled, module.out_features))
     if changes.get("norm") == "affine":
         for module in [*model.modules()]:
@@ -126,9 +131,12 @@ def _named(family, kind):
 BpjaxBertModel = _named("Bert", "Model")
 BpjaxBertForQuestionAnswering = _named("Bert", "ForQuestionAnswering")
 BpjaxBertForSequenceClassification = _named("Bert", "ForSequenceClassification")
+BpjaxBertForTokenClassification = _named("Bert", "ForTokenClassification")
 BpjaxRobertaModel = _named("Roberta", "Model")
 BpjaxRobertaForQuestionAnswering = _named("Roberta", "ForQuestionAnswering")
 BpjaxRobertaForSequenceClassification = _named("Roberta", "ForSequenceClassification")
+BpjaxRobertaForTokenClassification = _named("Roberta", "ForTokenClassification")
 BpjaxDistilBertModel = _named("DistilBert", "Model")
 BpjaxDistilBertForQuestionAnswering = _named("DistilBert", "ForQuestionAnswering")
 BpjaxDistilBertForSequenceClassification = _named("DistilBert", "ForSequenceClassification")
+BpjaxDistilBertForTokenClassification = _named("DistilBert", "ForTokenClassification")
