@@ -5,11 +5,12 @@ import json
 import math
 import re
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
+from flax import traverse_util
 from ml_collections import ConfigDict, config_dict, config_flags
 
 from bpjax.errors import UserError
@@ -100,6 +101,63 @@ def default_config(task: str = "embedded") -> ConfigDict:
 def default_fields(task: str) -> dict[str, Any]:
     """The same as a report has it, in JSON's types; empty for a task that is not known here."""
     return json.loads(json.dumps(default_config(task).to_dict())) if task in TASKS else {}
+
+
+class Difference(NamedTuple):
+    """A field in which two configs differ.
+
+    Attributes:
+      name: flat, such as `pruning.block`.
+      saved: its value in the one that was saved.
+      now: its value in the other.
+    """
+
+    name: str
+    saved: Any
+    now: Any
+
+
+def complete(saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config with the fields that bpjax did not have then: they mean their defaults."""
+    found = {**defaults, **saved}
+    for name, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(found[name], Mapping):
+            found[name] = complete(found[name], value)
+    return found
+
+
+def first_difference(
+    saved: Mapping[str, Any],
+    now: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    free: Sequence[str] = (),
+) -> Difference | None:
+    """The first field, by name, in which two configs differ, or two sections of them.
+
+    Args:
+      saved: of a file; a field that it lacks means its default.
+      now: that of today, as JSON.
+      defaults: of today, as JSON; empty where they are not known.
+      free: top-level fields that may differ.
+    """
+    old, new = (
+        traverse_util.flatten_dict(dict(config), sep=".")
+        for config in (complete(saved, defaults), now)
+    )
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name) and name.split(".")[0] not in free:
+            return Difference(name, old.get(name), new.get(name))
+    return None
+
+
+def same(
+    saved: Mapping[str, Any],
+    now: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    free: Sequence[str] = (),
+) -> bool:
+    """Whether two configs say the same, see `first_difference`."""
+    return first_difference(saved, now, defaults, free) is None
 
 
 def _stage(*, epochs: int, learning_rate: float, warmup_steps: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
+_KINDS = ("attention", "ffn")
 BYTES = 4  # of a parameter: models are saved in float32
 
 
@@ -87,7 +88,8 @@ def plan_budget(
             f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
             f"what {pattern.name} masks of this model can reach; change it"
         )
-    return {"seconds": time.perf_counter() - started, "cost": cost, "fraction": fraction}
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "cost": cost_to_json(cost), "fraction": fraction}
 
 
 def _times_faster(model: BertConfig, cheaper: BertConfig, shape: tuple[int, int]) -> float:
@@ -105,9 +107,28 @@ def read_budget(notes: Mapping[str, Any]) -> Budget | None:
     """The budget that `plan_budget` noted, from JSON; None where it noted none."""
     if "cost" not in notes:
         return None
-    attention, ffn, *others = notes["cost"]
+    return Budget(cost_from_json(notes["cost"]), notes["fraction"])
 
-    def tables(rows: list[list[list[float]]]) -> tuple[Table, ...]:
-        return tuple(Table(tuple(sizes), tuple(costs)) for sizes, costs in rows)
 
-    return Budget(Cost(tables(attention), tables(ffn), *others), notes["fraction"])
+def cost_to_json(cost: Cost) -> dict[str, Any]:
+    """A cost as `budget/done.json` holds it: `[sizes, costs]` by name of the sublayer."""
+    tables = {
+        f"layer_{i}/{kind}": [list(table.sizes), list(table.costs)]
+        for i, layer in enumerate(zip(cost.attention, cost.ffn, strict=True))
+        for kind, table in zip(_KINDS, layer, strict=True)
+    }
+    return {"tables": tables, "rest": cost.rest, "by_hidden": cost.by_hidden}
+
+
+def cost_from_json(data: Any) -> Cost:
+    """What `cost_to_json` gave, or the list by position of earlier files."""
+    if isinstance(data, Mapping):
+        rest, by_hidden, named = data["rest"], data["by_hidden"], data["tables"]
+        layers = range(len(named) // len(_KINDS))
+        rows = [[named[f"layer_{i}/{kind}"] for i in layers] for kind in _KINDS]
+    else:
+        *rows, rest, by_hidden = data
+    attention, ffn = (
+        tuple(Table(tuple(sizes), tuple(costs)) for sizes, costs in found) for found in rows
+    )
+    return Cost(attention, ffn, rest, by_hidden)
