@@ -1,4 +1,7 @@
-"""Many runs from one file: all of them in turn, or one of them for a job array."""
+"""Many runs from one file: all of them in turn, or one of them for a job array.
+
+`at_densities` and `share_teacher` are for such files, those of experiments/ and anybody's own.
+"""
 
 import json
 import shlex

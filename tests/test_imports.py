@@ -130,6 +130,11 @@ def test_the_rule_itself(module, source, found):
     assert bool(trespasses) == bool(found)
 
 
+def test_ml_collections_stays_where_configs_are_read():
+    users = {name for name, path in MODULES.items() if "ml_collections" in path.read_text()}
+    assert {package_of(name) for name in users} == {"config", "sweep"}
+
+
 def loaded_by(*names):
     """Modules in memory after importing these, in an interpreter of their own."""
     code = (
