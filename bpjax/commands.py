@@ -182,6 +182,15 @@ def export(options: argparse.Namespace, _: list[str]) -> Output:
     return Output("\n".join(lines), {"folder": str(options.output), **found})
 
 
+def config(options: argparse.Namespace, _: list[str]) -> Output:
+    """Lists the fields of a config."""
+    from bpjax.config.listing import format_fields, list_fields
+
+    listed = list_fields(options.task)
+    fields = {x.name: {"default": x.default, "takes": x.takes, "text": x.text} for x in listed}
+    return Output(format_fields(listed), fields)
+
+
 def data_prepare(options: argparse.Namespace, _: list[str]) -> Output:
     """Turns official files into a TFDS dataset."""
     from bpjax.tasks.prepare import prepare

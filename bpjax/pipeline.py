@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from bpjax.config import default_fields
 from bpjax.distributed import write_once
 from bpjax.models.heads import HEADS
 from bpjax.models.sources import find_folder
@@ -38,7 +39,9 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     Raises:
       UserError: bad data, checkpoint or workdir.
     """
-    folder = Workdir(workdir, config.to_dict(), free=("mesh",))  # it goes on on other devices
+    # It goes on on other devices.
+    defaults = default_fields(config.task.name)
+    folder = Workdir(workdir, config.to_dict(), free=("mesh",), defaults=defaults)
     data = inputs.prepare(config)
     inputs.check(data)
     with folder.exclusive():

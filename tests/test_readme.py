@@ -71,7 +71,7 @@ def test_the_example_from_python_makes_a_smaller_model(minilm_dir, tmp_path, mon
 
 
 COMMANDS = "|".join(
-    ("run", "evaluate", "inspect", "benchmark", "data", "sweep", "report", "export")
+    ("run", "evaluate", "inspect", "benchmark", "data", "sweep", "report", "export", "config")
 )
 
 

@@ -26,6 +26,7 @@ from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
+_KINDS = ("attention", "ffn")
 BYTES = 4  # of a parameter: models are saved in float32
 
 
@@ -104,12 +105,12 @@ def plan_budget(
 
 def _times_faster(model: Config, cheaper: Config, shape: tuple[int, int]) -> float:
     """How many times faster the one is than the other, of the same sizes."""
-    models = {
+    timed = {
         name: (functools.partial(forward, config), models.init(config, jax.random.key(0)))
         for name, config in (("dense", model), ("cheaper", cheaper))
     }
-    taken = compare_latency(models, [shape], vocab_size=model.vocab_size, rounds=50)
-    dense, found = (next(iter(taken[name].values())) for name in models)
+    taken = compare_latency(timed, [shape], vocab_size=model.vocab_size, rounds=50)
+    dense, found = (next(iter(taken[name].values())) for name in timed)
     return dense / found
 
 

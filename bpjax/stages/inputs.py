@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 
+from bpjax.config import same
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
 from bpjax.models import describe
@@ -239,7 +240,8 @@ def fine_pruned(config: Any) -> Iterator[Path]:
     workdir = Path(config.prune.source)
     kind = "a run that fine-pruned the same model in the same way"
     with earlier_run("prune.source", workdir, kind) as theirs:
-        if theirs["pruning"] != json.loads(json.dumps(config.pruning.to_dict())):
+        # Fields that it lacks have their defaults already.
+        if not same(theirs["pruning"], json.loads(json.dumps(config.pruning.to_dict())), {}):
             raise ValueError("its config.pruning is another")
         yield workdir / "prune"
 

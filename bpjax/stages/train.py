@@ -19,6 +19,7 @@ from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import Scores, build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
+from bpjax.stages.base import FILL_NOISE, NUMBERS, row_seed, stream
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run, fine_pruned, starts_dense
 from bpjax.stages.plan import step_bytes
@@ -33,9 +34,6 @@ from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
 from bpjax.workdir import load_arrays, save_arrays
-
-STAGES = ("teacher", "prune", "shrink", "fill", "measure")
-"""Their places number the streams of random numbers of the stages: append, do not insert."""
 
 
 class Trained(NamedTuple):
@@ -77,8 +75,8 @@ def _train(
     )
     pruning = pruning or Pruning(dense(), NO_PATTERN, cubic(steps=steps, warmup_steps=0))
     # Each stage has its own stream of dropout and its own order of rows.
-    number = STAGES.index(folder.name)
-    rng = jax.random.fold_in(jax.random.key(config.seed), number)
+    number = NUMBERS[folder.name]
+    rng = stream(config.seed, number)
     batch, logits = config.batch, None
     if teacher and run.keeps_logits(teacher):
         path = folder.parent / config.distillation.cache
@@ -90,7 +88,7 @@ def _train(
     state = run.layout.shard(state)
 
     def batches(start: int) -> Iterator[Batch]:
-        seed = config.seed * len(STAGES) + number
+        seed = row_seed(config.seed, number)
         size, buckets = batch.size, batch.buckets
         found = train_batches(run.train, size, buckets, seed, stage.epochs, start, part)
         return logits.attach(found) if logits else found
@@ -216,12 +214,11 @@ def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:
 def fill(run: Run, guide_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
     """Fine-tunes the shrunken model, dense now, with the same distillation."""
     model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
-    rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
     trained = _train(
         run,
         folder,
         model=model,
-        params=fill_zeros(params, describe(model), rng),
+        params=fill_zeros(params, describe(model), stream(run.config.seed, FILL_NOISE)),
         teacher=run.teacher(guide_dir, folder.name),
     )
     _save_model(run, folder, model, trained.state.params)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bpjax.models.families import BERT, ENCODERS
 from tiny import TINY, make_params
 
 from bpjax.errors import UserError
 from bpjax.models.bert import BertConfig
+from bpjax.models.bert.encoders import BERT, ENCODERS
 from bpjax.models.heads import HEADS, NO_LABEL, Head, weighted_mean
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.schedules import cubic
