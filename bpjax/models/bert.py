@@ -24,7 +24,8 @@ class Outputs(NamedTuple):
     """What a forward pass returns.
 
     Attributes:
-      hidden: the last layer's states, `[batch, length, hidden]`.
+      hidden: the last layer's states, `[batch, length, hidden]`; None where only the logits are
+        known, of a teacher that was not run.
       logits: `[batch, num_labels]`, or `[batch, length, num_labels]` of a head by token; None
         without a head.
       hidden_states: when asked for, the embeddings' output and then each layer's.
@@ -33,7 +34,7 @@ class Outputs(NamedTuple):
         `training.evaluation.apply` fills this in.
     """
 
-    hidden: Float[Array, "batch length hidden"]
+    hidden: Float[Array, "batch length hidden"] | None
     logits: Float[Array, "batch *labels"] | None
     hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
     attention_scores: tuple[Float[Array, "batch _ length length"], ...] = ()
