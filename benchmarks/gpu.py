@@ -34,8 +34,8 @@ from bpjax.models.layers import attention
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.runtime import configure_runtime
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import forward
+from bpjax.training.terms import Teacher
 
 TRAINING = (
     ("MiniLM", MINILM, (128, 384)),

@@ -41,7 +41,7 @@ from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
 
 ROWS, LENGTH = 32, 128  # on each chip
 CHIPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -109,7 +109,8 @@ def analyse(model: BertConfig, mesh: tuple[int, int], masked: bool) -> dict[str,
     method = make_method("movement", pattern) if masked else dense()
     pruning = Pruning(method, pattern, cubic(steps=100, warmup_steps=0, penalty=1.0))
     optimizer = make_optimizer(steps=100, warmup_steps=1, learning_rate=1e-4)
-    step = make_train_step(model, HEADS["classification"], pruning, optimizer, layout=layout)
+    head = HEADS[model.head]
+    step = make_train_step(Recipe(model, structure, head, pruning, optimizer, layout=layout))
     state = jax.eval_shape(
         lambda rng: init_state(models.init(model, rng), pruning, optimizer, rng), jax.random.key(0)
     )

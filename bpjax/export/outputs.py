@@ -15,4 +15,6 @@ def answer(
     """A model's logits, or without a head its last hidden states."""
     inputs = (batch[name] for name in INPUTS)
     outputs: Outputs = models.build(config).apply({"params": params}, *inputs)  # type: ignore[assignment]
-    return outputs.hidden if outputs.logits is None else outputs.logits
+    found = outputs.hidden if outputs.logits is None else outputs.logits
+    assert found is not None
+    return found

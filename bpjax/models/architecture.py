@@ -56,7 +56,8 @@ class Outputs(NamedTuple):
     """What a forward pass returns.
 
     Attributes:
-      hidden: the last layer's states, `[batch, length, hidden]`.
+      hidden: the last layer's states, `[batch, length, hidden]`; None where only the logits are
+        known, of a teacher that was not run.
       logits: what the head gives, see `heads.Head`; None without a head.
       hidden_states: when asked for, the embeddings' output and then each layer's.
       attention_scores: when asked for, of each sublayer that has heads, by its name, before the
@@ -64,7 +65,7 @@ class Outputs(NamedTuple):
         `intermediates`, from where `training.evaluation.apply` fills this in.
     """
 
-    hidden: Float[Array, "batch length hidden"]
+    hidden: Float[Array, "batch length hidden"] | None
     logits: Float[Array, "batch *labels"] | None
     hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
     attention_scores: Mapping[str, Float[Array, "batch _ length length"]] = {}

@@ -32,11 +32,11 @@ from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import get_task
 from bpjax.tasks.base import Features, Task, take
 from bpjax.training.approximations import NAMES
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.mesh import Layout, make_layout
-from bpjax.training.step import Pruning, Step, make_train_step
+from bpjax.training.step import Pruning, Recipe, Step, make_train_step
+from bpjax.training.terms import TERMS, Teacher
 from bpjax.workdir import earlier_run, load_arrays
 
 START_PENALTY = 1800.0
@@ -117,15 +117,14 @@ class Run(NamedTuple):
     def make_teacher(self, model: Config, params: dict, stage: str) -> Teacher:
         """A model as the teacher of prune or fill, with the config's weights."""
         options = self.config.distillation
+        weights = ((options[name].get(stage, 0.0), name) for name in TERMS if name in options)
         return Teacher(
             model,
             params,
             options.weight,
             options.temperature,
-            hidden=options.hidden[stage],
-            attention=options.attention.get(stage, 0.0),
-            layers=options.layers[stage],
             replace=options.replace[stage],
+            terms=tuple((weight, name) for weight, name in weights if weight),
         )
 
     def make_step(
@@ -137,8 +136,10 @@ class Run(NamedTuple):
     ) -> Step:
         """A training step in the config's compute types, over all devices."""
         options = self.config.model
-        return make_train_step(
-            model.replace(dtype=options.training_dtype, remat=options.remat),
+        model = model.replace(dtype=options.training_dtype, remat=options.remat)
+        recipe = Recipe(
+            model,
+            describe(model),
             HEADS[self.task.head],
             pruning,
             optimizer,
@@ -147,6 +148,7 @@ class Run(NamedTuple):
             self.config.batch.accumulate,
             options.params_dtype,
         )
+        return make_train_step(recipe)
 
     def pattern(self, model: Config) -> Pattern:
         """The pattern, laid over this model.
@@ -355,16 +357,12 @@ def _check_dense(run: Run, models: dict[str, Config]) -> None:
 def _check_activations(run: Run, models: dict[str, Config]) -> None:
     options, source = run.config.distillation, run.config.model.source
     guide = options.source or run.config.teacher.source or source
-    ours, theirs = models[source], models[guide]
-    for name, shape in (
-        ("hidden", lambda model: (model.num_layers, model.hidden_size)),
-        ("attention", lambda model: model.heads),
-    ):
-        if any(options[name].values()) and shape(ours) != shape(theirs):
-            words = {"hidden": "layers and dimensions", "attention": "heads by layer"}[name]
+    ours, theirs = describe(models[source]), describe(models[guide])
+    for name, term in TERMS.items():
+        if name in options and any(options[name].values()) and (told := term.fits(ours, theirs)):
             raise UserError(
-                f"config.distillation.{name}: {guide} has {shape(theirs)} ({words}), expected the "
-                f"model's {shape(ours)}; set its weight to 0, or learn from a model of that shape"
+                f"config.distillation.{name}: {guide} {told}; set its weight to 0, or learn from a "
+                "model of that shape"
             )
 
 

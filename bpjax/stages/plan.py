@@ -13,11 +13,11 @@ from bpjax.models import describe
 from bpjax.models.architecture import Config
 from bpjax.pruning.costs import linear_parameters
 from bpjax.stages.inputs import Run
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Step, TrainState, init_state
+from bpjax.training.terms import LOGITS, Teacher, init_learned
 
 TIMED = 3  # steps, after the one that compiles
 
@@ -72,7 +72,8 @@ def _make_step(run: Run, model: Config, params: dict, teacher: Teacher) -> tuple
     config, pruning = run.config, run.pruning(model)
     optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
     rng = jax.random.key(config.seed)
-    state = init_state(params, pruning, optimizer, rng, teacher.projection(model))
+    learned = init_learned(teacher, describe(model), describe(teacher.config))
+    state = init_state(params, pruning, optimizer, rng, learned)
     step = run.make_step(model, pruning, optimizer, teacher)
     return step, run.layout.shard(state)
 

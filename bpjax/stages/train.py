@@ -25,7 +25,6 @@ from bpjax.stages.inputs import Run, fine_pruned, starts_dense
 from bpjax.stages.plan import step_bytes
 from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
 from bpjax.training.input import train_batches
 from bpjax.training.loop import fit
@@ -33,6 +32,7 @@ from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
+from bpjax.training.terms import Teacher, init_learned
 from bpjax.workdir import load_arrays, save_arrays
 
 
@@ -82,7 +82,10 @@ def _train(
         path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, run.train, run.eval_size, batch.buckets, path, run.layout)
     part = run.layout.part(batch.size)
-    state = init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model))
+    learned = None
+    if teacher:
+        learned = init_learned(teacher, describe(model), describe(teacher.config))
+    state = init_state(params, pruning, optimizer, rng, learned)
     for name in run.layout.undivided(params):
         tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
     state = run.layout.shard(state)

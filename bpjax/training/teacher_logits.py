@@ -18,10 +18,10 @@ from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
 from bpjax.tasks.base import Features
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, steps_per_epoch
 from bpjax.training.mesh import ONE_DEVICE, Layout
+from bpjax.training.terms import LOGITS, Teacher
 
 
 class TeacherLogits(NamedTuple):

@@ -10,18 +10,18 @@ import pytest
 from tiny import TINY, make_params
 
 from bpjax.errors import UserError
-from bpjax.models.bert import BertConfig
+from bpjax.models.bert import BertConfig, describe
 from bpjax.models.bert.encoders import BERT, ENCODERS
 from bpjax.models.heads import HEADS, NO_LABEL, Head, weighted_mean
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.schedules import cubic
 from bpjax.stages.finish import predictions_changed
 from bpjax.tasks.base import Features
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import eval_batches
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
 from bpjax.training.teacher_logits import cached_logits
+from bpjax.training.terms import Teacher
 
 # Two rows that count, of four and two tokens, and one that fills the batch up.
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
@@ -234,7 +234,7 @@ def test_a_head_is_added_by_its_record(monkeypatch, tmp_path):
 
     optimizer = optax.sgd(0.1)
     pruning = Pruning(dense(), NO_PATTERN, cubic(steps=1, warmup_steps=0))
-    step = make_train_step(config, ranks, pruning, optimizer, taught)
+    step = make_train_step(Recipe(config, describe(config), ranks, pruning, optimizer, taught))
     state = init_state(params, pruning, optimizer, jax.random.key(0))
     _, metrics = step(state, batch)
     task, distillation = ranks_loss(ours, batch), ranks_distill(ours, theirs, batch, 2.0)

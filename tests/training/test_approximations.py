@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
-from test_step import CLASSIFY, OPTIMIZER, make_batch, prune
+from test_step import OPTIMIZER, make_batch, make_step, prune
 from test_surgery import check_equivalent
 from tiny import DOUBLE, TINY, make_params, pattern_of, random_values, relative
 
@@ -19,7 +19,7 @@ from bpjax.pipeline import run
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.training.approximations import FIELDS, approximate, finish
 from bpjax.training.evaluation import apply
-from bpjax.training.step import init_state, make_train_step
+from bpjax.training.step import init_state
 
 BOTH = tuple(FIELDS)
 REPLACED = {"activation": "relu", "norm": "affine"}
@@ -108,7 +108,7 @@ def test_a_step_starts_without_and_compiles_once():
     batch, losses = make_batch(), {}
     for names in ((), BOTH):
         pruning = prune()._replace(approximations=names)
-        step = make_train_step(config, CLASSIFY, pruning, OPTIMIZER)
+        step = make_step(config, pruning, OPTIMIZER)
         state = init_state(make_params(config), pruning, OPTIMIZER, jax.random.key(0))
         losses[names] = []
         for _ in range(4):

@@ -9,16 +9,24 @@ import optax
 import pytest
 from tiny import TINY, make_params, pattern_of
 
+from bpjax.models.bert import describe
 from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.training.augment import replace_tokens
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import forward
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import (
+    Pruning,
+    Recipe,
+    accumulated,
+    init_state,
+    loss_of,
+    make_train_step,
+)
+from bpjax.training.terms import LOGITS, Teacher, init_learned
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
 MOVING = STILL.replace(hidden_dropout=0.5)
@@ -72,11 +80,20 @@ GUIDE = Teacher(STILL, make_params(STILL, seed=5), weight=0.7, temperature=3.0)
 STEPS = {}
 
 
+def make_recipe(config, pruning, optimizer, teacher=None, **options):
+    head = HEADS[config.head]
+    return Recipe(config, describe(config), head, pruning, optimizer, teacher, **options)
+
+
+def make_step(*given, **options):
+    return make_train_step(make_recipe(*given, **options))
+
+
 def step_of(pruning=DENSE, config=STILL, teacher=None, optimizer=OPTIMIZER):
     """Each step is made once, for the time of a test here is that of compiling."""
     key = (pruning, config, teacher is None, optimizer)
     if key not in STEPS:
-        STEPS[key] = make_train_step(config, CLASSIFY, pruning, optimizer, teacher)
+        STEPS[key] = make_step(config, pruning, optimizer, teacher)
     return STEPS[key]
 
 
@@ -129,7 +146,7 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     # moves the student is the labels of the rows that were left alone.
     guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
     batch = make_batch(rows=64)
-    step = make_train_step(STILL, CLASSIFY, DENSE, SGD, guide)
+    step = make_step(STILL, DENSE, SGD, guide)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
     *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
     _, labelled = replace_tokens(batch, 1.0, words)
@@ -146,8 +163,8 @@ def test_activations_are_matched_in_the_same_pass():
     params = make_params(STILL)
     for same_as_teacher in (True, False):
         guide = params if same_as_teacher else make_params(STILL, seed=5)
-        teacher = GUIDE._replace(params=guide, hidden=0.5, attention=2.0)
-        step = make_train_step(STILL, CLASSIFY, DENSE, SGD, teacher)
+        teacher = GUIDE._replace(params=guide, terms=((0.5, "hidden"), (2.0, "attention")))
+        step = make_step(STILL, DENSE, SGD, teacher)
         state = init_state(params, DENSE, SGD, jax.random.key(0))
         _, metrics = step(state, make_batch())
         found = {name: float(metrics[name]) for name in ("hidden", "attention", "distillation")}
@@ -165,9 +182,9 @@ def test_cofi_learns_from_layers_of_a_wider_and_deeper_teacher():
     schedule = cubic(steps=8, warmup_steps=0, density=(1.0, 0.3))
     pruning = Pruning(make_method("cofi", pattern), pattern, schedule)
     large = STILL.replace(hidden_size=10, heads=(2,) * 3, intermediate=(5,) * 3)
-    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, layers=2.0)
-    step = make_train_step(STILL, CLASSIFY, pruning, OPTIMIZER, teacher)
-    start = teacher.projection(STILL)
+    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, terms=((2.0, "layers"),))
+    step = make_step(STILL, pruning, OPTIMIZER, teacher)
+    start = init_learned(teacher, describe(STILL), describe(large))
     np.testing.assert_array_equal(start, np.eye(6, 10))
     state = init_state(make_params(STILL), pruning, OPTIMIZER, jax.random.key(0), start)
     for i in range(3):
@@ -271,8 +288,8 @@ def test_less_memory_and_the_same_step(change):
     config = STILL.replace(remat=change.pop("remat", False))
     results = []
     for step in (
-        make_train_step(STILL, CLASSIFY, SOFT, SGD, GUIDE),
-        make_train_step(config, CLASSIFY, SOFT, SGD, GUIDE, **change),
+        make_step(STILL, SOFT, SGD, GUIDE),
+        make_step(config, SOFT, SGD, GUIDE, **change),
     ):
         state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
         results.append(step(state, batch))
@@ -282,12 +299,38 @@ def test_less_memory_and_the_same_step(change):
     same(told, said, rtol=1e-5, atol=1e-7)
 
 
+def test_each_part_has_a_dropout_of_its_own():
+    # Rows stand twice, so that both parts hold the same ones: only their keys tell them apart.
+    whole = make_batch(rows=4)
+    doubled = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), whole)
+    recipe = make_recipe(MOVING, DENSE, SGD, accumulate=2)
+    state = init_state(make_params(MOVING), DENSE, SGD, jax.random.key(0))
+    scheduled = DENSE.schedule(state.step)
+    _, found = jax.jit(functools.partial(accumulated, recipe))(
+        state.trained, state, doubled, scheduled, {}
+    )
+
+    @jax.jit
+    def loss(number):
+        apart = state._replace(rng=jax.random.fold_in(state.rng, number))
+        return loss_of(recipe, state.trained, apart, whole, scheduled, {})[0]
+
+    first, second = float(loss(0)), float(loss(1))
+    assert abs(first - second) > 1e-2
+    assert float(found["loss"]) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_a_head_without_a_loss_is_refused():
+    with pytest.raises(ValueError, match="head none has no loss"):
+        make_step(STILL.replace(head="none"), DENSE, SGD)
+
+
 def test_parameters_in_bfloat16_are_a_copy():
     # The state's own move by less than bfloat16 can tell.
     optimizer = make_optimizer(steps=8, warmup_steps=0, learning_rate=1e-5)
     moved = []
     for dtype in (None, "bfloat16"):
-        step = make_train_step(STILL, CLASSIFY, SOFT, optimizer, params_dtype=dtype)
+        step = make_step(STILL, SOFT, optimizer, params_dtype=dtype)
         state = init_state(make_params(STILL), SOFT, optimizer, jax.random.key(0))
         state, _ = step(state, make_batch())
         before = make_params(STILL)
