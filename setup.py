@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["bpjax", "bpjax.*"]),
-    package_data={"bpjax": ["py.typed", "export/*.txt", "report/templates/*.html"]},
+    package_data={"bpjax": ["py.typed", "report/templates/*.html"]},
     install_requires=[
         "absl-py",
         "filelock",  # jax wants it where its cache of compiled programs has a limit

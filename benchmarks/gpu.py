@@ -26,15 +26,16 @@ from benchmarks import peers
 from benchmarks.machine import gemm_gflops
 from benchmarks.models import BASE, BASE_15, BASE_26, LARGE, LARGE_26, MINILM, MINILM_SST2
 from benchmarks.steps import StepCall
+from bpjax import models
 from bpjax.measure.flops import forward_flops, theoretical_speedup
 from bpjax.measure.latency import measure_latency, random_batch
-from bpjax.models import attention, bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.layers import attention
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.runtime import configure_runtime
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import forward
+from bpjax.training.terms import Teacher
 
 TRAINING = (
     ("MiniLM", MINILM, (128, 384)),
@@ -110,7 +111,7 @@ def _time_training(
     name: str, config: BertConfig, shape: tuple[int, int], gemm: float, **limits: Any
 ) -> dict[str, Any]:
     """Plain and hybrid-masked with distillation, beside PyTorch's plain step, compiled."""
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     tokens = random_batch(*shape, config.vocab_size)
     batch = {**tokens, "label": jnp.zeros(shape[0], jnp.int32), "weight": jnp.ones(shape[0])}
     peers.forget_compiled()
@@ -149,7 +150,7 @@ def _time_inference(
     peers.forget_compiled()
     calls: dict[Any, Callable[[], Any]] = {}
     for variant, config in variants.items():
-        params = bert.init(config, jax.random.key(0))
+        params = models.init(config, jax.random.key(0))
         tokens = random_batch(*shape, config.vocab_size)
         half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
         ours = jax.jit(functools.partial(forward, config.replace(dtype="bfloat16")))

@@ -20,10 +20,11 @@ import numpy as np
 
 from benchmarks.machine import gemm_gflops
 from benchmarks.models import BASE, LARGE, MINILM
+from bpjax import models
 from bpjax.measure.flops import forward_flops
 from bpjax.measure.latency import compare_latency, measure_latency, random_batch
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 from bpjax.pruning import surgery
 from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection, make_pattern
 from bpjax.report.environment import describe_environment
@@ -63,14 +64,14 @@ def main() -> None:
 
 def _of_model(name: str, config: BertConfig) -> dict[str, Any]:
     """Surgery of a hybrid-masked model, checked on a batch, in the time that a user waits."""
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     structure = bert.describe(config)
     masks = build_mask_collection(
         pattern := make_pattern("hybrid", structure, (32, 32)), _draw(pattern, structure)
     )
     batch = random_batch(8, 128, config.vocab_size)
     started = time.perf_counter()
-    small = surgery.shrink(apply_masks(params, masks), structure, bert.activation(config))
+    small = surgery.shrink(apply_masks(params, masks), structure)
     cut = time.perf_counter() - started
     smaller = config.replace(heads=small.heads, intermediate=small.intermediate)
     compiled = jax.jit(functools.partial(forward, config))
@@ -100,7 +101,7 @@ def _draw(pattern: Pattern, structure: Any) -> dict[str, np.ndarray]:
 
 def _of_length(config: BertConfig) -> list[dict[str, Any]]:
     """The same number of tokens in rows of different length."""
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     rows = []
     for length in LENGTHS:
         shape = (4096 // length, length)
@@ -128,7 +129,7 @@ def _first_groups(pattern: Pattern) -> dict[str, Pattern]:
 def _of_masks(patterns: dict[str, Pattern]) -> list[dict[str, Any]]:
     """Gradient of parameters and mask values at 32×16, over that without masks."""
     config = MINILM
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     batch = random_batch(32, 16, config.vocab_size)
 
     def gradient_of(pattern: Pattern) -> Any:
@@ -170,7 +171,7 @@ from bpjax.models import bert
 import jax.numpy as jnp
 batch = {**random_batch(32, 16, MINILM.vocab_size), "label": jnp.zeros(32, jnp.int32),
          "weight": jnp.ones(32)}
-step = StepCall(MINILM, bert.init(MINILM, jax.random.key(0)), batch, masked=True, dtype="float32")
+step = StepCall(MINILM, models.init(MINILM, jax.random.key(0)), batch, masked=True, dtype="float32")
 jax.block_until_ready(step())
 # Not resource.getrusage, whose peak is inherited from the process that started this one.
 peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]

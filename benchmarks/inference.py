@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.models import MODELS, SHAPES
 from benchmarks.onnx_peer import ort_call
+from bpjax import models
 from bpjax.measure.flops import forward_flops, theoretical_speedup
 from bpjax.measure.latency import measure_latency, random_batch
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 from bpjax.training.evaluation import forward
 
 TOLERANCE = 2e-4  # of logits: peers that compute something else are not compared
@@ -33,7 +33,7 @@ def time_inference(
     for model, variants in MODELS.items():
         parts = {}
         for variant, config in variants.items():
-            params = bert.init(config, jax.random.key(seed))
+            params = models.init(config, jax.random.key(seed))
             parts[variant] = (config, params, peers.make_torch(config, params))
         for shape in SHAPES:
             found = _time_shape(parts, shape, rounds, seconds)

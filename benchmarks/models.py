@@ -1,6 +1,6 @@
 """The models that are timed: published sizes, and what pruning leaves of them."""
 
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 
 
 def make_config(layers: int, hidden: int, heads: int, **changes: object) -> BertConfig:

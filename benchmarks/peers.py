@@ -10,8 +10,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import save_pretrained
+from bpjax.models.bert import BertConfig
+from bpjax.models.checkpoint import save_pretrained
 
 
 def make_torch(config: BertConfig, params: dict) -> torch.nn.Module:

@@ -19,7 +19,8 @@ import transformers
 from benchmarks.peers import tensors
 from bpjax.export.formats import FORMATS, export
 from bpjax.models.bert import INPUTS
-from bpjax.models.pretrained import load_pretrained, load_tokenizer
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.tasks import get_task

@@ -20,25 +20,28 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bpjax.models.bert.module import INPUTS
+
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.models import BASE, LARGE
+from bpjax import models
 from bpjax.files import write_whole
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
-from bpjax.tasks import get_task
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
 
 ROWS, LENGTH = 32, 128  # on each chip
 CHIPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -106,9 +109,10 @@ def analyse(model: BertConfig, mesh: tuple[int, int], masked: bool) -> dict[str,
     method = make_method("movement", pattern) if masked else dense()
     pruning = Pruning(method, pattern, cubic(steps=100, warmup_steps=0, penalty=1.0))
     optimizer = make_optimizer(steps=100, warmup_steps=1, learning_rate=1e-4)
-    step = make_train_step(model, get_task("sst2"), pruning, optimizer, layout=layout)
+    head = HEADS[model.head]
+    step = make_train_step(Recipe(model, structure, head, pruning, optimizer, layout=layout))
     state = jax.eval_shape(
-        lambda rng: init_state(bert.init(model, rng), pruning, optimizer, rng), jax.random.key(0)
+        lambda rng: init_state(models.init(model, rng), pruning, optimizer, rng), jax.random.key(0)
     )
     compiled = step.compiled.lower(_placed(layout, state), _batch(layout), {}).compile()
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
@@ -141,7 +145,7 @@ def _placed(layout: Layout, tree: Any) -> Any:
 
 def _batch(layout: Layout) -> dict[str, jax.ShapeDtypeStruct]:
     count = ROWS * layout.devices
-    shapes: dict[str, Any] = dict.fromkeys(bert.INPUTS, ((count, LENGTH), jnp.int32))
+    shapes: dict[str, Any] = dict.fromkeys(INPUTS, ((count, LENGTH), jnp.int32))
     shapes |= dict.fromkeys(("label", "index"), ((count,), jnp.int32))
     shapes["weight"] = ((count,), jnp.float32)
     return {

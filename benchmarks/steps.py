@@ -5,15 +5,15 @@ from typing import Any
 import jax
 
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
-from bpjax.tasks import get_task
-from bpjax.training.distill import Teacher
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
+from bpjax.training.terms import Teacher
 
 STEPS = 1000  # of the schedules, which are traced: their number does not matter
 
@@ -50,8 +50,9 @@ class StepCall:
         )
         self.batch = batch
         self.state = init_state(params, pruning, optimizer, jax.random.key(0))
+        config, head = config.replace(dtype=dtype), HEADS[config.head]
         self.step = make_train_step(
-            config.replace(dtype=dtype), get_task("sst2"), pruning, optimizer, teacher
+            Recipe(config, bert.describe(config), head, pruning, optimizer, teacher)
         )
         lowered = self.step.compiled.lower(self.state, batch, self.step.teacher_params)
         self.memory = lowered.compile().memory_analysis()

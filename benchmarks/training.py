@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from benchmarks import peers
 from benchmarks.models import BASE, MINILM
 from benchmarks.steps import StepCall
+from bpjax import models
 from bpjax.measure.latency import measure_latency, random_batch
-from bpjax.models import bert
 
 CASES = (
     ("MiniLM", MINILM, (32, 14)),
@@ -23,7 +23,7 @@ def time_training(*, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Every case in float32 and with bfloat16 products: a row each."""
     rows = []
     for name, config, (size, length) in CASES:
-        params = bert.init(config, jax.random.key(0))
+        params = models.init(config, jax.random.key(0))
         tokens = random_batch(size, length, config.vocab_size)
         batch = {
             **tokens,

@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.run,
         "run",
         "Run a config: teacher, fine-prune, shrink, fill, measure, report. Finished stages are "
-        "skipped, an interrupted one goes on. Any field is set by --config.FIELD=VALUE.",
+        "skipped, an interrupted one goes on. Any field is set by --config.FIELD=VALUE; "
+        "`bpjax config` lists them.",
         "bpjax run --config=configs/quickstart.py --workdir=runs/a --config.budget.value=40.0",
     )
     run.add_argument("--config", required=True, help="a file with get_config()")
@@ -193,6 +194,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", help="model folder")
     export.add_argument("--to", required=True, help="hf, hf-padded, onnx or stablehlo")
     export.add_argument("--output", required=True, type=Path, help="new folder")
+
+    config = command(
+        commands.config,
+        "config",
+        "Print every field of a config: its default, what it takes and what it means.",
+        "bpjax config --task=sst2",
+    )
+    config.add_argument("--task", default="embedded", help="whose options (default: embedded)")
 
     data = command(
         commands.data_prepare,

@@ -89,7 +89,7 @@ def report(options: argparse.Namespace, _: list[str]) -> Output:
 def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Gives the metrics of a saved model on a task."""
     from bpjax.config import read_task_options
-    from bpjax.models.pretrained import load_tokenizer
+    from bpjax.models.tokenizer import load_tokenizer
     from bpjax.stages.inputs import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
@@ -106,28 +106,41 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
 
 def inspect(options: argparse.Namespace, _: list[str]) -> Output:
     """Tells what a saved model has left, by layer."""
-    from bpjax.models import bert
-    from bpjax.models.pretrained import load_pretrained
-    from bpjax.pruning.summary import summarize
+    from bpjax import models
+    from bpjax.models.checkpoint import load_pretrained
+    from bpjax.pruning.costs import linear_parameters
+    from bpjax.pruning.summary import by_layer, summarize
     from bpjax.report.table import format_layers
 
     config, params = load_pretrained(options.model, head="saved")
+    structure, dense = models.describe(config), models.architecture(config).dense(config)
+    layers = by_layer(summarize(params, structure))
+    left = _by_layer(structure)
+    density = None
+    if dense:
+        before = _by_layer(models.describe(dense))
+        density = [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
     found: dict[str, Any] = {
-        "heads": config.heads,
-        "intermediate": config.intermediate,
-        "density": config.densities(),
-        "nonzero": [layer.density for layer in summarize(params, bert.describe(config))],
-        "linear_params": config.linear_parameters(),
+        "heads": [x.units for x in structure.sublayers if x.kind == "attention"],
+        "intermediate": [x.units for x in structure.sublayers if x.kind == "ffn"],
+        "density": density,
+        "nonzero": [layer.density for layer in layers],
+        "linear_params": sum(linear_parameters(structure).values()),
     }
-    table = format_layers(
-        config.heads,
-        config.intermediate,
-        found["density"],
-        found["nonzero"],
-        config.linear_by_layer(),
-    )
-    ending = f"{found['linear_params']:,} linear parameters stored in {config.num_layers} layers"
+    table = format_layers(found["heads"], found["intermediate"], density, found["nonzero"], left)
+    ending = f"{found['linear_params']:,} linear parameters stored in {len(layers)} layers"
     return Output(f"{table}\n\n{ending}", found)
+
+
+def _by_layer(structure: Any) -> list[int]:
+    """Linear parameters of each layer."""
+    from bpjax.pruning.costs import linear_parameters
+
+    weights = linear_parameters(structure)
+    layers: dict[str, int] = {}
+    for sublayer in structure.sublayers:
+        layers[sublayer.layer] = layers.get(sublayer.layer, 0) + weights[sublayer.name]
+    return [*layers.values()]
 
 
 def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
@@ -135,7 +148,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     import functools
 
     from bpjax.measure.latency import compare_latency, parse_shapes
-    from bpjax.models.pretrained import load_pretrained
+    from bpjax.models.checkpoint import load_pretrained
     from bpjax.report.table import align
     from bpjax.training.evaluation import apply
 
@@ -159,7 +172,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
     from bpjax.export import formats as formats
-    from bpjax.models.pretrained import load_pretrained
+    from bpjax.models.checkpoint import load_pretrained
     from bpjax.models.sources import find_folder
 
     config, params = load_pretrained(options.model, head="saved")
@@ -167,6 +180,15 @@ def export(options: argparse.Namespace, _: list[str]) -> Output:
     found = formats.export(options.to, config, params, folder, options.output)
     lines = [f"saved in {options.output}", *(f"{k} {value:.3g}" for k, value in found.items())]
     return Output("\n".join(lines), {"folder": str(options.output), **found})
+
+
+def config(options: argparse.Namespace, _: list[str]) -> Output:
+    """Lists the fields of a config."""
+    from bpjax.config.listing import format_fields, list_fields
+
+    listed = list_fields(options.task)
+    fields = {x.name: {"default": x.default, "takes": x.takes, "text": x.text} for x in listed}
+    return Output(format_fields(listed), fields)
 
 
 def data_prepare(options: argparse.Namespace, _: list[str]) -> Output:

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 
+from bpjax.config import default_fields
 from bpjax.distributed import write_once
+from bpjax.models.heads import HEADS
 from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
 from bpjax.report.environment import describe_environment
@@ -37,7 +39,9 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     Raises:
       UserError: bad data, checkpoint or workdir.
     """
-    folder = Workdir(workdir, config.to_dict(), free=("mesh",))  # it goes on on other devices
+    # It goes on on other devices.
+    defaults = default_fields(config.task.name)
+    folder = Workdir(workdir, config.to_dict(), free=("mesh",), defaults=defaults)
     data = inputs.prepare(config)
     inputs.check(data)
     with folder.exclusive():
@@ -121,7 +125,7 @@ def _write(report: dict[str, Any], data: inputs.Run, model_dir: Path, workdir: P
     plot_masks(masks, workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
-    model, layers = finish.summarize_masks(data, workdir / "prune")
-    write_run_page(report, layers, model.intermediate, workdir)
-    write_card(report, data.task.head, model_dir)
+    _, layers = finish.summarize_masks(data, workdir / "prune")
+    write_run_page(report, layers, workdir)
+    write_card(report, HEADS[data.task.head].card_task, model_dir)
     write_report(report, workdir)

@@ -1,4 +1,7 @@
-"""Many runs from one file: all of them in turn, or one of them for a job array."""
+"""Many runs from one file: all of them in turn, or one of them for a job array.
+
+`at_densities` and `share_teacher` are for such files, those of experiments/ and anybody's own.
+"""
 
 import json
 import shlex
@@ -10,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bpjax.config import read_config, read_sweep
+from bpjax.config import default_fields, read_config, read_sweep, same
 from bpjax.distributed import RESUME
 from bpjax.errors import Interrupted, UserError
 from bpjax.pipeline import run
@@ -141,4 +144,5 @@ def _arguments(path: str, workdir: Path, overrides: list[str], index: int) -> li
 def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
     if not (folder / FILE).exists():
         return False
-    return read_report(folder)["config"] == json.loads(json.dumps(config))
+    now = json.loads(json.dumps(config))
+    return same(read_report(folder)["config"], now, default_fields(now["task"]["name"]))

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from bpjax.config import complete, default_fields, first_difference
 from bpjax.distributed import barrier, is_main, write_once
 from bpjax.errors import UserError
 from bpjax.files import write_whole
@@ -31,13 +32,20 @@ class Workdir:
     stages need to know of it. A stage without that file is run (again).
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], free: Sequence[str] = ()):
+    def __init__(
+        self,
+        path: Path,
+        config: dict[str, Any],
+        free: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ):
         """Opens or creates the folder. It becomes this config's with the first stage.
 
         Args:
           path: of the folder.
           config: of the run.
           free: top-level fields that may differ from one start to the next.
+          defaults: of every field, as JSON: what a folder means that was made before bpjax had it.
 
         Raises:
           UserError: it cannot be written, or belongs to a run with another config.
@@ -50,7 +58,7 @@ class Workdir:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             before = path / "config.json"
             if before.exists():
-                _require_same(path, before.read_text(), self._config, free)
+                _require_same(path, before.read_text(), self._config, defaults or {}, free)
         except OSError as error:
             raise UserError(
                 f"workdir {path}: {error.strerror or error}: expected a folder that can be "
@@ -120,6 +128,8 @@ def is_taken(path: Path) -> bool:
 def earlier_run(field: str, path: Path, kind: str) -> Iterator[dict[str, Any]]:
     """Yields the config of another run that has finished pruning, whose files the block reads.
 
+    Fields that bpjax did not have when it ran are there with their defaults.
+
     Args:
       field: of the config, that names the run's folder.
       path: that folder.
@@ -130,7 +140,8 @@ def earlier_run(field: str, path: Path, kind: str) -> Iterator[dict[str, Any]]:
     """
     try:
         (path / "prune" / "done.json").read_text()
-        yield json.loads((path / "config.json").read_text())
+        saved = json.loads((path / "config.json").read_text())
+        yield complete(saved, default_fields(saved["task"].get("name")))
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(
             f"config.{field} is {str(path)!r}: expected the --workdir of {kind} "
@@ -150,7 +161,13 @@ def load_arrays(path: Path) -> dict[str, Any]:
     return traverse_util.unflatten_dict(flat, sep="//")
 
 
-def _require_same(path: Path, before: str, now: dict[str, Any], free: Sequence[str]) -> None:
+def _require_same(
+    path: Path,
+    before: str,
+    now: dict[str, Any],
+    defaults: Mapping[str, Any],
+    free: Sequence[str],
+) -> None:
     try:
         saved = json.loads(before)
     except ValueError:
@@ -159,13 +176,11 @@ def _require_same(path: Path, before: str, now: dict[str, Any], free: Sequence[s
         raise UserError(
             f"workdir {path}: expected its config.json to be a run's; choose another --workdir"
         )
-    old, new = (traverse_util.flatten_dict(config, sep=".") for config in (saved, now))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name) and name.split(".")[0] not in free:
-            raise UserError(
-                f"workdir {path} was made by another config: {name} is {old.get(name)!r} there and "
-                f"{new.get(name)!r} now; use the same config, or another --workdir"
-            )
+    if found := first_difference(saved, now, defaults, free):
+        raise UserError(
+            f"workdir {path} was made by another config: {found.name} is {found.saved!r} there and "
+            f"{found.now!r} now; use the same config, or another --workdir"
+        )
 
 
 def _readable(values: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 A cell of ours is a run of the same kind, evaluated on the development split: of those near the
 published density one that learnt from most rows, an unknown number being the fewest, and of these
 the nearest. `rows` are what it learnt from, SQuAD's in windows, or else the limit it was given.
-Where none was run the cell stays empty.
+Where none was run the cell stays empty. Our speedups are of the machine named in the row.
 
 Density counts weights that are not zero: after fill all that is left, without it the share that is
 not masked, less than what removal stores. The published speeds say the same of theirs: hybrid at
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
 from bpjax.pruning.methods import method_options
+from bpjax.report.environment import name_machine
 from bpjax.report.table import align
 from bpjax.report.write import find_reports
 
@@ -188,12 +189,12 @@ def main() -> None:
 def format_table(table: Table, reports: list[dict[str, Any]]) -> str:
     """Published and ours, side by side."""
     columns = ("density", *table.metrics, "speedup")
-    lines = [("", *columns, "ours: model", "rows", *columns)]
+    lines = [("", *columns, "ours: model", "rows", *columns, "machine")]
     for row in table.rows:
         empty = [""] * (len(table.metrics) - len(row.metrics))
         published = [_percent(row.density), *map(_number, row.metrics), *empty, _times(row.speedup)]
         lines.append((row.name, *published, *_ours(table, row, reports)))
-    return align(lines, left=(0, 1 + len(columns)))
+    return align(lines, left=(0, 1 + len(columns), len(lines[0]) - 1))
 
 
 def kind_of(report: dict[str, Any]) -> Kind:
@@ -202,14 +203,14 @@ def kind_of(report: dict[str, Any]) -> Kind:
     pattern, method, pruning = report["pattern"], report["method"], config["pruning"]
     options = pruning.get(method, {})
     binarizer = options.get("binarizer", method_options(method).get("binarizer", ""))
-    guide = config["distillation"].get("source") or ""
+    other = config["distillation"].get("source") or ""
     return Kind(
         pattern=pattern,
         block=tuple(pruning["block"]) if pattern in ("block", "hybrid") else (),
         method=method,
         variant="permanent" if options.get("permanent") else binarizer,
         filled=config["fill"]["epochs"] > 0,
-        teacher="own" if guide in ("", config["teacher"]["source"]) else "large",
+        teacher="own" if other in ("", config["teacher"]["source"]) else "large",
         rewind=bool(config["prune"].get("rewind")),
     )
 
@@ -223,7 +224,7 @@ def _ours(table: Table, row: Row, reports: list[dict[str, Any]]) -> list[str]:
         and _fits(row, report)
     ]
     if not found:
-        return [""] * (4 + len(table.metrics))
+        return [""] * (5 + len(table.metrics))
     best = min(found, key=lambda r: (-(_rows(row, r) or 0), abs(_density(row, r) - row.density)))
     rows, part = _rows(row, best), "dense" if row.kind == DENSE else "pruned"
     shape, speedup = list(best["speedup"].items())[-1]
@@ -232,7 +233,11 @@ def _ours(table: Table, row: Row, reports: list[dict[str, Any]]) -> list[str]:
         f"{rows:,}" if rows else "",
         _percent(_density(row, best)),
         *(_number(best[part]["metrics"].get(metric)) for metric in table.metrics),
-        "" if row.kind == DENSE else f"{_times(speedup)} at {shape}",
+        *(
+            ("", "")
+            if row.kind == DENSE
+            else (f"{_times(speedup)} at {shape}", name_machine(best["environment"]))
+        ),
     ]
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.models import bert
-from bpjax.models.pretrained import load_pretrained, load_tokenizer
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.schedules import ScheduleValues
@@ -55,7 +56,7 @@ masked = bert.Bert(config).apply({"params": params, "masks": masks}, *inputs).hi
 
 # %%
 final = apply_masks(params, masks)
-small = shrink(final, structure, bert.activation(config))
+small = shrink(final, structure)
 smaller = config.replace(heads=small.heads, intermediate=small.intermediate)
 after = bert.Bert(smaller).apply({"params": small.params}, *inputs).hidden
 real = inputs[1][..., None] > 0

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bpjax.models import bert
-from bpjax.models.pretrained import load_pretrained
+from bpjax.models.checkpoint import load_pretrained
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.summary import summarize

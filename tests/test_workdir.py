@@ -8,6 +8,8 @@ import pytest
 from checkpoints import refused
 from small_run import files_under
 
+from bpjax import sweep
+from bpjax.config import default_config, default_fields
 from bpjax.errors import UserError
 from bpjax.workdir import Workdir, earlier_run, is_taken, load_arrays, save_arrays
 
@@ -141,3 +143,46 @@ def test_two_processes_never_run_in_one_folder(tmp_path):
     assert not is_taken(tmp_path / "run")
     with other.exclusive():
         pass
+
+
+def without(config, *names):
+    """A copy that lacks some fields, given by flat names."""
+    config = json.loads(json.dumps(config))
+    for name in names:
+        *sections, last = name.split(".")
+        inner = config
+        for section in sections:
+            inner = inner[section]
+        del inner[last]
+    return config
+
+
+LATER = ("shrink.round_to", "pruning.movement.floor", "distillation.layers", "log_every")
+
+
+def test_a_field_that_an_old_folder_lacks_means_its_default(tmp_path):
+    now, defaults = default_config().to_dict(), default_fields("embedded")
+    Workdir(tmp_path, without(now, *LATER)).stage("teacher", note)
+    again = Workdir(tmp_path, now, defaults=defaults)
+    again.stage("teacher", lambda _: pytest.fail("ran again"))
+    for name, value in (("shrink", {"round_to": 8}), ("seed", 18)):
+        with refused("made by another config: " + name):
+            Workdir(tmp_path, now | {name: value}, defaults=defaults)
+    with refused("shrink.round_to is 1 there and 8 now; use the same config, or another"):
+        Workdir(tmp_path, now | {"shrink": {"round_to": 8}}, defaults=defaults)
+
+
+def test_an_earlier_run_has_todays_fields(tmp_path):
+    now = default_config().to_dict()
+    Workdir(tmp_path, without(now, *LATER)).stage("prune", note)
+    with earlier_run("prune.source", tmp_path, "a finished run") as config:
+        assert config == json.loads(json.dumps(now))
+
+
+def test_a_finished_run_of_a_sweep_stays_finished(tmp_path, monkeypatch):
+    now = default_config().to_dict()
+    (tmp_path / "report.json").write_text("{}")
+    old = {"config": without(now, *LATER)}
+    monkeypatch.setattr(sweep, "read_report", lambda _: json.loads(json.dumps(old)))
+    assert sweep._is_finished(tmp_path, now)
+    assert not sweep._is_finished(tmp_path, now | {"seed": 18})

@@ -3,8 +3,10 @@
 import jax
 import numpy as np
 
+from bpjax import models
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.pruning.costs import linear_parameters
 from bpjax.pruning.patterns import make_pattern
 
 TINY = BertConfig(
@@ -36,7 +38,7 @@ def make_batch():
 
 def make_params(config=TINY, seed=0):
     """Parameters of which none is zero or one, in the config's type."""
-    shapes = jax.eval_shape(lambda: bert.init(config, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     generator = np.random.default_rng(seed)
     return jax.tree.map(
         lambda x: jax.numpy.asarray(0.5 * generator.normal(size=x.shape), config.dtype), shapes
@@ -54,6 +56,20 @@ def random_values(pattern, seed=0, density=0.5):
         group.name: jax.numpy.asarray(generator.random(group.shape) < density, "float32")
         for group in pattern.groups
     }
+
+
+def linear(config):
+    """Linear parameters of a model."""
+    return sum(linear_parameters(models.describe(config)).values())
+
+
+def kept(small, kind, of=len):
+    """What surgery left of each sublayer of a kind: how many units, or their indices."""
+    return tuple(of(x) for name, x in small.units.items() if name.endswith(f"/{kind}"))
+
+
+def shrunken(config, small):
+    return models.resize(config, small.sizes)
 
 
 def run(config, params, masks=None, batch=None, **kwargs):

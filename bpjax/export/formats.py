@@ -15,9 +15,10 @@ from bpjax.export.onnx import open_onnx, to_onnx
 from bpjax.export.outputs import answer
 from bpjax.export.stablehlo import open_stablehlo, to_stablehlo
 from bpjax.measure.latency import measure_latency, random_batch
-from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
-from bpjax.models.pretrained import save_pretrained
+from bpjax.models.architecture import Config
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.checkpoint import save_pretrained
+from bpjax.models.heads import HEADS
 
 Call = Callable[[dict[str, Any]], np.ndarray]
 
@@ -31,9 +32,9 @@ class Format(NamedTuple):
       change: of sizes and parameters before they are saved.
     """
 
-    convert: Callable[[BertConfig, dict[str, Any], Path], None]
+    convert: Callable[[Config, dict[str, Any], Path], None]
     open: Callable[[Path], Call] | None = None
-    change: Callable[[BertConfig, dict[str, Any]], tuple[BertConfig, dict[str, Any]]] | None = None
+    change: Callable[[Config, dict[str, Any]], tuple[Config, dict[str, Any]]] | None = None
 
 
 FORMATS = {
@@ -49,7 +50,7 @@ _SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
 
 
 def export(
-    form: str, config: BertConfig, params: dict[str, Any], tokenizer: Path, folder: Path
+    form: str, config: Config, params: dict[str, Any], tokenizer: Path, folder: Path
 ) -> dict[str, float]:
     """Saves a model in a form; the folder appears when it is whole and, if it can be, compared.
 
@@ -85,7 +86,7 @@ def export(
 
 
 def compare(
-    config: BertConfig, params: dict[str, Any], call: Call, timed: tuple[int, int] = (8, 128)
+    config: Config, params: dict[str, Any], call: Call, timed: tuple[int, int] = (8, 128)
 ) -> dict[str, float]:
     """Holds an exported model against ours, on random tokens with padding and two segments.
 
@@ -111,7 +112,7 @@ def compare(
         mask = (places < jnp.arange(size)[:, None] + 3).astype(jnp.int32)
         batch["attention_mask"] = mask
         # A RoBERTa of transformers counts its positions by what is not this token.
-        pad_id = FAMILIES[config.family].pad_token_id
+        pad_id = ENCODERS[config.model_type].pad_token_id
         batch["input_ids"] = jnp.where(
             batch["input_ids"] == pad_id, (pad_id + 1) % config.vocab_size, batch["input_ids"]
         )
@@ -121,7 +122,8 @@ def compare(
         with jax.default_matmul_precision("highest"):
             difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
         # Nobody reads what stands at padding.
-        apart.append(difference[np.asarray(mask, bool)] if difference.ndim == 3 else difference)
+        by_token = HEADS[config.head].per_token
+        apart.append(difference[np.asarray(mask, bool)] if by_token else difference)
     worst = float(max(np.max(each) for each in apart))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")

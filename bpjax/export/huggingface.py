@@ -8,25 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from bpjax.errors import UserError
-from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
-from bpjax.models.names import SHRUNKEN_KEY, tensor_table
+from bpjax import models
+from bpjax.models.architecture import Config
+from bpjax.models.heads import HEADS
+from bpjax.models.sizes import SHRUNKEN_KEY
 from bpjax.models.sources import CARD, CONFIG
 
-AUTO_CLASSES = {
-    "none": "AutoModel",
-    "span": "AutoModelForQuestionAnswering",
-    "classification": "AutoModelForSequenceClassification",
-    "regression": "AutoModelForSequenceClassification",
-}
-"""The class of transformers that loads a model, by its head."""
-
 CODE = "modeling_bpjax.py"
-_MODELING = Path(__file__).with_name("modeling_bpjax.py.txt")
 
 
-def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[str, Any]]:
+def pad(config: Config, params: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
     """A model of equal layers that computes the same: heads and dimensions of zeros are added.
 
     It loads in transformers as a plain BERT, without code of ours. A head whose values are zero
@@ -40,26 +31,10 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
     Raises:
       UserError: a model without layer norms.
     """
-    for holds, what in (
-        (config.norm == "layer", f"{config.norm} norms, expected layer norms"),
-        (
-            config.pooled == config.hidden_size and config.hidden_size % config.head_dim == 0,
-            f"{config.hidden_size} hidden dimensions, expected as many as before pruning",
-        ),
-    ):
-        if not holds:
-            raise UserError(
-                f"format hf-padded: the model has {what}, the only ones that transformers has; "
-                "take --to=hf"
-            )
-    heads = config.hidden_size // config.head_dim
-    _, before, _ = config.original or ((), (), 0)
-    size = max((*config.intermediate, *before, 1))
-    layers = config.num_layers
-    dense = config.replace(heads=(heads,) * layers, intermediate=(size,) * layers, original=None)
+    dense = models.architecture(config).pad(config)
     flat = traverse_util.flatten_dict(params, sep="/")
     padded = {}
-    for path, tensor in tensor_table(dense).items():
+    for path, tensor in models.architecture(dense).tensors(dense).items():
         value = np.zeros(tensor.shape, np.float32)
         if path in flat:
             found = np.asarray(flat[path])
@@ -68,7 +43,7 @@ def pad(config: BertConfig, params: dict[str, Any]) -> tuple[BertConfig, dict[st
     return dense, traverse_util.unflatten_dict(padded, sep="/")
 
 
-def add_code(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Adds to a saved model the code that loads it in transformers; a dense one needs none.
 
     `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the model
@@ -79,15 +54,18 @@ def add_code(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
     if SHRUNKEN_KEY not in data:
         return
-    classes = FAMILIES[config.family].classes
+    architecture = models.architecture(config)
+    classes = architecture.heads(config)
+    if architecture.torch_code is None:
+        return
     data["auto_map"] = {
-        auto: f"modeling_bpjax.Bpjax{classes[head]}" for head, auto in AUTO_CLASSES.items()
+        HEADS[head].auto_class: f"modeling_bpjax.Bpjax{name}" for head, name in classes.items()
     }
-    (folder / CODE).write_text(_MODELING.read_text(encoding="utf-8"))
+    (folder / CODE).write_text(architecture.torch_code.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
-def drop_card(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+def drop_card(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Removes the model card: a padded model is neither small nor fast."""
     del config, params
     (folder / CARD).unlink(missing_ok=True)

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from bpjax.errors import UserError
-from bpjax.export.huggingface import AUTO_CLASSES, CODE, add_code
-from bpjax.models.bert import INPUTS
-from bpjax.models.config import BertConfig
-from bpjax.models.families import FAMILIES
+from bpjax.export.huggingface import CODE, add_code
+from bpjax.models.architecture import Config
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.bert.module import INPUTS
+from bpjax.models.heads import HEADS
 from bpjax.models.sources import CONFIG, WEIGHTS
 
 FILE = "model.onnx"
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
-def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Puts `model.onnx`, which takes any batch and length, in place of a folder's weights.
 
     Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
@@ -32,14 +33,14 @@ def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
     torch, transformers, *_ = map(_import, ("torch", "transformers", *_NEEDED))
     plain = (folder / CONFIG).read_text(encoding="utf-8")
     add_code(config, params, folder)
-    auto = getattr(transformers, AUTO_CLASSES[config.head])
+    head = HEADS[config.head]
+    auto = getattr(transformers, head.auto_class)
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-    family = FAMILIES[config.family]
+    family = ENCODERS[config.model_type]
     names = [name for name in INPUTS if family.token_types or name != "token_type_ids"]
     # A tensor each: the exporter takes one that is given twice for one input.
     example = {name: torch.ones((2, config.max_positions), dtype=torch.long) for name in names}
-    states = ["last_hidden_state"] + ["pooler_output"] * bool(family.base_pooler)
-    outputs = {"none": states, "span": ["start_logits", "end_logits"]}
+    outputs = [x for x in head.onnx_outputs if family.base_pooler or x != "pooler_output"]
     sizes = {
         0: torch.export.Dim("batch", min=1),
         1: torch.export.Dim("length", min=1, max=config.max_positions),
@@ -52,7 +53,7 @@ def to_onnx(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
             kwargs=example,
             f=folder / FILE,
             input_names=names,
-            output_names=outputs.get(config.head, ["logits"]),
+            output_names=outputs,
             dynamic_shapes=dict.fromkeys(names, sizes),
             dynamo=True,
             verbose=False,
@@ -67,11 +68,12 @@ def open_onnx(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
     """What was saved, in ONNX Runtime on CPU, as a function of a batch: answers as bpjax's."""
     session = start_session(folder / FILE)
     inputs = [each.name for each in session.get_inputs()]
-    is_span = session.get_outputs()[0].name == "start_logits"
+    # Start and end, say, which are the columns of our logits.
+    apart = all(each.name.endswith("_logits") for each in session.get_outputs())
 
     def call(batch: dict[str, Any]) -> np.ndarray:
         found = session.run(None, {name: np.asarray(batch[name], np.int64) for name in inputs})
-        return np.stack(found, axis=-1) if is_span else found[0]
+        return np.stack(found, axis=-1) if apart else found[0]
 
     return call
 

@@ -4,14 +4,17 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from bpjax.models.bert import INPUTS, Bert, Outputs
-from bpjax.models.config import BertConfig
+from bpjax import models
+from bpjax.models.architecture import Config, Outputs
+from bpjax.models.bert.module import INPUTS
 
 
 def answer(
-    config: BertConfig, params: dict[str, Any], batch: dict[str, Any]
+    config: Config, params: dict[str, Any], batch: dict[str, Any]
 ) -> Float[Array, "batch *answer"]:
     """A model's logits, or without a head its last hidden states."""
     inputs = (batch[name] for name in INPUTS)
-    outputs: Outputs = Bert(config).apply({"params": params}, *inputs)  # type: ignore[assignment]
-    return outputs.hidden if outputs.logits is None else outputs.logits
+    outputs: Outputs = models.build(config).apply({"params": params}, *inputs)  # type: ignore[assignment]
+    found = outputs.hidden if outputs.logits is None else outputs.logits
+    assert found is not None
+    return found

@@ -13,15 +13,15 @@ import numpy as np
 from jax import export
 
 from bpjax.export.outputs import answer
-from bpjax.models.bert import INPUTS
-from bpjax.models.config import BertConfig
+from bpjax.models.architecture import Config
+from bpjax.models.bert.module import INPUTS
 from bpjax.models.sources import WEIGHTS
 
 FILE = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def to_stablehlo(config: BertConfig, params: dict[str, Any], folder: Path) -> None:
+def to_stablehlo(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Puts `model.stablehlo`, a serialised `jax.export.Exported`, in place of a folder's weights.
 
     It takes int32 `[batch, length]` each, of any batch and length, and gives logits as bpjax does,

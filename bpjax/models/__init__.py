@@ -1,1 +1,47 @@
-"""Flax modules of transformers whose layers need not be alike, with masks optional."""
+"""Flax modules of transformers whose layers need not be alike, with masks optional.
+
+An architecture is a folder and a line in `ARCHITECTURES`. The functions below ask it, by the
+`model_type` of a config.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from bpjax.models import bert
+from bpjax.models.architecture import Architecture, Config
+from bpjax.pruning.structure import Sizes, Structure
+
+ARCHITECTURES: dict[str, Architecture] = {
+    name: each for each in (bert.ARCHITECTURE,) for name in each.model_types
+}
+"""By the `model_type` of a config."""
+
+
+def architecture(config: Config) -> Architecture:
+    """Of a model."""
+    return ARCHITECTURES[config.model_type]
+
+
+def build(config: Config) -> nn.Module:
+    """The module of a model: variables `params`, and optionally `masks` and `approximations`."""
+    return architecture(config).build(config)
+
+
+def describe(config: Config) -> Structure:
+    """Where a model keeps its units."""
+    return architecture(config).describe(config)
+
+
+def resize(config: Config, sizes: Sizes) -> Any:
+    """The config of a model of other sizes, such as surgery left."""
+    return architecture(config).resize(config, sizes)
+
+
+def init(config: Config, rng: Key[Array, ""]) -> dict:
+    """Fresh parameters: normal(0.02) kernels and embeddings, zero biases, unit norms."""
+    ids = jnp.zeros((1, 2), jnp.int32)
+    return jax.jit(build(config).init)(rng, ids, ids, ids)["params"]

@@ -10,7 +10,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from bpjax.errors import UserError
-from bpjax.models.names import canonical_name
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -103,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class Checkpoint:
-    """The tensors of a folder's safetensors files, by canonical name, read one at a time."""
+    """The tensors of a folder's safetensors files, by name, read one at a time."""
 
     def __init__(self, folder: Path):
         """Opens the files.
@@ -113,27 +112,28 @@ class Checkpoint:
             checkpoint; a truncated or missing file.
         """
         self.folder = folder
-        self._tensors: dict[str, tuple[Any, str]] = {}
+        self._tensors: dict[str, Any] = {}
         for path in _weight_files(folder):
             try:
                 file = safe_open(path, framework="numpy")
-                names = file.keys()
-                self._tensors |= {canonical_name(name): (file, name) for name in names}
+                self._tensors |= dict.fromkeys(file.keys(), file)
             except (SafetensorError, OSError) as error:
                 raise UserError(
                     f"{path}: not a whole safetensors file ({one_line(error)}); fetch it again"
                 ) from error
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
     def names(self) -> list[str]:
-        """All canonical names."""
+        """All names."""
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a tensor as stored; None where there is no such tensor."""
         if name not in self._tensors:
             return None
-        file, stored = self._tensors[name]
-        return tuple(file.get_slice(stored).get_shape())
+        return tuple(self._tensors[name].get_slice(name).get_shape())
 
     def read(self, name: str) -> np.ndarray:
         """A tensor as float32.
@@ -141,14 +141,14 @@ class Checkpoint:
         Raises:
           UserError: it holds no floating-point numbers.
         """
-        file, stored = self._tensors[name]
-        kind = file.get_slice(stored).get_dtype()
+        file = self._tensors[name]
+        kind = file.get_slice(name).get_dtype()
         if kind not in ("F64", "F32", "F16", "BF16"):
             raise UserError(
-                f"{self.folder}: {stored} holds {kind}: expected floating-point weights; "
+                f"{self.folder}: {name} holds {kind}: expected floating-point weights; "
                 "choose a checkpoint that is not quantised"
             )
-        return np.asarray(file.get_tensor(stored)).astype(np.float32)
+        return np.asarray(file.get_tensor(name)).astype(np.float32)
 
 
 def _weight_files(folder: Path) -> list[Path]:

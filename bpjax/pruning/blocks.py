@@ -1,6 +1,7 @@
 """Block grids: from a kernel's shape to its scores', and from a block mask back to the kernel."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -84,20 +85,26 @@ class BlockMask:
         self.values = values
         self.block = block
 
-    def apply(
-        self, kernel: Float[Array, "in out"], bias: Float[Array, " out"]
-    ) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+    def apply(self, weights: Mapping[str, Array]) -> dict[str, Array]:
         """The weights that a masked layer computes with.
 
-        Kernel: `kernel ⊙ expand(values)`. Bias: 0 at the outputs that no weight feeds any more;
-        without this, removal is not exact. No gradient reaches the mask through the bias, so a
-        score's gradient is the block sum of its kernel alone.
+        Kernel: `kernel ⊙ expand(values)`. Bias, if there is one: 0 at the outputs that no weight
+        feeds any more; without this, removal is not exact. No gradient reaches the mask through
+        the bias, so a score's gradient is the block sum of its kernel alone.
+
+        Args:
+          weights: `kernel` `[in, out]`, and perhaps `bias` `[out]`.
 
         Raises:
           ValueError: the mask is not of the kernel's grid.
         """
+        kernel = weights["kernel"]
         kernel_mask = expand(self.values, kernel.shape, self.block).astype(kernel.dtype)
-        return kernel * kernel_mask, jnp.where(self.fed_outputs(bias.shape[0]), bias, 0)
+        masked = {"kernel": kernel * kernel_mask}
+        if "bias" in weights:
+            bias = weights["bias"]
+            masked["bias"] = jnp.where(self.fed_outputs(bias.shape[0]), bias, 0)
+        return masked
 
     def fed_outputs(self, features: int) -> Bool[Array, " out"]:
         """Which of the kernel's `features` outputs still have a weight that feeds them."""

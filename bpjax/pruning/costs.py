@@ -1,109 +1,191 @@
-"""What a model costs by the heads and dimensions it has left: the unit of a budget."""
+"""What a model costs by the units it has left: the unit of a budget."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.structure import Structure
+from bpjax.pruning.structure import Structure, Sublayer, channels, has
 
 
 class Table(NamedTuple):
     """A sublayer's cost at some sizes, linear between them.
 
     Attributes:
-      sizes: numbers of heads or dimensions, rising from 0.
+      sublayer: its name.
+      sizes: numbers of units (or groups of units), rising from 0.
       costs: at those sizes.
+      by_group: whether groups are counted and not units: kernels that a group shares.
+      stream: the cost is in proportion to the dimensions left of this residual stream; "": it does
+        not depend on them.
     """
 
+    sublayer: str
     sizes: tuple[float, ...]
     costs: tuple[float, ...]
+    by_group: bool = False
+    stream: str = ""
 
 
 class Cost(NamedTuple):
     """The cost of a model: a sum over its sublayers, in any unit.
 
     Attributes:
-      attention: by layer, over the number of heads.
-      ffn: by layer, over the number of dimensions.
+      tables: of the sublayers; one may have several.
       rest: of what is not pruned.
-      by_hidden: whether it is in proportion to the dimensions of the hidden state.
     """
 
-    attention: tuple[Table, ...]
-    ffn: tuple[Table, ...]
-    rest: float
-    by_hidden: bool = False
+    tables: tuple[Table, ...]
+    rest: float = 0.0
 
     def total(
-        self, heads: Sequence[Int[Array, ""] | int], dimensions: Sequence[Int[Array, ""] | int]
+        self,
+        units: Mapping[str, Int[Array, ""] | int],
+        groups: Mapping[str, Int[Array, ""] | int] | None = None,
+        streams: Mapping[str, Float[Array, ""] | float | int] | None = None,
     ) -> Float[Array, ""]:
-        """Cost of a model with these numbers of heads and dimensions, by layer."""
-        total = jnp.float32(self.rest)
-        for tables, sizes in ((self.attention, heads), (self.ffn, dimensions)):
-            for table, size in zip(tables, sizes, strict=True):
-                found = jnp.interp(
-                    jnp.asarray(size, jnp.float32), np.array(table.sizes), np.array(table.costs)
-                )
-                total += found.astype(jnp.float32)
-        return total
-
-    def fraction(self, left: KeptUnits, round_to: int = 1) -> Float[Array, ""]:
-        """Cost of what is left, over the cost of the whole model.
-
-        Dimensions of the hidden state count where the cost is in proportion to them.
+        """Cost of a model.
 
         Args:
-          left: of the model.
-          round_to: surgery keeps a multiple of as many feed-forward dimensions of a layer.
+          units: left, by sublayer.
+          groups: left, by sublayer; wanted where a table counts them.
+          streams: fraction of their dimensions left, by stream; without it all.
         """
-        whole = self.total(
-            [alive.shape[0] for alive in left.heads], [alive.shape[0] for alive in left.dimensions]
+        total = jnp.float32(self.rest)
+        for shared, part in self._by_stream():
+            found = jnp.zeros(()) if shared else total
+            for table in part:
+                counts = (groups or {}) if table.by_group else units
+                count = jnp.asarray(counts[table.sublayer], jnp.float32)
+                cost = jnp.interp(count, np.array(table.sizes), np.array(table.costs))
+                found += cost.astype(jnp.float32)
+            total = total + found * (streams or {}).get(shared, 1.0) if shared else found
+        return total
+
+    def fraction(
+        self, structure: Structure, left: KeptUnits, round_to: int = 1
+    ) -> Float[Array, ""]:
+        """Cost of what is left, over the cost of the whole model.
+
+        Args:
+          structure: of the whole model.
+          left: of it.
+          round_to: surgery keeps a multiple of as many units of a sublayer whose unit is one
+            channel.
+        """
+        whole = {each.name: each.units for each in structure.sublayers}
+        units, groups = {}, {}
+        for each in structure.sublayers:
+            alive = left.units[each.name]
+            count = alive.sum()
+            if each.write.width == 1:
+                count = jnp.minimum(-(-count // round_to) * round_to, each.units)
+            units[each.name] = count
+            groups[each.name] = _alive_groups(each, alive)
+        return self.total(
+            units, groups, {name: alive.mean() for name, alive in left.streams.items()}
+        ) / self.total(whole, {each.name: len(each.groups) for each in structure.sublayers})
+
+    def _by_stream(self) -> list[tuple[str, list[Table]]]:
+        """The tables by the stream that they follow, those that follow none first."""
+        names = dict.fromkeys(["", *(table.stream for table in self.tables)])
+        return [(name, [t for t in self.tables if t.stream == name]) for name in names]
+
+
+def cost_to_json(cost: Cost) -> dict[str, Any]:
+    """A cost as JSON values."""
+    return {"tables": [table._asdict() for table in cost.tables], "rest": cost.rest}
+
+
+def cost_from_json(data: Any) -> Cost:
+    """What `cost_to_json` gave, or what version 0.1 noted: tables of attention and FFN by layer."""
+    if isinstance(data, list):
+        attention, ffn, rest, by_hidden = data
+        stream = "hidden" if by_hidden else ""
+        tables = tuple(
+            Table(f"layer_{i}/{kind}", tuple(sizes), tuple(costs), stream=stream)
+            for kind, rows in (("attention", attention), ("ffn", ffn))
+            for i, (sizes, costs) in enumerate(rows)
         )
-        heads, dimensions = (
-            [alive.sum() for alive in part] for part in (left.heads, left.dimensions)
-        )
-        dimensions = [
-            jnp.minimum(-(-count // round_to) * round_to, alive.shape[0])
-            for count, alive in zip(dimensions, left.dimensions, strict=True)
-        ]
-        share = left.hidden.mean() if self.by_hidden else 1.0
-        return self.total(heads, dimensions) / whole * share
+        return Cost(tables, rest)
+    tables = tuple(
+        Table(**row | {"sizes": tuple(row["sizes"]), "costs": tuple(row["costs"])})
+        for row in data["tables"]
+    )
+    return Cost(tables, data["rest"])
 
 
 def linear_cost(structure: Structure) -> Cost:
-    """Linear parameters: the kernels of the encoder, what the papers call encoder size."""
-    return _counted(structure, biases=False)._replace(by_hidden=True)
+    """Linear parameters: the weights of the kernels, what the papers call encoder size."""
+    return Cost(_counted(structure))
 
 
-def parameter_cost(structure: Structure, parameters: int) -> Cost:
-    """All parameters, biases included.
+def parameter_cost(structure: Structure, params: dict) -> Cost:
+    """All parameters of a model; what no unit owns is the rest.
 
     Args:
       structure: of the model.
-      parameters: how many it has in all.
+      params: its parameters, or their shapes.
     """
-    kernels = _counted(structure, biases=True)
-    whole = kernels.total(
-        [layer.attention.heads for layer in structure.layers],
-        [layer.ffn.size for layer in structure.layers],
+    cost = Cost(_counted(structure, params))
+    whole = cost.total(
+        {each.name: each.units for each in structure.sublayers},
+        {each.name: len(each.groups) for each in structure.sublayers},
     )
-    return kernels._replace(rest=parameters - float(whole))
+    count = sum(x.size for x in jax.tree.leaves(params))
+    return cost._replace(rest=count - float(whole))
 
 
-def _counted(structure: Structure, *, biases: bool) -> Cost:
-    def by_unit(units: int, weights: int) -> Table:
-        return Table((0.0, float(units or 1)), (0.0, float((units or 1) * weights)))
-
-    hidden = structure.hidden_size
-    attention, ffn = [], []
-    for layer in structure.layers:
-        head_dim = layer.attention.head_dim
-        attention.append(
-            by_unit(layer.attention.heads, head_dim * (4 * hidden + (3 if biases else 0)))
+def linear_parameters(structure: Structure) -> dict[str, int]:
+    """Weights in the kernels of each sublayer, by its name."""
+    return {
+        each.name: sum(
+            structure.streams[kernel.stream].size * channels(each, kernel)
+            for kernel in each.kernels
         )
-        ffn.append(by_unit(layer.ffn.size, 2 * hidden + (1 if biases else 0)))
-    return Cost(tuple(attention), tuple(ffn), 0.0)
+        for each in structure.sublayers
+    }
+
+
+def in_order(structure: Structure) -> list[Sublayer]:
+    """The sublayers kind by kind, as costs are summed."""
+    kinds = list(dict.fromkeys(each.kind for each in structure.sublayers))
+    return sorted(structure.sublayers, key=lambda each: kinds.index(each.kind))
+
+
+def _counted(structure: Structure, params: dict | None = None) -> tuple[Table, ...]:
+    """Weights by unit; with parameters, the biases of a unit's channels too."""
+    tables = []
+    for each in in_order(structure):
+        weights: dict[tuple[bool, str], int] = {}
+        for kernel in (*each.reads, each.write):
+            found = kernel.width * structure.streams[kernel.stream].size
+            # The bias behind the kernel that writes stays whatever goes.
+            if (
+                params
+                and each.units
+                and kernel != each.write
+                and has(params, (*kernel.path, "bias"))
+            ):
+                found += kernel.width
+            key = (kernel.grouped, "" if params else kernel.stream)
+            weights[key] = weights.get(key, 0) + found
+        for (grouped, stream), count in weights.items():
+            most = (len(each.groups) if grouped else each.units) or 1
+            sizes, costs = (0.0, float(most)), (0.0, float(most * count))
+            tables.append(Table(each.name, sizes, costs, grouped, stream))
+    return tuple(tables)
+
+
+def _alive_groups(sublayer: Sublayer, alive: Array) -> Array | int:
+    if not sublayer.groups:
+        return 0
+    ends = np.cumsum((0, *sublayer.groups))
+    return sum(
+        alive[start:stop].any().astype(jnp.int32)
+        for start, stop in zip(ends[:-1], ends[1:], strict=True)
+    )

@@ -1,10 +1,10 @@
-"""Fill: makes the surviving heads and dimensions of a shrunken model dense again."""
+"""Fill: makes the surviving units of a shrunken model dense again."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from bpjax.pruning.structure import Structure, at, kernels, put
+from bpjax.pruning.structure import Structure, put, read
 
 NOISE = 0.01
 """Standard deviation of the noise, as a fraction of its matrix's (Lagunas et al. 2021, code)."""
@@ -22,15 +22,14 @@ def fill(params: dict, structure: Structure, rng: Key[Array, ""]) -> dict:
 
     Args:
       params: a shrunken model's parameters.
-      structure: where it keeps its heads and feed-forward dimensions.
+      structure: where it keeps its units.
       rng: noise key.
     """
-    for layer in structure.layers:
-        for path in (*kernels(layer.attention), *kernels(layer.ffn)):
-            kernel = jnp.asarray(at(params, path)["kernel"])
-            rng, key = jax.random.split(rng)
-            std = kernel.std()
-            noise = NOISE * jnp.where(std > 0, std, INITIAL)
-            noise *= jax.random.normal(key, kernel.shape, kernel.dtype)
-            params = put(params, (*path, "kernel"), jnp.where(kernel == 0, noise, kernel))
+    for _, kernel in structure.kernels():
+        weights = jnp.asarray(read(params, kernel)[0])
+        rng, key = jax.random.split(rng)
+        std = weights.std()
+        noise = NOISE * jnp.where(std > 0, std, INITIAL)
+        noise *= jax.random.normal(key, weights.shape, weights.dtype)
+        params = put(params, (*kernel.path, "kernel"), jnp.where(weights == 0, noise, weights))
     return params

@@ -1,6 +1,6 @@
 """Rewind: fine-prune again with the heads that an earlier run kept (Lagunas et al. 2021)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,44 +9,45 @@ from jaxtyping import Array, Bool, Float
 from bpjax.pruning.blocks import expand
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Target
-from bpjax.pruning.structure import Structure, at, put
+from bpjax.pruning.structure import Structure, at, blocks, channels, put
 
 
 def keep_heads_of(
     method: Method,
     pattern: Pattern,
     structure: Structure,
-    kept: Sequence[Bool[Array, " _"]],
+    kept: Mapping[str, Bool[Array, " _"]],
 ) -> Method:
-    """The method, with some heads held dense: mask = max(mask, held).
+    """The method, with some heads kept dense: mask = max(mask, kept).
 
-    A block is held where it lies, with any part of it, in a kept head; so are its weights where the
+    A block is kept where it lies, with any part of it, in a kept head; so are its weights where the
     method cuts them itself.
 
     Args:
       method: over `pattern`.
       pattern: of the masks.
       structure: of the model.
-      kept: for each layer, which heads to hold.
+      kept: which heads to keep, by the name of their sublayer.
 
     Raises:
-      ValueError: a pattern with masks over more than kernels, which would remove a head held here.
+      ValueError: a pattern with masks over more than kernels, which would remove a head kept here.
     """
-    alive = {
-        path: np.repeat(np.asarray(heads), layer.attention.head_dim)
-        for layer, heads in zip(structure.layers, kept, strict=True)
-        for path in (*layer.attention.inputs, layer.attention.output)
-    }
-    outputs = {layer.attention.output for layer in structure.layers}
+    alive, outputs = {}, set()
+    for sublayer, kernel in structure.kernels():
+        if sublayer.name in kept:
+            units = np.zeros(channels(sublayer, kernel) // kernel.width, bool)
+            units[blocks(sublayer, kernel)[np.asarray(kept[sublayer.name])]] = True
+            alive[kernel.path] = np.repeat(units, kernel.width)
+            outputs.add(sublayer.write.path)
 
     def held(target: Target) -> Float[np.ndarray, "rows cols"]:
         found = np.zeros(target.grid, np.float32)
         if target.path in alive:
-            channels = alive[target.path]
+            entries = alive[target.path]
             width = target.block.rows if target.path in outputs else target.block.cols
-            padded = np.concatenate([channels, np.zeros(-len(channels) % width, bool)])
-            blocks: np.ndarray = np.any(padded.reshape(-1, width), axis=1)
-            found[:] = blocks[:, None] if target.path in outputs else blocks
+            padded = np.concatenate([entries, np.zeros(-len(entries) % width, bool)])
+            dense: np.ndarray = np.any(padded.reshape(-1, width), axis=1)
+            found[:] = dense[:, None] if target.path in outputs else dense
         return found
 
     if any(not group.targets for group in pattern.groups):

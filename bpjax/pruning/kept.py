@@ -1,5 +1,6 @@
-"""Which heads and dimensions surgery will leave, read from mask values alone, under jit."""
+"""Which units and dimensions surgery will leave, read from mask values alone, under jit."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,25 +8,23 @@ from jaxtyping import Array, Bool
 
 from bpjax.pruning.blocks import BlockMask
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.structure import Path, Structure
+from bpjax.pruning.structure import Kernel, Structure, Sublayer, blocks, channels
 
 
 class KeptUnits(NamedTuple):
-    """What is left of a model, by layer.
+    """What is left of a model.
 
     Attributes:
-      heads: for each layer, which of its heads.
-      dimensions: for each layer, which of its feed-forward dimensions.
-      hidden: which dimensions of the hidden state.
+      units: which of each sublayer's units, by the sublayer's name.
+      streams: which dimensions of each residual stream, by the stream's name.
     """
 
-    heads: tuple[Bool[Array, " heads"], ...]
-    dimensions: tuple[Bool[Array, " size"], ...]
-    hidden: Bool[Array, " hidden"]
+    units: Mapping[str, Bool[Array, " units"]]
+    streams: Mapping[str, Bool[Array, " size"]]
 
 
 def kept_units(structure: Structure, pattern: Pattern, values: Scores) -> KeptUnits:
-    """The heads and dimensions that feed something and are fed by something (METHODS section 2).
+    """The units that feed something and are fed by something (METHODS section 2).
 
     It agrees with `surgery.shrink` where no weight is zero of itself. A head without query or key
     survives: it still averages its values.
@@ -41,25 +40,24 @@ def kept_units(structure: Structure, pattern: Pattern, values: Scores) -> KeptUn
         for target in group.targets
     }
 
-    def alive(inner: Path, outer: Path, count: int, width: int) -> Bool[Array, " count"]:
-        kept = jnp.ones(count, bool)
-        for path, side in ((inner, BlockMask.fed_outputs), (outer, BlockMask.read_inputs)):
-            if path in masks:
-                kept &= side(masks[path], count * width).reshape(count, width).any(1)
+    def alive(sublayer: Sublayer) -> Bool[Array, " units"]:
+        kept = jnp.ones(sublayer.units, bool)
+        feeds = [kernel for kernel in sublayer.reads if kernel.role in sublayer.silence.feeds]
+        for kernel in (*feeds, sublayer.write):
+            if kernel.path in masks:
+                kept &= _alive_blocks(sublayer, kernel, masks[kernel.path])[
+                    blocks(sublayer, kernel)
+                ]
         return kept
 
-    hidden = jnp.ones(structure.hidden_size, bool)
-    for group in pattern.groups:
-        if group.norms:
-            hidden &= values[group.name] != 0
-    return KeptUnits(
-        heads=tuple(
-            alive(attention.value, attention.output, attention.heads, attention.head_dim)
-            for attention in (layer.attention for layer in structure.layers)
-        ),
-        dimensions=tuple(
-            alive(ffn.inner, ffn.outer, ffn.size, 1)
-            for ffn in (layer.ffn for layer in structure.layers)
-        ),
-        hidden=hidden,
-    )
+    streams = {name: jnp.ones(stream.size, bool) for name, stream in structure.streams.items()}
+    for name in pattern.streams:
+        streams[name] &= values[name] != 0
+    return KeptUnits({each.name: alive(each) for each in structure.sublayers}, streams)
+
+
+def _alive_blocks(sublayer: Sublayer, kernel: Kernel, mask: BlockMask) -> Bool[Array, " blocks"]:
+    """Which blocks of a kernel have a weight that is not masked."""
+    side = mask.read_inputs if kernel == sublayer.write else mask.fed_outputs
+    found: Array = side(channels(sublayer, kernel))
+    return found.reshape(-1, kernel.width).any(1)

@@ -13,10 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bpjax.pruning.blocks import Block, BlockMask, block_sizes, grid_shape, sum_blocks
-from bpjax.pruning.structure import Attention, Path, Structure, Sublayer, at, kernels, put
-
-KINDS = ("attention", "ffn", "hidden")
-"""Kinds of what is scored, which the penalty weighs apart."""
+from bpjax.pruning.structure import Kernel, Path, Structure, Sublayer, at, channels, put, shape
 
 
 class Target(NamedTuple):
@@ -36,11 +33,14 @@ class ScoreGroup(NamedTuple):
     """One array of scores and the kernels that share it.
 
     Attributes:
-      name: "layer_0/attention/query", or "layer_0/ffn" for scores shared in a sublayer.
-      kind: one of `KINDS`.
+      name: "layer_0/attention/query", or "layer_0/ffn" for scores shared in a sublayer, or that of
+        a residual stream.
+      kind: of the sublayer; "stream" of a stream. The penalty weighs kinds apart.
       shape: of the score array.
       targets: the kernels it masks.
-      norms: the norms it masks, where it has a score for every dimension of the hidden state.
+      norms: the norms it masks, where it has a score for every dimension of a residual stream.
+      weights: linear parameters that one score decides about, where it is a unit's.
+      stream: that the sublayer writes to, or that the scores are of.
     """
 
     name: str
@@ -48,6 +48,8 @@ class ScoreGroup(NamedTuple):
     shape: tuple[int, ...]
     targets: tuple[Target, ...]
     norms: tuple[Path, ...] = ()
+    weights: int = 0
+    stream: str = "hidden"
 
 
 class Pattern(NamedTuple):
@@ -55,6 +57,11 @@ class Pattern(NamedTuple):
 
     name: str
     groups: tuple[ScoreGroup, ...]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The residual streams whose dimensions have scores."""
+        return tuple(group.name for group in self.groups if group.norms)
 
 
 Scores = Mapping[str, Float[Array, "..."]]
@@ -92,9 +99,9 @@ def make_pattern(
 
     Args:
       name: a key of `PATTERNS`.
-      structure: where the model keeps its heads and feed-forward dimensions.
-      block: rows × columns of a block, in weights, where the pattern has blocks. The attention and
-        feed-forward output kernels use the transposed block (Lagunas et al. 2021, section 4).
+      structure: where the model keeps its units.
+      block: rows × columns of a block, in weights, where the pattern has blocks. The kernels that
+        write to a residual stream use the transposed block (Lagunas et al. 2021, section 4).
       rules: (glob, rows, columns), see `Blocks`: other blocks for some kernels.
 
     Raises:
@@ -173,94 +180,98 @@ def apply_masks(params: dict, masks: dict) -> dict:
     computes like the masked one only when surgery has removed the others.
     """
     if isinstance(mask := masks.get("kernel"), BlockMask):
-        kernel, bias = mask.apply(params["kernel"], params["bias"])
-        return {"kernel": kernel, "bias": bias}
+        return mask.apply(params)
     if not isinstance(mask := masks.get("hidden", {}), Mapping):
         return {name: value * mask for name, value in params.items()}
     return {**params, **{name: apply_masks(params[name], sub) for name, sub in masks.items()}}
 
 
-def _kind(sublayer: Sublayer) -> str:
-    return "attention" if isinstance(sublayer, Attention) else "ffn"
-
-
-def _target(sublayer: Sublayer, hidden: int, path: Path, block: Block) -> Target:
-    into = path in sublayer.inputs
-    shape = (hidden, sublayer.channels) if into else (sublayer.channels, hidden)
-    return Target(path, shape, block)
-
-
-def _separate(sublayer: Sublayer, hidden: int, blocks: Blocks) -> list[ScoreGroup]:
+def _separate(structure: Structure, sublayer: Sublayer, blocks: Blocks) -> list[ScoreGroup]:
     """Scores of its own for each kernel, on its grid of blocks."""
-    targets = [
-        _target(sublayer, hidden, path, blocks.of(path, output=path == sublayer.output))
-        for path in kernels(sublayer)
-    ]
-    return [ScoreGroup("/".join(t.path), _kind(sublayer), t.grid, (t,)) for t in targets]
-
-
-def _shared(sublayer: Sublayer, hidden: int, width: int) -> list[ScoreGroup]:
-    """One score for every `width` channels, shared by all that goes into and out of them."""
-    targets = tuple(
-        _target(
-            sublayer,
-            hidden,
-            path,
-            Block(width, hidden) if path == sublayer.output else Block(hidden, width),
+    groups = []
+    for kernel in sublayer.kernels:
+        block = blocks.of(kernel.path, output=kernel == sublayer.write)
+        target = Target(kernel.path, shape(structure, sublayer, kernel), block)
+        name = "/".join(kernel.path)
+        groups.append(
+            ScoreGroup(name, sublayer.kind, target.grid, (target,), stream=sublayer.write.stream)
         )
-        for path in kernels(sublayer)
+    return groups
+
+
+def _shared(structure: Structure, sublayer: Sublayer) -> list[ScoreGroup]:
+    """One score for every unit, shared by all that goes into and out of it.
+
+    Kernels whose blocks serve groups of units are not masked: a block goes when its group is empty.
+    """
+    if not sublayer.units:
+        return []
+
+    def target(kernel: Kernel) -> Target:
+        size = structure.streams[kernel.stream].size
+        writes = kernel == sublayer.write
+        block = Block(kernel.width, size) if writes else Block(size, kernel.width)
+        return Target(kernel.path, shape(structure, sublayer, kernel), block)
+
+    weights = sum(
+        structure.streams[kernel.stream].size * channels(sublayer, kernel)
+        for kernel in sublayer.kernels
     )
-    shape = (-(-sublayer.channels // width),)
-    name = "/".join(sublayer.output[:-1])
-    return [ScoreGroup(name, _kind(sublayer), shape, targets)] if targets else []
+    return [
+        ScoreGroup(
+            sublayer.name,
+            sublayer.kind,
+            (sublayer.units,),
+            tuple(target(kernel) for kernel in sublayer.kernels if not kernel.grouped),
+            weights=weights // sublayer.units,
+            stream=sublayer.write.stream,
+        )
+    ]
 
 
 def _block(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
-    hidden = structure.hidden_size
     return tuple(
         group
-        for layer in structure.layers
-        for sublayer in (layer.attention, layer.ffn)
-        for group in _separate(sublayer, hidden, blocks)
+        for sublayer in structure.sublayers
+        for group in _separate(structure, sublayer, blocks)
     )
 
 
 def _hybrid(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
-    hidden = structure.hidden_size
+    """Blocks where a unit is wider than one channel (heads), else a score a unit (FFNs)."""
     return tuple(
         group
-        for layer in structure.layers
-        for group in _separate(layer.attention, hidden, blocks) + _shared(layer.ffn, hidden, 1)
+        for sublayer in structure.sublayers
+        for group in (
+            _separate(structure, sublayer, blocks)
+            if sublayer.write.width > 1
+            else _shared(structure, sublayer)
+        )
     )
 
 
 def _struct(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     del blocks  # a head and a dimension have their own sizes
-    hidden = structure.hidden_size
     return tuple(
-        group
-        for layer in structure.layers
-        for group in _shared(layer.attention, hidden, layer.attention.head_dim)
-        + _shared(layer.ffn, hidden, 1)
+        group for sublayer in structure.sublayers for group in _shared(structure, sublayer)
     )
 
 
 def _cofi(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
-    # Scores of whole sublayers are the method's: they multiply those of their heads and dimensions.
-    del blocks
-    if not structure.hidden.norms:
+    # Scores of whole sublayers are the method's: they multiply those of their units. What a unit
+    # computes is scaled once, where it is written back.
+    units = [group._replace(targets=group.targets[-1:]) for group in _struct(structure, blocks)]
+    streams = [
+        ScoreGroup(name, "stream", (stream.size,), (), stream.norms, stream=name)
+        for name, stream in structure.streams.items()
+        if stream.norms
+    ]
+    if not streams:
         raise ValueError(
             "pattern cofi: the structure names no norms, expected those of the hidden state: say "
-            "who shares it (structure.Hidden), or take another pattern"
+            "who shares it (structure.Stream), or take another pattern"
         )
-    hidden, groups = structure.hidden_size, []
-    for layer in structure.layers:
-        for sublayer, width in ((layer.attention, layer.attention.head_dim), (layer.ffn, 1)):
-            for group in _shared(sublayer, hidden, width):
-                # What a head or a dimension computes is scaled once, where it is written back.
-                groups.append(group._replace(targets=group.targets[-1:]))
-    hidden_group = ScoreGroup("hidden", "hidden", (hidden,), (), structure.hidden.norms)
-    return (*groups, hidden_group)
+    return (*units, *streams)
 
 
 def _unstructured(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:

@@ -1,98 +1,185 @@
-"""What an architecture declares about itself, so that patterns and surgery need not know it."""
+"""What an architecture declares about itself, so that patterns and surgery need not know it.
 
+A transformer is a list of *sublayers*. Each owns *units* (attention heads, FFN dimensions), which
+read one or more *residual streams* by kernels and write to one. `Silence` says when a unit adds
+nothing but a constant. From this alone come masks, budgets, surgery, fill and reports.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
 Path = tuple[str, ...]
-"""Keys from the root of a parameter tree to one linear layer's `{kernel, bias}`."""
+"""Keys from the root of a parameter tree to one layer's `{kernel}` or `{kernel, bias}`."""
 
 
-class Attention(NamedTuple):
-    """One attention sublayer: head h owns columns `h·head_dim:(h+1)·head_dim` of Q, K and V."""
-
-    query: Path
-    key: Path
-    value: Path
-    output: Path
-    heads: int
-    head_dim: int
-
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """The layers that read the hidden state."""
-        return self.query, self.key, self.value
-
-    @property
-    def channels(self) -> int:
-        """Width between the input layers and the output layer."""
-        return self.heads * self.head_dim
-
-
-class FeedForward(NamedTuple):
-    """One feed-forward sublayer of `size` intermediate dimensions."""
-
-    inner: Path
-    outer: Path
-    size: int
-
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """The layers that read the hidden state."""
-        return (self.inner,)
-
-    @property
-    def output(self) -> Path:
-        """The layer that writes to the hidden state."""
-        return self.outer
-
-    @property
-    def channels(self) -> int:
-        """Width between the input layer and the output layer."""
-        return self.size
-
-
-Sublayer = Attention | FeedForward
-"""Layers that read the hidden state into channels, and one beside them that writes it back."""
-
-
-class Layer(NamedTuple):
-    """One transformer layer; a sublayer with 0 heads or dimensions has no kernels left."""
-
-    name: str
-    attention: Attention
-    ffn: FeedForward
-
-
-class Hidden(NamedTuple):
-    """Who shares the hidden state, beside the sublayers.
+class Kernel(NamedTuple):
+    """A matrix `[in, out]` between a residual stream and a sublayer's channels.
 
     Attributes:
-      tables: embeddings `[rows, hidden]`.
-      norms: each normalises the hidden state, scales and shifts it.
-      readers: linear layers behind the encoder that read it.
+      role: "query", "value", "in", "output"…: unique in its sublayer.
+      path: of `{kernel}` or `{kernel, bias}`, of any length.
+      width: channels of one block: the size of a head, or 1.
+      grouped: whether a block serves a group of units (keys and values of grouped heads) and not
+        one.
+      stream: whose dimensions it reads or writes.
     """
 
+    role: str
+    path: Path
+    width: int = 1
+    grouped: bool = False
+    stream: str = "hidden"
+
+
+class Silence(NamedTuple):
+    """When a unit adds a constant: where its block of any kernel in `feeds` is zero.
+
+    Besides, whatever the rule, a unit adds nothing where its rows of the write kernel are zero.
+
+    Attributes:
+      feeds: roles of kernels.
+      constant: from the biases `[channels]` of these kernels by role, zeros where there are none,
+        to what a silent unit writes in place of its channels. None: nothing, and then a block
+        counts as zero with its bias only.
+    """
+
+    feeds: tuple[str, ...]
+    constant: Callable[[Mapping[str, Float[Array, " channels"]]], Float[Array, " channels"]] | None
+
+
+VALUE = Silence(("value",), lambda biases: biases["value"])
+"""Attention weights sum to 1: a head without values adds its value bias, whatever it sees."""
+
+GATED = Silence(("gate", "up"), None)
+"""`activation(gate) · up` is 0 where either is, for activations with `activation(0) = 0`."""
+
+
+def inner(activation: Callable[[Array], Array]) -> Silence:
+    """Of an FFN: a dimension that reads nothing is its bias through the activation."""
+    return Silence(("in",), lambda biases: activation(biases["in"]))
+
+
+class Sublayer(NamedTuple):
+    """Units that read residual streams and write to one.
+
+    Attributes:
+      name: "layer_0/attention"; what stands before the last "/" is its layer. Files go by it.
+      kind: "attention", "cross_attention", "ffn", "experts"…: kinds are weighed and reported apart.
+      units: how many; 0 where nothing is left but, perhaps, the write kernel's bias.
+      reads: kernels from streams to channels.
+      write: the kernel from channels to a stream.
+      silence: when a unit can go.
+      groups: units in each group, in order; empty where each unit has blocks of its own.
+      mixes: channels of a unit that meet other positions (of its query or key, and of its value);
+        0 where tokens are apart.
+      norm: of a norm before this sublayer alone, which goes with the last unit.
+    """
+
+    name: str
+    kind: str
+    units: int
+    reads: tuple[Kernel, ...]
+    write: Kernel
+    silence: Silence
+    groups: tuple[int, ...] = ()
+    mixes: int = 0
+    norm: Path | None = None
+
+    @property
+    def layer(self) -> str:
+        """The layer that it is a part of, for reports."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All its kernels, those that read first; none where no unit is left."""
+        return (*self.reads, self.write) if self.units else ()
+
+
+class Stream(NamedTuple):
+    """The dimensions of a residual stream, and who shares them beside the sublayers.
+
+    Attributes:
+      size: how many.
+      tables: embeddings `[rows, size]`.
+      norms: scale, and perhaps a bias, `[size]`; masks of the stream act on them.
+      vectors: other arrays `[size]`.
+      readers: kernels `[size, out]`, such as a pooler.
+      writers: kernels `[in, size]`, such as a patch embedding.
+    """
+
+    size: int
     tables: tuple[Path, ...] = ()
     norms: tuple[Path, ...] = ()
+    vectors: tuple[Path, ...] = ()
     readers: tuple[Path, ...] = ()
+    writers: tuple[Path, ...] = ()
 
 
 class Structure(NamedTuple):
-    """The prunable part of a transformer.
+    """The prunable part of one model.
 
     Attributes:
-      layers: in their order.
-      hidden_size: dimensions of the hidden state.
-      hidden: wanted only where those are pruned too.
+      sublayers: in their order.
+      streams: by name.
     """
 
-    layers: tuple[Layer, ...]
-    hidden_size: int
-    hidden: Hidden = Hidden()
+    sublayers: tuple[Sublayer, ...]
+    streams: Mapping[str, Stream]
+
+    def kernels(self) -> Iterator[tuple[Sublayer, Kernel]]:
+        """Every kernel that is left, with its sublayer."""
+        return ((each, kernel) for each in self.sublayers for kernel in each.kernels)
 
 
-def kernels(sublayer: Sublayer) -> tuple[Path, ...]:
-    """Paths of the layers that a sublayer has left, inputs first."""
-    return (*sublayer.inputs, sublayer.output) if sublayer.channels else ()
+class Sizes(NamedTuple):
+    """How many units and dimensions there are, by name.
+
+    Attributes:
+      units: by sublayer; where they are grouped, a tuple of the units in each group.
+      streams: dimensions of each stream.
+      biases: sublayers whose write kernel gained a bias that the architecture does not have.
+    """
+
+    units: Mapping[str, int | tuple[int, ...]]
+    streams: Mapping[str, int]
+    biases: tuple[str, ...] = ()
+
+
+def sizes_of(structure: Structure) -> Sizes:
+    """Of a model as it is."""
+    return Sizes(
+        units={each.name: each.groups or each.units for each in structure.sublayers},
+        streams={name: stream.size for name, stream in structure.streams.items()},
+    )
+
+
+def channels(sublayer: Sublayer, kernel: Kernel) -> int:
+    """Columns of a kernel that reads, rows of one that writes."""
+    return kernel.width * (len(sublayer.groups) if kernel.grouped else sublayer.units)
+
+
+def shape(structure: Structure, sublayer: Sublayer, kernel: Kernel) -> tuple[int, int]:
+    """Of a kernel: inputs and outputs."""
+    size, inside = structure.streams[kernel.stream].size, channels(sublayer, kernel)
+    return (inside, size) if kernel == sublayer.write else (size, inside)
+
+
+def blocks(sublayer: Sublayer, kernel: Kernel) -> Int[np.ndarray, " units"]:
+    """The block of a kernel that each unit uses."""
+    if kernel.grouped:
+        return np.repeat(np.arange(len(sublayer.groups)), sublayer.groups)
+    return np.arange(sublayer.units)
+
+
+def read(params: dict, kernel: Kernel) -> tuple[Array | np.ndarray, Array | np.ndarray | None]:
+    """The weights of a kernel, and its bias if it has one."""
+    found = at(params, kernel.path)
+    return found["kernel"], found.get("bias")
 
 
 def at(tree: dict, path: Path) -> Any:
@@ -102,7 +189,40 @@ def at(tree: dict, path: Path) -> Any:
     return tree
 
 
+def has(tree: Any, path: Path) -> bool:
+    """Whether there is something at `path`."""
+    for key in path:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
 def put(tree: dict, path: Path, value: Any) -> dict:
     """A copy of a nested dict with `value` at `path`; only the dicts along the path are copied."""
     key, *rest = path
     return {**tree, key: put(tree.get(key, {}), tuple(rest), value) if rest else value}
+
+
+def drop(tree: dict, path: Path) -> dict:
+    """A copy of a nested dict without what is at `path`; nothing else of it changes."""
+    key, *rest = path
+    if rest:
+        return {**tree, key: drop(tree[key], tuple(rest))}
+    return {name: value for name, value in tree.items() if name != key}
+
+
+def unit_biases(params: dict, sublayer: Sublayer) -> dict[str, Float[Array, " channels"]]:
+    """Biases of the kernels that feed a sublayer's units, by role, a block a unit.
+
+    Zeros where a kernel has none.
+    """
+    found = {}
+    for kernel in sublayer.reads:
+        if kernel.role in sublayer.silence.feeds:
+            weights, bias = read(params, kernel)
+            if bias is None:
+                bias = np.zeros(weights.shape[1], weights.dtype)
+            by_block = np.asarray(bias).reshape(-1, kernel.width)
+            found[kernel.role] = jnp.asarray(by_block[blocks(sublayer, kernel)].ravel())
+    return found

@@ -1,5 +1,7 @@
-"""What a mask leaves: density by matrix, head and layer."""
+"""What a mask leaves: density by kernel, unit, sublayer and layer."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,32 +10,59 @@ from jaxtyping import Array, Float
 
 from bpjax.pruning.blocks import block_sizes
 from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.structure import Layer, Structure, at, kernels
+from bpjax.pruning.structure import Structure, Sublayer, blocks, read
 
 
-class LayerSummary(NamedTuple):
-    """Densities (kept fractions of weights) in one layer.
+class SublayerSummary(NamedTuple):
+    """Densities (kept fractions of weights) in one sublayer; empty where no unit is left.
 
     Attributes:
-      name: the layer's.
-      matrices: density by the last part of the kernel's path ("query", "in", …).
-      head_matrices: density of each head's part of Q, K, V and the output kernel, by matrix.
-      heads: density of each head, over all four.
-      density: over all kernels of the layer; 1.0 where it has none.
+      name: of the sublayer.
+      kind: of the sublayer.
+      kernels: density by the kernel's role ("query", "in"…).
+      unit_kernels: density of each unit's part of each kernel, by role.
+      units: density of each unit, the mean of its parts.
+      nonzero: weights that are not zero.
+      weights: all weights.
     """
 
     name: str
-    matrices: dict[str, float]
-    head_matrices: dict[str, tuple[float, ...]]
-    heads: tuple[float, ...]
-    density: float
+    kind: str
+    kernels: dict[str, float]
+    unit_kernels: dict[str, tuple[float, ...]]
+    units: tuple[float, ...]
+    nonzero: int
+    weights: int
+
+    @property
+    def density(self) -> float:
+        """Over all its kernels; 1.0 where it has none."""
+        return self.nonzero / self.weights if self.weights else 1.0
+
+
+class LayerSummary(NamedTuple):
+    """One layer, by its sublayers.
+
+    Attributes:
+      name: of the layer.
+      sublayers: in their order.
+    """
+
+    name: str
+    sublayers: tuple[SublayerSummary, ...]
+
+    @property
+    def density(self) -> float:
+        """Over all kernels of the layer; 1.0 where it has none."""
+        weights = sum(each.weights for each in self.sublayers)
+        return sum(each.nonzero for each in self.sublayers) / weights if weights else 1.0
 
 
 def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
     """Kept fraction of the scored weights; ragged blocks count by the weights they have.
 
     Can be jitted. It is the density of the masks, not of the shrunken model, which also stores the
-    zeros inside surviving heads. Masked dimensions of the hidden state take their share of all
+    zeros inside surviving heads. Masked dimensions of a residual stream take their share of all
     weights along. 1.0 where nothing is scored.
     """
     kept, total, share = jnp.zeros(()), 0, jnp.ones(())
@@ -48,36 +77,35 @@ def mask_density(pattern: Pattern, values: Scores) -> Float[Array, ""]:
     return kept / total * share if total else share
 
 
-def summarize(params: dict, structure: Structure) -> list[LayerSummary]:
-    """Density of each matrix, head and layer: the fraction of weights that are not zero.
+def summarize(params: dict, structure: Structure) -> list[SublayerSummary]:
+    """Density of each kernel, unit and sublayer: the fraction of weights that are not zero.
 
     Args:
       params: parameters after masking (`patterns.apply_masks`), or a shrunken model's.
-      structure: where the model keeps its heads and feed-forward dimensions.
+      structure: where the model keeps its units.
     """
-    return [_summarize_layer(params, layer) for layer in structure.layers]
+    return [_summarize(params, sublayer) for sublayer in structure.sublayers]
 
 
-def _summarize_layer(params: dict, layer: Layer) -> LayerSummary:
-    attention, ffn = layer.attention, layer.ffn
-    alive = {
-        path[-1]: np.asarray(at(params, path)["kernel"]) != 0
-        for path in (*kernels(attention), *kernels(ffn))
-    }
-    by_head = {
-        path[-1]: (alive[path[-1]] if path in attention.inputs else alive[path[-1]].T)
-        .reshape(-1, attention.heads, attention.head_dim)
-        .mean((0, 2))
-        for path in kernels(attention)
-    }
-    weights = sum(x.size for x in alive.values())
-    return LayerSummary(
-        name=layer.name,
-        matrices={name: float(x.mean()) for name, x in alive.items()},
-        head_matrices={
-            path[-1]: tuple(by_head[path[-1]].tolist()) if by_head else ()
-            for path in (*attention.inputs, attention.output)
-        },
-        heads=tuple(np.mean([*by_head.values()], axis=0).tolist()) if by_head else (),
-        density=float(sum(x.sum() for x in alive.values()) / weights) if weights else 1.0,
+def by_layer(summaries: Iterable[SublayerSummary]) -> list[LayerSummary]:
+    """Sublayers that follow one another in a layer, together."""
+    layers = groupby(summaries, key=lambda each: each.name.rpartition("/")[0])
+    return [LayerSummary(name, tuple(found)) for name, found in layers]
+
+
+def _summarize(params: dict, sublayer: Sublayer) -> SublayerSummary:
+    alive = {k: np.asarray(read(params, k)[0]) != 0 for k in sublayer.kernels}
+    by_unit = {}
+    for kernel, nonzero in alive.items():
+        columns = nonzero.T if kernel == sublayer.write else nonzero
+        by_block = columns.reshape(len(columns), -1, kernel.width).mean((0, 2))
+        by_unit[kernel.role] = by_block[blocks(sublayer, kernel)]
+    return SublayerSummary(
+        name=sublayer.name,
+        kind=sublayer.kind,
+        kernels={kernel.role: float(x.mean()) for kernel, x in alive.items()},
+        unit_kernels={role: tuple(x.tolist()) for role, x in by_unit.items()},
+        units=tuple(np.mean([*by_unit.values()], axis=0).tolist()) if by_unit else (),
+        nonzero=int(sum(x.sum() for x in alive.values())),
+        weights=sum(x.size for x in alive.values()),
     )

@@ -1,16 +1,16 @@
 """Surgery: from masked parameters to smaller ones that compute the same.
 
-It knows no method and no pattern. It reads the parameters as the masked model uses them
-(`patterns.apply_masks`), finds the heads and feed-forward dimensions that contribute nothing or a
-constant, folds the constants into the bias behind them and removes them. A sublayer with nothing
-left keeps that bias only.
+It knows no architecture, no method and no pattern. It reads the parameters as the masked model uses
+them (`patterns.apply_masks`), finds the units that contribute nothing or a constant
+(`structure.Silence`), folds the constants into the bias behind them and removes them. A sublayer
+with nothing left keeps that bias only.
 
 Unlike the reference (Lagunas et al. 2021, code), what is removed is exact: a head goes when its
 value kernel or its rows of the output kernel are zero, never because its query or key is (such a
 head still averages its values), and the bias that a removed value or dimension carried stays.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,150 +18,134 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from bpjax.pruning.structure import Attention, FeedForward, Path, Structure, Sublayer, at, put
+from bpjax.pruning.structure import (
+    Kernel,
+    Path,
+    Sizes,
+    Structure,
+    Sublayer,
+    at,
+    blocks,
+    drop,
+    has,
+    put,
+    read,
+    unit_biases,
+)
 
-Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
-
-class Shrunken(NamedTuple):
+class Removed(NamedTuple):
     """A smaller model.
 
     Attributes:
       params: the smaller parameter tree.
-      heads: heads left, by layer.
-      intermediate: feed-forward dimensions left, by layer.
-      kept_heads: their indices in the model before, by layer.
-      kept_dimensions: likewise.
-      kept_hidden: indices of the dimensions of the hidden state that are left.
+      sizes: units and dimensions left.
+      units: indices of the units left, by sublayer.
+      streams: indices of the dimensions left, by residual stream.
     """
 
     params: dict
-    heads: tuple[int, ...]
-    intermediate: tuple[int, ...]
-    kept_heads: tuple[np.ndarray, ...]
-    kept_dimensions: tuple[np.ndarray, ...]
-    kept_hidden: np.ndarray
+    sizes: Sizes
+    units: dict[str, np.ndarray]
+    streams: dict[str, np.ndarray]
 
 
 def shrink(
     params: dict,
     structure: Structure,
-    activation: Activation,
     *,
     round_to: int = 1,
     rank_by: dict | None = None,
-    hidden: Bool[Array, " hidden"] | Bool[np.ndarray, " hidden"] | None = None,
-) -> Shrunken:
+    streams: Mapping[str, Bool[Array, " size"] | Bool[np.ndarray, " size"]] | None = None,
+) -> Removed:
     """Removes what died.
 
     Args:
       params: parameters after masking; not changed.
-      structure: where the model keeps its heads and feed-forward dimensions.
-      activation: of the feed-forward layers, for the constants that removed dimensions leave.
-      round_to: keep each layer's feed-forward size at a multiple of this, for hardware, by keeping
-        the best of the dimensions that could go, as they are. Still exact. A layer with none left
-        stays so, and one with too few to reach a multiple keeps all.
-      rank_by: parameters before masking, to rank those dimensions by the product of the norms of
-        their weights in and out; without it the masked norms decide.
-      hidden: which dimensions of the hidden state to keep (`KeptUnits.hidden`); by default all.
+      structure: where the model keeps its units.
+      round_to: of sublayers whose unit is one channel (FFNs), keep a multiple of as many units, for
+        hardware, by keeping the best of those that could go, as they are. Still exact. A sublayer
+        with none left stays so, and one with too few to reach a multiple keeps all.
+      rank_by: parameters before masking, to rank those units by the product of the norms of their
+        weights in and out; without it the masked norms decide.
+      streams: which dimensions of a residual stream to keep (`KeptUnits.streams`); by default all.
         Exact where the masked model's norms leave out the others, which no parameter shows.
 
     Raises:
-      ValueError: `round_to` below 1, or no dimension of the hidden state to keep.
+      ValueError: `round_to` below 1, or no dimension of a stream to keep.
     """
     if round_to < 1:
         raise ValueError(f"round_to {round_to}: expected a whole number of at least 1")
-    heads, dimensions = [], []
-    for layer in structure.layers:
-        params, kept = _shrink_attention(params, layer.attention)
-        heads.append(kept)
-        params, kept = _shrink_ffn(params, layer.ffn, activation, round_to, rank_by or params)
-        dimensions.append(kept)
-    kept_hidden = np.arange(structure.hidden_size)
-    if hidden is not None:
-        kept_hidden = kept_hidden[np.asarray(hidden)]
-        params = _shrink_hidden(params, structure, kept_hidden)
-    return Shrunken(
+    units: dict[str, np.ndarray] = {}
+    left: dict[str, int | tuple[int, ...]] = {}
+    biases = []
+    for sublayer in structure.sublayers:
+        gone, constant = _silent(params, sublayer)
+        if sublayer.write.width == 1 and sublayer.units:
+            gone = ~_round_up(~gone, round_to, _norms(rank_by or params, sublayer))
+        kept = np.flatnonzero(~gone)
+        had_bias = has(params, (*sublayer.write.path, "bias"))
+        params = _select(params, sublayer, kept, _folded(params, sublayer, gone & constant))
+        if not had_bias and has(params, (*sublayer.write.path, "bias")):
+            biases.append(sublayer.name)
+        units[sublayer.name], left[sublayer.name] = kept, _count(sublayer, kept)
+    dimensions = {name: np.arange(stream.size) for name, stream in structure.streams.items()}
+    for name, alive in (streams or {}).items():
+        dimensions[name] = dimensions[name][np.asarray(alive)]
+        params = _shrink_stream(params, structure, name, dimensions[name])
+    return Removed(
         params=jax.tree.map(jnp.asarray, params),
-        heads=tuple(map(len, heads)),
-        intermediate=tuple(map(len, dimensions)),
-        kept_heads=tuple(heads),
-        kept_dimensions=tuple(dimensions),
-        kept_hidden=kept_hidden,
+        sizes=Sizes(left, {name: len(x) for name, x in dimensions.items()}, tuple(biases)),
+        units=units,
+        streams=dimensions,
     )
 
 
-def _shrink_attention(params: dict, attention: Attention) -> tuple[dict, np.ndarray]:
-    if not attention.heads:
-        return params, np.arange(0)
-    value, output = _weights(params, attention.value), _weights(params, attention.output)
-    by_head = (attention.heads, attention.head_dim)
-    constant = np.all(value["kernel"].reshape(-1, *by_head) == 0, axis=(0, 2))
-    ignored = np.all(output["kernel"].reshape(*by_head, -1) == 0, axis=(1, 2))
-    kept = np.flatnonzero(~(constant | ignored))
-
-    # Attention weights sum to 1 (but for dropout), so a head without values adds its value bias,
-    # whatever it sees.
-    leftover = np.where(np.repeat(constant, attention.head_dim), value["bias"], 0)
-    output["bias"] = output["bias"] + leftover @ output["kernel"]
-
-    entries = np.arange(attention.channels).reshape(by_head)[kept].ravel()
-    return _select(params, attention, output["bias"], entries), kept
-
-
-def _shrink_ffn(
-    params: dict, ffn: FeedForward, activation: Activation, round_to: int, rank_by: dict
-) -> tuple[dict, np.ndarray]:
-    if not ffn.size:
-        return params, np.arange(0)
-    inner, outer = _weights(params, ffn.inner), _weights(params, ffn.outer)
-    constant = np.all(inner["kernel"] == 0, axis=0)
-    ignored = np.all(outer["kernel"] == 0, axis=1)
-    keep = _round_up(~(constant | ignored), round_to, _norms(rank_by, ffn))
-
-    # A dimension that sees nothing is its bias through the activation, for every token.
-    removed = constant & ~keep
-    leftover = np.where(removed, np.asarray(activation(jnp.asarray(inner["bias"]))), 0)
-    bias = outer["bias"] + leftover @ outer["kernel"]
-
-    kept = np.flatnonzero(keep)
-    return _select(params, ffn, bias, kept), kept
+def _silent(
+    params: dict, sublayer: Sublayer
+) -> tuple[Bool[np.ndarray, " units"], Bool[np.ndarray, " units"]]:
+    """Which units can go, and which of them add a constant where something reads it."""
+    if not sublayer.units:
+        return np.zeros(0, bool), np.zeros(0, bool)
+    weights, _ = read(params, sublayer.write)
+    by_unit = np.asarray(weights).reshape(sublayer.units, sublayer.write.width, -1)
+    ignored = np.all(by_unit == 0, axis=(1, 2))
+    silent = np.zeros(sublayer.units, bool)
+    for kernel in sublayer.reads:
+        if kernel.role in sublayer.silence.feeds:
+            weights, bias = read(params, kernel)
+            by_block = np.asarray(weights).reshape(len(weights), -1, kernel.width)
+            zero = np.all(by_block == 0, axis=(0, 2))
+            if sublayer.silence.constant is None and bias is not None:
+                zero &= np.all(np.asarray(bias).reshape(-1, kernel.width) == 0, axis=1)
+            silent |= zero[blocks(sublayer, kernel)]
+    return silent | ignored, silent
 
 
-def _shrink_hidden(params: dict, structure: Structure, kept: Int[np.ndarray, " kept"]) -> dict:
-    if not len(kept):
-        raise ValueError("no dimension of the hidden state is left: expected at least one")
-
-    def select(paths: tuple[Path, ...], **axes: int) -> None:
-        nonlocal params
-        for path in paths:
-            # A removed sublayer has no input layers, and of its output layer the bias.
-            if path[-1] in at(params, path[:-1]):
-                weights = _weights(params, path)
-                smaller = {
-                    name: np.take(x, kept, axes[name])
-                    for name, x in weights.items()
-                    if name in axes
-                }
-                params = put(params, path, weights | smaller)
-
-    select(structure.hidden.tables, embedding=1)
-    select(structure.hidden.norms, scale=0, bias=0)
-    select(structure.hidden.readers, kernel=0)
-    for layer in structure.layers:
-        for sublayer in (layer.attention, layer.ffn):
-            select(sublayer.inputs, kernel=0)
-            select((sublayer.output,), kernel=1, bias=0)
-    return params
+def _folded(
+    params: dict, sublayer: Sublayer, constant: Bool[np.ndarray, " units"]
+) -> np.ndarray | None:
+    """The bias of the write kernel with what removed units add to it; None where there is none."""
+    if not sublayer.units:
+        return None
+    weights, bias = (x if x is None else np.asarray(x) for x in read(params, sublayer.write))
+    if sublayer.silence.constant is None:
+        return bias
+    written = np.asarray(sublayer.silence.constant(unit_biases(params, sublayer)))
+    leftover = np.where(np.repeat(constant, sublayer.write.width), written, 0)
+    added = leftover @ weights
+    if bias is None:
+        return added if np.any(added) else None
+    return bias + added
 
 
-def _weights(params: dict, path: Path) -> dict[str, np.ndarray]:
-    return {name: np.asarray(value) for name, value in at(params, path).items()}
-
-
-def _norms(params: dict, ffn: FeedForward) -> np.ndarray:
-    inner, outer = _weights(params, ffn.inner)["kernel"], _weights(params, ffn.outer)["kernel"]
-    return np.linalg.norm(inner, axis=0) * np.linalg.norm(outer, axis=1)
+def _norms(params: dict, sublayer: Sublayer) -> np.ndarray:
+    """Of each unit, the product of the norms of its weights in every kernel."""
+    product = np.linalg.norm(np.asarray(read(params, sublayer.write)[0]), axis=1)
+    for kernel in sublayer.reads:
+        norms = np.linalg.norm(np.asarray(read(params, kernel)[0]), axis=0)
+        product = norms[blocks(sublayer, kernel)] * product
+    return product
 
 
 def _round_up(
@@ -177,22 +161,72 @@ def _round_up(
     return keep
 
 
+def _count(sublayer: Sublayer, kept: Int[np.ndarray, " kept"]) -> int | tuple[int, ...]:
+    """Units left; of grouped ones by group, without groups that are empty."""
+    if not sublayer.groups:
+        return len(kept)
+    groups = np.repeat(np.arange(len(sublayer.groups)), sublayer.groups)
+    return tuple(int(n) for n in np.bincount(groups[kept]) if n)
+
+
 def _select(
-    params: dict,
-    sublayer: Sublayer,
-    output_bias: Float[np.ndarray, " hidden"],
-    entries: Int[np.ndarray, " kept"],
+    params: dict, sublayer: Sublayer, kept: Int[np.ndarray, " kept"], bias: np.ndarray | None
 ) -> dict:
-    """Keeps some of the channels between a sublayer's input kernels and its output kernel."""
-    if not len(entries):
-        gone = {path[-1] for path in sublayer.inputs}
-        beside = at(params, sublayer.output[:-1])
-        rest = {name: sub for name, sub in beside.items() if name not in gone}
-        params = put(params, sublayer.output[:-1], rest)
-        return put(params, sublayer.output, {"bias": output_bias})
-    for path in sublayer.inputs:
-        weights = _weights(params, path)
-        smaller = {"kernel": weights["kernel"][:, entries], "bias": weights["bias"][entries]}
-        params = put(params, path, smaller)
-    kernel = _weights(params, sublayer.output)["kernel"][entries]
-    return put(params, sublayer.output, {"kernel": kernel, "bias": output_bias})
+    """Keeps some of the units, and puts the bias behind them."""
+    if not sublayer.units:
+        return params
+    for kernel in sublayer.reads:
+        if len(kept):
+            chosen = _channels(kernel, np.unique(blocks(sublayer, kernel)[kept]))
+            weights = at(params, kernel.path)
+            smaller = {name: np.asarray(x)[..., chosen] for name, x in weights.items()}
+            params = put(params, kernel.path, smaller)
+        else:
+            params = drop(params, kernel.path)
+    if sublayer.norm and not len(kept):
+        params = drop(params, sublayer.norm)
+    weights, _ = read(params, sublayer.write)
+    left = {"kernel": np.asarray(weights)[_channels(sublayer.write, kept)]} if len(kept) else {}
+    if bias is not None:
+        left["bias"] = bias
+    if not left:
+        return drop(params, sublayer.write.path)
+    return put(params, sublayer.write.path, left)
+
+
+def _channels(kernel: Kernel, chosen: Int[np.ndarray, " blocks"]) -> Int[np.ndarray, " channels"]:
+    return (chosen[:, None] * kernel.width + np.arange(kernel.width)).ravel()
+
+
+def _shrink_stream(
+    params: dict, structure: Structure, name: str, kept: Int[np.ndarray, " kept"]
+) -> dict:
+    """Keeps some dimensions of a residual stream, in all that read it and write to it."""
+    if not len(kept):
+        raise ValueError(f"no dimension of the {name} state is left: expected at least one")
+
+    def select(paths: tuple[Path, ...], **axes: int) -> None:
+        nonlocal params
+        for path in paths:
+            if has(params, path):  # a removed sublayer has no kernels, of its write kernel the bias
+                weights = {name: np.asarray(x) for name, x in at(params, path).items()}
+                smaller = {
+                    name: np.take(x, kept, axes[name])
+                    for name, x in weights.items()
+                    if name in axes
+                }
+                params = put(params, path, weights | smaller)
+
+    stream = structure.streams[name]
+    select(stream.tables, embedding=1)
+    select(stream.norms, scale=0, bias=0)
+    select(stream.readers, kernel=0)
+    select(stream.writers, kernel=1, bias=0)
+    for path in stream.vectors:
+        if has(params, path):
+            params = put(params, path, np.take(np.asarray(at(params, path)), kept, 0))
+    for sublayer in structure.sublayers:
+        select(tuple(k.path for k in sublayer.reads if k.stream == name), kernel=0)
+        if sublayer.write.stream == name:
+            select((sublayer.write.path,), kernel=1, bias=0)
+    return params

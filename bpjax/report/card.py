@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bpjax.report.table import format_layers, report_rows
+from bpjax.report.environment import name_machine
+from bpjax.report.table import format_sizes, report_rows
 
 FILE = "README.md"
 
 
-def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
+def write_card(report: Mapping[str, Any], kind: str, folder: Path) -> Path:
     """Writes what a run found into the folder of its model, from where exports take it along.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
-      head: of the model: "span", "classification" or "regression".
+      kind: of the task, in the hub's words: "text-classification", say.
       folder: of the pruned model.
 
     Returns:
@@ -26,7 +27,7 @@ def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
     metrics = report["pruned"]["metrics"]
     results = [
         EvalResult(
-            task_type="question-answering" if head == "span" else "text-classification",
+            task_type=kind,
             dataset_type=task,
             dataset_name=task,
             dataset_split="train" if report["config"]["task"].get("holdout") else "validation",
@@ -49,12 +50,12 @@ def write_card(report: Mapping[str, Any], head: str, folder: Path) -> Path:
         f"# {base}, pruned for {task}",
         f"{report['density']:.1%} of the linear parameters of the encoder are left, and it runs "
         f"{gain:.2f} times faster than the dense model at {shape} (batch × length) on "
-        f"{where['device']}, {where['cores']} cores ({where['backend']}). "
+        f"{name_machine(where)} ({where['backend']}). "
         "What was removed changed no logit of "
         f"{report['equivalence']['examples']:,} examples by more than "
         f"{report['equivalence']['max_abs_diff']:.1e}.",
         _markdown(report_rows(report)),
-        f"```\n{format_layers(report['heads_kept'], report['ffn_kept'])}\n```",
+        f"```\n{format_sizes(report)}\n```",
         f"Recipe: pattern {report['pattern']}, method {report['method']}, seed {report['seed']}.",
         f"```\n{report['command']}\n```",
         f"Licence: that of {base}, from which it was made, and of the data of {task}.",

@@ -1,4 +1,4 @@
-"""Many runs side by side: those that differ by their seed alone are one row."""
+"""Many runs side by side: those of one machine that differ by their seed alone are one row."""
 
 import statistics
 from collections import Counter
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from flax import traverse_util
 
 from bpjax.errors import UserError
+from bpjax.report.environment import name_machine
+from bpjax.report.sizes import TITLES, sizes_of, units_by_kind
 from bpjax.report.table import align
 from bpjax.report.write import find_reports
 
@@ -28,18 +30,21 @@ _BUDGET = "budget."
 
 
 class Group(NamedTuple):
-    """Runs of one config with different seeds.
+    """Runs of one config and one machine with different seeds.
 
     Attributes:
       name: what tells the group from the others compared, but for the budget: its method and
         pattern where these differ, and fields of the config that have not their usual value.
       budget: the fields of the budget that differ between the groups, such as `budget.value`.
       reports: one a run.
+      machine: that they were timed on, as `environment.name_machine`; empty where all the reports
+        compared have the same, for speeds of different machines are not to be compared.
     """
 
     name: str
     budget: dict[str, Any]
     reports: list[dict[str, Any]]
+    machine: str = ""
 
 
 def gather(
@@ -56,8 +61,10 @@ def gather(
     """
     reports = find_reports(folders)
     tasks = sorted({report["task"] for report in reports})
+    mixed = len({name_machine(report["environment"]) for report in reports}) > 1
     return {
-        task: _group([r for r in reports if r["task"] == task], defaults(task)) for task in tasks
+        task: _group([r for r in reports if r["task"] == task], defaults(task), mixed)
+        for task in tasks
     }
 
 
@@ -80,28 +87,30 @@ def format_tasks(groups: dict[str, list[Group]]) -> str:
     return "\n\n".join(f"{task}\n{format_groups(found)}" for task, found in groups.items())
 
 
-def _group(reports: list[dict[str, Any]], defaults: dict[str, Any]) -> list[Group]:
-    """Reports of one task, by config but for seeds and places."""
+def _group(reports: list[dict[str, Any]], defaults: dict[str, Any], mixed: bool) -> list[Group]:
+    """Reports of one task, by config but for seeds and places, and by machine if `mixed`."""
     configs = [
         traverse_util.flatten_dict(defaults, sep=".")
         | traverse_util.flatten_dict(report["config"], sep=".")
         for report in reports
     ]
     fields = sorted({field for config in configs for field in config} - set(LOCATION_FIELDS))
-    found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+    found: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {}
     for report, config in zip(reports, configs, strict=True):
         values = {field: config.get(field) for field in fields}
         for field in RUN_FIELDS:
             values[field] = "another run" if values.get(field) else "none"
-        found.setdefault(repr(values), (values, []))[1].append(report)
+        machine = name_machine(report["environment"]) if mixed else ""
+        found.setdefault(repr((values, machine)), (values, machine, []))[-1].append(report)
+    configs = list({repr(values): values for values, *_ in found.values()}.values())
     usual: dict[str, str] = {}
     for field in fields:
-        counts = Counter(repr(values[field]) for values, _ in found.values())
+        counts = Counter(repr(values[field]) for values in configs)
         if len(counts) > 1:
             usual[field] = counts.most_common(1)[0][0]
     told = sorted(usual, key=lambda field: (field not in _NAMES, field))
     groups = []
-    for values, members in found.values():
+    for values, machine, members in found.values():
         name = ", ".join(
             _told(field, values[field])
             for field in told
@@ -109,7 +118,7 @@ def _group(reports: list[dict[str, Any]], defaults: dict[str, Any]) -> list[Grou
             and (field in _NAMES or repr(values[field]) != usual[field])
         )
         budget = {field: values[field] for field in told if field.startswith(_BUDGET)}
-        groups.append(Group(name, budget, members))
+        groups.append(Group(name, budget, members, machine))
     return groups
 
 
@@ -120,23 +129,26 @@ def format_groups(groups: Sequence[Group]) -> str:
 
 def count_labels(groups: Sequence[Group]) -> int:
     """How many columns of `group_rows` say which runs a row is of."""
-    return any(group.name for group in groups) + len(groups[0].budget) + 1
+    optional = any(group.name for group in groups) + any(group.machine for group in groups)
+    return optional + len(groups[0].budget) + 1
 
 
 def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Titles, then a row a group: which, metrics of dense and pruned, what is left, speed.
+    """Titles, then a row a group: which, metrics of dense and pruned, what is left by kind, speed.
 
     Speed is measured, and at the last shape also in theory (`measure.flops`). Numbers are mean ±
     standard deviation over the seeds.
     """
     first = groups[0].reports[0]
-    named = any(group.name for group in groups)
+    named, mixed = any(g.name for g in groups), any(g.machine for g in groups)
     reports = [report for group in groups for report in group.reports]
     metrics = list(dict.fromkeys(name for r in reports for name in r["dense"]["metrics"]))
     shapes = list(first["speedup"])
     budget = (field.removeprefix(_BUDGET) for field in groups[0].budget)
-    titles = (*["run"][:named], *budget, "seeds", f"dense {metrics[0]}", *metrics)
-    left = ("density [%]", "heads", "FFN dimensions")
+    which = (*["run"][:named], *budget, "seeds", *["machine"][:mixed])
+    titles = (*which, f"dense {metrics[0]}", *metrics)
+    kinds = list(dict.fromkeys(kind for r in reports for kind in units_by_kind(sizes_of(r))))
+    left = ("density [%]", *(TITLES.get(kind, kind) for kind in kinds))
     speeds = (*(f"{shape} [×]" for shape in shapes), "in theory [×]")
     rows: list[tuple[str, ...]] = [(*titles, *left, *speeds)]
     for group in groups:
@@ -145,9 +157,8 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             *([report["pruned"]["metrics"].get(m) for report in group.reports] for m in metrics),
             [100 * report["density"] for report in group.reports],
         ]
-        counts = [
-            [sum(report[name]) for report in group.reports] for name in ("heads_kept", "ffn_kept")
-        ]
+        by_kind = [units_by_kind(sizes_of(report)) for report in group.reports]
+        counts = [[units.get(kind) for units in by_kind] for kind in kinds]
         times = [
             *([report["speedup"].get(s) for report in group.reports] for s in shapes),
             [report["theoretical_speedup"].get(shapes[-1]) for report in group.reports],
@@ -159,6 +170,7 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             (
                 *label,
                 seeds,
+                *[group.machine][:mixed],
                 *map(mean_and_deviation, columns),
                 *sizes,
                 *map(mean_and_deviation, times),

@@ -12,10 +12,12 @@ from typing import Any
 import jinja2
 
 from bpjax.files import write_whole
-from bpjax.pruning.summary import LayerSummary
+from bpjax.pruning.summary import SublayerSummary
 from bpjax.report.compare import Group, count_labels, group_rows
+from bpjax.report.environment import name_machine
 from bpjax.report.pareto import plot_pareto
-from bpjax.report.table import report_rows
+from bpjax.report.sizes import ATTENTION, dense_sizes_of, encoder_sizes, sizes_of
+from bpjax.report.table import report_rows, size_rows
 
 FILE = "report.html"
 
@@ -30,16 +32,14 @@ _TEMPLATES = jinja2.Environment(
 
 def write_run_page(
     report: Mapping[str, Any],
-    layers: Sequence[LayerSummary],
-    ffn_before: Sequence[int],
+    summaries: Sequence[SublayerSummary],
     folder: Path,
 ) -> Path:
     """Writes `folder`/report.html.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
-      layers: what the masks left, by layer, matrix and head, before surgery.
-      ffn_before: feed-forward dimensions of each layer before pruning.
+      summaries: what the masks left of each sublayer, before surgery.
       folder: of the run; its pictures, masks.png and curves.png, are put into the page.
 
     Returns:
@@ -50,6 +50,7 @@ def write_run_page(
         for title, name in (("Curves", "curves.png"), ("Masks", "masks.png"))
         if (folder / name).is_file()
     }
+    attention = [each for each in summaries if each.kind == ATTENTION]
     metric = next(iter(report["dense"]["metrics"]))
     return _write(
         "run.html",
@@ -58,9 +59,13 @@ def write_run_page(
         report=report,
         metric=metric,
         shape=list(report["speedup"])[-1],
+        machine=name_machine(report["environment"]),
         rows=report_rows(report),
-        layers=layers,
-        ffn_before=ffn_before,
+        attention=attention,
+        roles=list(dict.fromkeys(role for each in attention for role in each.unit_kernels)),
+        kept=encoder_sizes(sizes_of(report)),
+        dense=encoder_sizes(dense_sizes_of(report)),
+        size_rows=size_rows(report),
         pictures=pictures,
         config=json.dumps(report["config"], indent=2, ensure_ascii=False),
     )

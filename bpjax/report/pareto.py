@@ -23,7 +23,7 @@ def plot_pareto(
 ) -> None:
     """Draws every group as a point with its spread over seeds, and saves a PNG.
 
-    A series is what differs in the budget alone.
+    A series is what differs in the budget alone; its name ends in its machine where they differ.
 
     Args:
       groups: of `compare.gather`.
@@ -33,7 +33,8 @@ def plot_pareto(
     metric = next(iter(groups[0].reports[0]["dense"]["metrics"]))
     series: dict[str, list[Group]] = {}
     for group in groups:
-        series.setdefault(group.name or "pruned", []).append(group)
+        name = ", on ".join(part for part in (group.name or "pruned", group.machine) if part)
+        series.setdefault(name, []).append(group)
 
     figure = Figure(figsize=(9.5, 4.2 + 0.18 * len(series)), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

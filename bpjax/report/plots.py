@@ -19,19 +19,24 @@ KEPT, REMOVED = BLUE, "#e9edf1"
 Curve: TypeAlias = Shaped[np.ndarray, " points"]
 
 
-# In this order; matrices of other names follow in alphabetical order. Those marked ᵀ are drawn
-# transposed, so that a head or an FFN dimension is a column everywhere.
+# Short titles, in the order in which columns stand. Those of other names follow as they come, each
+# under its name.
 TITLES = {
     "attention/query": "Q",
     "attention/key": "K",
     "attention/value": "V",
-    "attention/output": "Oᵀ",
+    "attention/output": "O",
     "attention": "heads",
     "ffn": "FFN",
     "ffn/in": "FFN in",
-    "ffn/out": "FFN outᵀ",
+    "ffn/out": "FFN out",
     "hidden": "hidden state",
 }
+# Last parts of the names of matrices that write to the residual stream. Their rows are units: they
+# are drawn transposed, marked ᵀ, so that a unit is a column everywhere.
+WRITES = ("output", "out", "down")
+# What a strip's cells are called, by the last part of its name; of other names, units.
+UNITS = {"attention": "heads", "ffn": "dimensions", "hidden": "dimensions"}
 NARROW, WIDE = 1.0, 3.2
 """Panel widths in inches."""
 
@@ -48,9 +53,9 @@ def plot_masks(
 
     Args:
       masks: at score resolution, 0 for a removed block, by name: "layer_0/attention/query"
-        `[rows, cols]`, "layer_0/ffn" `[dims]` (drawn as a strip), any other "LAYER/MATRIX" with
-        one or two axes, or the whole model's "hidden" `[dims]`. Layers appear in the order of
-        their first mask.
+        `[rows, cols]`, "layer_0/ffn" `[dims]` (drawn as a strip), any other "LAYER/SUBLAYER" or
+        "LAYER/SUBLAYER/MATRIX" with one or two axes, or the whole model's "hidden" `[dims]`. Layers
+        appear in the order of their first mask.
       path: of the PNG.
       title: stands above the picture.
 
@@ -61,9 +66,10 @@ def plot_masks(
         raise ValueError("no masks: expected at least one")
     places = {_place(name): mask for name, mask in masks.items()}
     layers = list(dict.fromkeys(layer for layer, _ in places))
-    present = {column for _, column in places}
-    columns = [name for name in TITLES if name in present] + sorted(present - set(TITLES))
-    widths = [NARROW if name.startswith("attention/") else WIDE for name in columns]
+    present = list(dict.fromkeys(column for _, column in places))
+    columns = [name for name in TITLES if name in present]
+    columns += [name for name in present if name not in TITLES]
+    widths = [NARROW if _is_square(name) else WIDE for name in columns]
 
     row = 0.92 if len(layers) <= 12 else 0.72
     height, width = row * len(layers) + 1.15, 0.85 + 1.12 * sum(widths)
@@ -77,12 +83,12 @@ def plot_masks(
         axes = panels[i, j]
         _draw_mask(axes, places.get((layer, column)), column, widths[j])
         if i == 0:
-            axes.set_title(TITLES.get(column, column), fontsize=10, color=INK, pad=5)
+            axes.set_title(_title(column), fontsize=10, color=INK, pad=5)
         if j == 0:
             label = layer.replace("_", " ")
             axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8.5, color=INK)
 
-    note = "dark: kept, light: removed. ᵀ: transposed; a head or FFN dimension is always a column"
+    note = "dark: kept, light: removed. ᵀ: transposed; a unit (head, FFN dimension) is a column"
     figure.text(left, 0.12 / height, note, fontsize=7.5, color=MUTED)
     figure.text(left, 1 - 0.32 / height, title, fontsize=12, color=INK, weight="bold")
     figure.savefig(path, format="png")
@@ -92,6 +98,20 @@ def _place(name: str) -> tuple[str, str]:
     """Row and column of a mask; one over the whole model has a row of its own."""
     layer, _, column = name.partition("/")
     return (layer, column) if column else ("", name)
+
+
+def _is_square(column: str) -> bool:
+    """Whether it is one of the matrices of an attention, about as many rows as columns."""
+    return column.rpartition("/")[0].endswith("attention")
+
+
+def _is_write(column: str) -> bool:
+    sublayer, _, matrix = column.rpartition("/")
+    return bool(sublayer) and matrix in WRITES
+
+
+def _title(column: str) -> str:
+    return TITLES.get(column, column) + "ᵀ" * _is_write(column)
 
 
 def _draw_mask(
@@ -107,12 +127,12 @@ def _draw_mask(
     if mask.ndim not in (1, 2):
         raise ValueError(f"mask of shape {mask.shape}: expected one or two axes")
     kept = np.atleast_2d(mask != 0)
-    if TITLES.get(column, "").endswith("ᵀ"):
+    if _is_write(column) and mask.ndim == 2:
         kept = kept.T
     cells = _pool(_pool(kept.astype(float), int(FINEST * width)).T, int(FINEST * 0.6)).T
     colors = LinearSegmentedColormap.from_list("kept", [REMOVED, KEPT])
     axes.imshow(cells, cmap=colors, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    unit = "blocks" if mask.ndim == 2 else "heads" if column == "attention" else "dimensions"
+    unit = "blocks" if mask.ndim == 2 else UNITS.get(column.split("/")[-1], "units")
     text = f"{kept.mean():.0%}"
     if width == WIDE:
         text = f"{kept.sum():,} of {kept.size:,} {unit}, {text}"

@@ -3,6 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from bpjax.report.sizes import (
+    Units,
+    count_units,
+    dense_sizes_of,
+    encoder_sizes,
+    kind_of,
+    sizes_of,
+    streams_of,
+    units_by_kind,
+)
+
 Number: TypeAlias = int | float  # JSON tells 1 from 1.0, and so does a type checker at run time
 
 
@@ -17,7 +28,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     parts = [
         " · ".join(f"{name} {report[name]}" for name in names),
         align(report_rows(report), left=(0, 3)),
-        format_layers(report["heads_kept"], report["ffn_kept"]),
+        format_sizes(report),
         f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
         f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most.",
     ]
@@ -54,9 +65,11 @@ def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
     for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
         rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))
-    hidden = dense.get("hidden_size"), pruned.get("hidden_size")
-    if hidden[0] != hidden[1]:
-        rows.append(("hidden dimensions", *map(str, hidden), _share(*hidden[::-1])))
+    streams = streams_of(pruned)
+    for name, whole in streams_of(dense).items():
+        if whole != streams[name]:
+            left = streams[name]
+            rows.append((f"{name} dimensions", str(whole), str(left), _share(left, whole)))
     sizes = dense["bytes_on_disk"], pruned["bytes_on_disk"]
     rows.append(("on disk [MB]", *(_number(size / 1e6) for size in sizes), _share(*sizes[::-1])))
     for shape, milliseconds in dense["latency_ms"].items():
@@ -65,6 +78,28 @@ def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         times = _number(milliseconds), _number(pruned["latency_ms"].get(shape))
         rows.append((f"latency {shape} [ms]", *times, f"{gain} faster, {theory} in theory"))
     return rows
+
+
+def format_sizes(report: Mapping[str, Any]) -> str:
+    """What is left: of an encoder a row a layer, of any other architecture a row a sublayer."""
+    encoder = encoder_sizes(sizes_of(report))
+    return format_layers(*encoder) if encoder else align(size_rows(report), left=(0, 1))
+
+
+def size_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Titles, then a row a sublayer, then one a kind: which, its kind, units left, of how many.
+
+    Args:
+      report: as in report.json, of any architecture.
+    """
+    sizes, dense = sizes_of(report), dense_sizes_of(report)
+    sums = units_by_kind(sizes), units_by_kind(dense)
+    rows: list[tuple[str, ...]] = [("sublayer", "kind", "units left", "of", "")]
+    for name, units in sizes.items():
+        rows.append((name, kind_of(name), *_left(count_units(units), dense.get(name))))
+    return rows + [
+        ("all", kind, *_left(units, sums[1].get(kind))) for kind, units in sums[0].items()
+    ]
 
 
 def format_layers(
@@ -118,6 +153,13 @@ def align(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
 
     rule = ["─" * width for width in widths]
     return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
+
+
+def _left(units: int, whole: Units | None) -> tuple[str, str, str]:
+    if whole is None:  # older reports do not tell
+        return f"{units:,}", "–", ""
+    count = count_units(whole)
+    return f"{units:,}", f"{count:,}", _share(units, count) if count else ""
 
 
 def _number(value: Number | None) -> str:

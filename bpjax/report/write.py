@@ -11,6 +11,7 @@ import numpy as np
 
 from bpjax.errors import UserError
 from bpjax.files import write_whole
+from bpjax.report.sizes import has_sizes
 
 FILE = "report.json"
 
@@ -30,13 +31,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dense": MODEL_KEYS,
     "pruned": MODEL_KEYS,
     "density": (),  # linear parameters kept, a fraction
-    "heads_kept": (),  # by layer
-    "ffn_kept": (),  # by layer
     "speedup": (),  # measured, by "BATCHxLENGTH"
     "theoretical_speedup": (),  # by "BATCHxLENGTH"
     "equivalence": ("max_abs_diff", "examples"),
 }
-"""Keys that every report has, and the keys inside them. A report may have more."""
+"""Keys that every report has, and the keys inside them. A report may have more.
+
+What is left of each sublayer comes on top, as `sizes` and `dense_sizes`: see `report.sizes`.
+"""
 
 
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -46,7 +48,7 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> p
     because JSON has none.
 
     Args:
-      report: holds at least `KEYS`.
+      report: holds at least `KEYS` and the sizes.
       folder: exists.
 
     Returns:
@@ -58,7 +60,9 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> p
     """
     missing = find_missing(report)
     if missing:
-        raise ValueError(f"report without {', '.join(missing)}: expected all of report.write.KEYS")
+        raise ValueError(
+            f"report without {', '.join(missing)}: expected all of report.write.KEYS, and its sizes"
+        )
     return write_whole(pathlib.Path(folder) / FILE, to_json(report) + "\n")
 
 
@@ -119,16 +123,16 @@ def _require_whole(path: pathlib.Path, report: Any) -> dict[str, Any]:
 
 
 def find_missing(report: Any) -> list[str]:
-    """Keys of `KEYS` that `report` lacks, inner ones as "dense.metrics"."""
+    """Keys of `KEYS` that `report` lacks, inner ones as "dense.metrics"; "sizes" without any."""
     if not isinstance(report, Mapping):
-        return list(KEYS)
+        return [*KEYS, "sizes"]
     missing = []
     for key, inner in KEYS.items():
         if key not in report:
             missing.append(key)
             continue
         missing += [f"{key}.{name}" for name in inner if name not in report[key]]
-    return missing
+    return missing if has_sizes(report) else [*missing, "sizes"]
 
 
 def _read(path: pathlib.Path) -> Any:

@@ -7,19 +7,26 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bpjax import models
 from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost
 from bpjax.measure.latency import compare_latency, parse_shapes
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.architecture import Config
 from bpjax.pruning.budget import reachable
-from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.costs import (
+    Cost,
+    cost_from_json,
+    cost_to_json,
+    linear_cost,
+    parameter_cost,
+)
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
+_KINDS = ("attention", "ffn")
 BYTES = 4  # of a parameter: models are saved in float32
 
 
@@ -35,21 +42,23 @@ class Budget(NamedTuple):
     fraction: float
 
     def fraction_of(
-        self, model: BertConfig, pattern: Pattern, round_to: int
+        self, model: Config, pattern: Pattern, round_to: int
     ) -> Callable[[Scores], jax.Array]:
         """From mask values to the fraction of the whole model's cost that surgery will leave."""
-        structure = bert.describe(model)
-        return lambda values: self.cost.fraction(kept_units(structure, pattern, values), round_to)
+        structure = models.describe(model)
+        return lambda values: self.cost.fraction(
+            structure, kept_units(structure, pattern, values), round_to
+        )
 
 
 def plan_budget(
     options: Any,
-    model: BertConfig,
+    model: Config,
     params: dict,
     method: Method,
     pattern: Pattern,
     round_to: int,
-    replaced: tuple[str, ...] = (),
+    approximations: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
 
@@ -60,7 +69,7 @@ def plan_budget(
       method: that will prune it.
       pattern: that it will prune by.
       round_to: as in `surgery.shrink`.
-      replaced: what fine-pruning replaces by a cheaper operation, keys of `approximations.FIELDS`.
+      approximations: of what fine-pruning trains in, see `training.approximations`.
 
     Returns:
       `seconds`, and what `read_budget` reads.
@@ -69,16 +78,16 @@ def plan_budget(
       UserError: the masks cannot be cut so far, or the model is smaller already.
     """
     started = time.perf_counter()
-    structure, kind, value = bert.describe(model), options.kind, options.value
+    structure, kind, value = models.describe(model), options.kind, options.value
     count = sum(x.size for x in jax.tree.leaves(params))
     if kind == "speedup":
         (shape,) = parse_shapes([options.shape])
-        cheaper = finished(model, replaced)
-        gained = _times_faster(model, cheaper, shape) if replaced else 1.0
+        cheaper = finished(model, approximations)
+        gained = _times_faster(model, cheaper, shape) if approximations else 1.0
         cost, fraction = measure_cost(cheaper, forward, *shape), gained / value
     else:
         whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
-        cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, count)
+        cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)
         fraction = value / whole
     least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern, round_to), params)
     if not least <= fraction <= 1:
@@ -87,17 +96,21 @@ def plan_budget(
             f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
             f"what {pattern.name} masks of this model can reach; change it"
         )
-    return {"seconds": time.perf_counter() - started, "cost": cost, "fraction": fraction}
+    return {
+        "seconds": time.perf_counter() - started,
+        "cost": cost_to_json(cost),
+        "fraction": fraction,
+    }
 
 
-def _times_faster(model: BertConfig, cheaper: BertConfig, shape: tuple[int, int]) -> float:
+def _times_faster(model: Config, cheaper: Config, shape: tuple[int, int]) -> float:
     """How many times faster the one is than the other, of the same sizes."""
-    models = {
-        name: (functools.partial(forward, config), bert.init(config, jax.random.key(0)))
+    timed = {
+        name: (functools.partial(forward, config), models.init(config, jax.random.key(0)))
         for name, config in (("dense", model), ("cheaper", cheaper))
     }
-    taken = compare_latency(models, [shape], vocab_size=model.vocab_size, rounds=50)
-    dense, found = (next(iter(taken[name].values())) for name in models)
+    taken = compare_latency(timed, [shape], vocab_size=model.vocab_size, rounds=50)
+    dense, found = (next(iter(taken[name].values())) for name in timed)
     return dense / found
 
 
@@ -105,9 +118,4 @@ def read_budget(notes: Mapping[str, Any]) -> Budget | None:
     """The budget that `plan_budget` noted, from JSON; None where it noted none."""
     if "cost" not in notes:
         return None
-    attention, ffn, *others = notes["cost"]
-
-    def tables(rows: list[list[list[float]]]) -> tuple[Table, ...]:
-        return tuple(Table(tuple(sizes), tuple(costs)) for sizes, costs in rows)
-
-    return Budget(Cost(tables(attention), tables(ffn), *others), notes["fraction"])
+    return Budget(cost_from_json(notes["cost"]), notes["fraction"])

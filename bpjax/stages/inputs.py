@@ -12,16 +12,14 @@ import jax
 import numpy as np
 import optax
 
+from bpjax.config import same
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import (
-    check_same_vocabulary,
-    check_vocabulary,
-    load_pretrained,
-    load_tokenizer,
-)
+from bpjax.models import describe
+from bpjax.models.architecture import Config
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.heads import HEADS
+from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.pruning.budget import within_budget
 from bpjax.pruning.keep_heads import keep_heads_of
 from bpjax.pruning.kept import kept_units
@@ -33,12 +31,12 @@ from bpjax.pruning.structure import Structure
 from bpjax.stages.budget import Budget, plan_budget
 from bpjax.tasks import get_task
 from bpjax.tasks.base import Features, Task, take
-from bpjax.training.approximations import FIELDS
-from bpjax.training.distill import Teacher
+from bpjax.training.approximations import NAMES
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, resolve_buckets, steps_per_epoch
 from bpjax.training.mesh import Layout, make_layout
-from bpjax.training.step import Pruning, Step, make_train_step
+from bpjax.training.step import Pruning, Recipe, Step, make_train_step
+from bpjax.training.terms import TERMS, Teacher
 from bpjax.workdir import earlier_run, load_arrays
 
 START_PENALTY = 1800.0
@@ -63,17 +61,13 @@ class Run(NamedTuple):
         """Rows of a batch to evaluate on: a size that the devices divide."""
         return self.layout.round_up(self.config.batch.eval_size)
 
-    def predict(
-        self, model: BertConfig, params: dict, masks: dict | None = None
-    ) -> list[np.ndarray]:
+    def predict(self, model: Config, params: dict, masks: dict | None = None) -> list[np.ndarray]:
         """Logits of the evaluation split, a row each."""
         part = self.layout.part(self.eval_size)
         batches = eval_batches(self.evaluation, self.eval_size, self.config.batch.buckets, part)
         return predict(model, params, batches, masks, self.layout)
 
-    def metrics(
-        self, model: BertConfig, params: dict, masks: dict | None = None
-    ) -> dict[str, float]:
+    def metrics(self, model: Config, params: dict, masks: dict | None = None) -> dict[str, float]:
         """The task's metrics on the evaluation split, in percent."""
         return self.task.evaluate(self.evaluation, self.predict(model, params, masks))
 
@@ -85,9 +79,9 @@ class Run(NamedTuple):
         rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
         return eval_batches(rows, batch.eval_size, batch.buckets)
 
-    def replaced(self) -> tuple[str, ...]:
-        """What fine-pruning replaces by a cheaper operation: keys of `approximations.FIELDS`."""
-        return tuple(name for name in FIELDS if self.config.pruning[name])
+    def approximations(self) -> tuple[str, ...]:
+        """The cheaper operations that fine-pruning trains in: some of `approximations.NAMES`."""
+        return tuple(name for name in NAMES if self.config.pruning[name])
 
     def keeps_logits(self, teacher: Teacher) -> bool:
         """Whether the teacher's logits are computed once, and not in every step."""
@@ -103,7 +97,7 @@ class Run(NamedTuple):
         """Updates in one pass over the training rows."""
         return steps_per_epoch(len(self.train.rows), self.config.batch.size)
 
-    def pretrained(self) -> tuple[BertConfig, dict]:
+    def pretrained(self) -> tuple[Config, dict]:
         """The model before the task: what teacher and student both start from."""
         model, params = load_pretrained(
             self.config.model.source,
@@ -120,32 +114,33 @@ class Run(NamedTuple):
         found = load_pretrained(source, head="saved", dtype=self.config.model.dtype)
         return self.make_teacher(*found, stage)
 
-    def make_teacher(self, model: BertConfig, params: dict, stage: str) -> Teacher:
+    def make_teacher(self, model: Config, params: dict, stage: str) -> Teacher:
         """A model as the teacher of prune or fill, with the config's weights."""
         options = self.config.distillation
+        weights = ((options[name].get(stage, 0.0), name) for name in TERMS if name in options)
         return Teacher(
             model,
             params,
             options.weight,
             options.temperature,
-            hidden=options.hidden[stage],
-            attention=options.attention.get(stage, 0.0),
-            layers=options.layers[stage],
             replace=options.replace[stage],
+            terms=tuple((weight, name) for weight, name in weights if weight),
         )
 
     def make_step(
         self,
-        model: BertConfig,
+        model: Config,
         pruning: Pruning,
         optimizer: optax.GradientTransformation,
         teacher: Teacher | None,
     ) -> Step:
         """A training step in the config's compute types, over all devices."""
         options = self.config.model
-        return make_train_step(
-            model.replace(dtype=options.training_dtype, remat=options.remat),
-            self.task,
+        model = model.replace(dtype=options.training_dtype, remat=options.remat)
+        recipe = Recipe(
+            model,
+            describe(model),
+            HEADS[self.task.head],
             pruning,
             optimizer,
             teacher,
@@ -153,19 +148,18 @@ class Run(NamedTuple):
             self.config.batch.accumulate,
             options.params_dtype,
         )
+        return make_train_step(recipe)
 
-    def pattern(self, model: BertConfig) -> Pattern:
+    def pattern(self, model: Config) -> Pattern:
         """The pattern, laid over this model.
 
         Raises:
           ValueError: a rule that fits no kernel.
         """
         options = self.config.pruning
-        return make_pattern(
-            options.pattern, bert.describe(model), options.block, options.block_rules
-        )
+        return make_pattern(options.pattern, describe(model), options.block, options.block_rules)
 
-    def method(self, model: BertConfig, pattern: Pattern) -> Method:
+    def method(self, model: Config, pattern: Pattern) -> Method:
         """The pruning method, over the model's pattern.
 
         Raises:
@@ -175,7 +169,7 @@ class Run(NamedTuple):
         options = self.config.pruning
         method = make_method(options.method, pattern, **options[options.method])
         if self.config.prune.rewind:
-            structure = bert.describe(model)
+            structure = describe(model)
             kept = _kept_heads(Path(self.config.prune.rewind), structure)
             method = keep_heads_of(method, pattern, structure, kept)
         return method
@@ -192,9 +186,9 @@ class Run(NamedTuple):
         model, params = self.pretrained()
         pattern = self.pattern(model)
         method, round_to = self.method(model, pattern), self.config.shrink.round_to
-        return plan_budget(budget, model, params, method, pattern, round_to, self.replaced())
+        return plan_budget(budget, model, params, method, pattern, round_to, self.approximations())
 
-    def pruning(self, model: BertConfig, budget: Budget | None = None) -> Pruning:
+    def pruning(self, model: Config, budget: Budget | None = None) -> Pruning:
         """How the prune stage prunes this model.
 
         Args:
@@ -221,11 +215,11 @@ class Run(NamedTuple):
             density=(1.0, budget.fraction if budget else 1.0),
             penalty=penalty if method.penalized else 0.0,
         )
-        return Pruning(method, pattern, schedule, self.replaced())
+        return Pruning(method, pattern, schedule, self.approximations())
 
 
-def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
-    """Which heads a finished run of the same model kept, by layer."""
+def _kept_heads(workdir: Path, structure: Structure) -> dict[str, Any]:
+    """Which heads a finished run of the same model kept, by sublayer."""
     with earlier_run("prune.rewind", workdir, "a finished run of the same model") as config:
         options = config["pruning"]
         values = load_arrays(workdir / "prune" / "masks.safetensors")
@@ -234,7 +228,8 @@ def _kept_heads(workdir: Path, structure: Structure) -> tuple[Any, ...]:
         )
         if values.keys() != {group.name for group in pattern.groups}:
             raise ValueError("its model has other layers")
-        return kept_units(structure, pattern, values).heads
+        units = kept_units(structure, pattern, values).units
+        return {x.name: units[x.name] for x in structure.sublayers if x.kind == "attention"}
 
 
 @contextlib.contextmanager
@@ -247,7 +242,8 @@ def fine_pruned(config: Any) -> Iterator[Path]:
     workdir = Path(config.prune.source)
     kind = "a run that fine-pruned the same model in the same way"
     with earlier_run("prune.source", workdir, kind) as theirs:
-        if theirs["pruning"] != json.loads(json.dumps(config.pruning.to_dict())):
+        # Fields that it lacks have their defaults already.
+        if not same(theirs["pruning"], json.loads(json.dumps(config.pruning.to_dict())), {}):
             raise ValueError("its config.pruning is another")
         yield workdir / "prune"
 
@@ -341,12 +337,12 @@ def starts_dense(config: Any) -> bool:
     return config.prune.start == "dense" or not config.prune.epochs
 
 
-def _check_dense(run: Run, models: dict[str, BertConfig]) -> None:
+def _check_dense(run: Run, models: dict[str, Config]) -> None:
     source = run.config.teacher.source
     if not source:
         return
     ours, theirs = (
-        dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, original=None))
+        dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
         for model in (models[run.config.model.source], models[source])
     )
     for name, expected in ours.items():
@@ -358,23 +354,19 @@ def _check_dense(run: Run, models: dict[str, BertConfig]) -> None:
             )
 
 
-def _check_activations(run: Run, models: dict[str, BertConfig]) -> None:
+def _check_activations(run: Run, models: dict[str, Config]) -> None:
     options, source = run.config.distillation, run.config.model.source
     guide = options.source or run.config.teacher.source or source
-    ours, theirs = models[source], models[guide]
-    for name, shape in (
-        ("hidden", lambda model: (model.num_layers, model.hidden_size)),
-        ("attention", lambda model: model.heads),
-    ):
-        if any(options[name].values()) and shape(ours) != shape(theirs):
-            words = {"hidden": "layers and dimensions", "attention": "heads by layer"}[name]
+    ours, theirs = describe(models[source]), describe(models[guide])
+    for name, term in TERMS.items():
+        if name in options and any(options[name].values()) and (told := term.fits(ours, theirs)):
             raise UserError(
-                f"config.distillation.{name}: {guide} has {shape(theirs)} ({words}), expected the "
-                f"model's {shape(ours)}; set its weight to 0, or learn from a model of that shape"
+                f"config.distillation.{name}: {guide} {told}; set its weight to 0, or learn from a "
+                "model of that shape"
             )
 
 
-def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[BertConfig, dict]:
+def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[Config, dict]:
     """Loads a finished model, which must have the task's head and the tokenizer's vocabulary.
 
     Raises:

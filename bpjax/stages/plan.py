@@ -9,13 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from bpjax.models.config import BertConfig
+from bpjax.models import describe
+from bpjax.models.architecture import Config
+from bpjax.pruning.costs import linear_parameters
 from bpjax.stages.inputs import Run
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Step, TrainState, init_state
+from bpjax.training.terms import LOGITS, Teacher, init_learned
 
 TIMED = 3  # steps, after the one that compiles
 
@@ -50,7 +52,7 @@ def plan(run: Run) -> dict[str, Any]:
     return {
         "model": {
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
-            "linear_params": model.linear_parameters(),
+            "linear_params": sum(linear_parameters(describe(model)).values()),
         },
         "rows": {"train": len(run.train.rows), "evaluation": len(run.evaluation.rows)},
         "devices": jax.device_count(),
@@ -66,13 +68,12 @@ def step_bytes(run: Run, step: Step, state: TrainState, teacher: Teacher | None)
     return step.memory(state, _make_batch(run, longest, teacher))
 
 
-def _make_step(
-    run: Run, model: BertConfig, params: dict, teacher: Teacher
-) -> tuple[Step, TrainState]:
+def _make_step(run: Run, model: Config, params: dict, teacher: Teacher) -> tuple[Step, TrainState]:
     config, pruning = run.config, run.pruning(model)
     optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
     rng = jax.random.key(config.seed)
-    state = init_state(params, pruning, optimizer, rng, teacher.projection(model))
+    learned = init_learned(teacher, describe(model), describe(teacher.config))
+    state = init_state(params, pruning, optimizer, rng, learned)
     step = run.make_step(model, pruning, optimizer, teacher)
     return step, run.layout.shard(state)
 

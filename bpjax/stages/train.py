@@ -11,20 +11,20 @@ import optax
 from tqdm import tqdm
 
 from bpjax.distributed import write_once
-from bpjax.models import bert
-from bpjax.models.config import BertConfig
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.models import describe
+from bpjax.models.architecture import Config
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.pruning.fill import fill as fill_zeros
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import Scores, build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.pruning.summary import mask_density
+from bpjax.stages.base import FILL_NOISE, NUMBERS, row_seed, stream
 from bpjax.stages.budget import Budget
 from bpjax.stages.inputs import Run, fine_pruned, starts_dense
 from bpjax.stages.plan import step_bytes
 from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
-from bpjax.training.distill import Teacher
 from bpjax.training.evaluation import Batch
 from bpjax.training.input import train_batches
 from bpjax.training.loop import fit
@@ -32,10 +32,8 @@ from bpjax.training.mesh import gather
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
+from bpjax.training.terms import Teacher, init_learned
 from bpjax.workdir import load_arrays, save_arrays
-
-STAGES = ("teacher", "prune", "shrink", "fill", "measure")
-"""Their places number the streams of random numbers of the stages: append, do not insert."""
 
 
 class Trained(NamedTuple):
@@ -57,7 +55,7 @@ def _train(
     run: Run,
     folder: Path,
     *,
-    model: BertConfig,
+    model: Config,
     params: dict,
     pruning: Pruning | None = None,
     teacher: Teacher | None = None,
@@ -77,20 +75,23 @@ def _train(
     )
     pruning = pruning or Pruning(dense(), NO_PATTERN, cubic(steps=steps, warmup_steps=0))
     # Each stage has its own stream of dropout and its own order of rows.
-    number = STAGES.index(folder.name)
-    rng = jax.random.fold_in(jax.random.key(config.seed), number)
+    number = NUMBERS[folder.name]
+    rng = stream(config.seed, number)
     batch, logits = config.batch, None
     if teacher and run.keeps_logits(teacher):
         path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, run.train, run.eval_size, batch.buckets, path, run.layout)
     part = run.layout.part(batch.size)
-    state = init_state(params, pruning, optimizer, rng, teacher and teacher.projection(model))
+    learned = None
+    if teacher:
+        learned = init_learned(teacher, describe(model), describe(teacher.config))
+    state = init_state(params, pruning, optimizer, rng, learned)
     for name in run.layout.undivided(params):
         tqdm.write(f"{name}: fsdp does not divide it, every device holds it whole")
     state = run.layout.shard(state)
 
     def batches(start: int) -> Iterator[Batch]:
-        seed = config.seed * len(STAGES) + number
+        seed = row_seed(config.seed, number)
         size, buckets = batch.size, batch.buckets
         found = train_batches(run.train, size, buckets, seed, stage.epochs, start, part)
         return logits.attach(found) if logits else found
@@ -128,7 +129,7 @@ def train_teacher(run: Run, folder: Path) -> dict[str, Any]:
     return trained.notes
 
 
-def _save_model(run: Run, folder: Path, model: BertConfig, params: dict) -> None:
+def _save_model(run: Run, folder: Path, model: Config, params: dict) -> None:
     write_once(save_pretrained, folder / "model", model, params, run.tokenizer, overwrite=True)
 
 
@@ -151,9 +152,9 @@ def prune(
         values = pruning.method.masks(state.method, state.params, final, None)
         return values, mask_density(pruning.pattern, values)
 
-    def finished(state: TrainState, masks: dict) -> tuple[BertConfig, dict]:
+    def finished(state: TrainState, masks: dict) -> tuple[Config, dict]:
         batches = run.calibration_batches()
-        return approximations.finish(model, pruning.replaced, state.params, masks, batches)
+        return approximations.finish(model, pruning.approximations, state.params, masks, batches)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         # With the final threshold, whatever today's: what the model would be if cut now.
@@ -165,7 +166,7 @@ def prune(
     if run.config.prune.source:
         started = time.perf_counter()
         state = _load_pruned(run, pruning, params)
-        model = approximations.finished(model, pruning.replaced)  # by that run
+        model = approximations.finished(model, pruning.approximations)  # by that run
         metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     elif not run.config.prune.epochs:
         started = time.perf_counter()
@@ -190,7 +191,7 @@ def prune(
     return {**notes, "metrics": metrics}
 
 
-def _calibrated(run: Run, pruning: Pruning, model: BertConfig, params: dict) -> TrainState:
+def _calibrated(run: Run, pruning: Pruning, model: Config, params: dict) -> TrainState:
     """A state before any step, of a method that has seen what it asks for."""
     state = init_state(params, pruning, optax.identity(), jax.random.key(run.config.seed))
     if pruning.method.calibrate:
@@ -216,12 +217,11 @@ def _load_pruned(run: Run, pruning: Pruning, params: dict) -> TrainState:
 def fill(run: Run, guide_dir: Path, shrunken: Path, folder: Path) -> dict[str, Any]:
     """Fine-tunes the shrunken model, dense now, with the same distillation."""
     model, params = load_pretrained(shrunken, head="saved", dtype=run.config.model.dtype)
-    rng = jax.random.fold_in(jax.random.key(run.config.seed), len(STAGES))
     trained = _train(
         run,
         folder,
         model=model,
-        params=fill_zeros(params, bert.describe(model), rng),
+        params=fill_zeros(params, describe(model), stream(run.config.seed, FILL_NOISE)),
         teacher=run.teacher(guide_dir, folder.name),
     )
     _save_model(run, folder, model, trained.state.params)

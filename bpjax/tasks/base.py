@@ -1,4 +1,4 @@
-"""What a task is: features for the model, a loss, and a metric.
+"""What a task is: features for the model, the head that they ask for, and a metric.
 
 A task knows its data and nothing of models or pruning, so that one task serves teacher, masked
 student and shrunken model.
@@ -8,9 +8,8 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
@@ -44,7 +43,7 @@ class Features:
 
 @runtime_checkable
 class Task(Protocol):
-    """Data, loss and metric of one task."""
+    """Data, head and metric of one task."""
 
     @property
     def name(self) -> str:
@@ -52,7 +51,7 @@ class Task(Protocol):
 
     @property
     def head(self) -> str:
-        """The model head: "span", "classification" or "regression"."""
+        """The model's head, a key of `models.heads.HEADS`, which gives the loss."""
 
     @property
     def num_labels(self) -> int:
@@ -68,16 +67,8 @@ class Task(Protocol):
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> Features:
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
 
-    def loss(self, logits: Float[Array, "batch ..."], batch: dict[str, Any]) -> Float[Array, ""]:
-        """Mean loss of the rows of a batch, weighted by `batch["weight"]` (0 for padding rows)."""
-
     def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """Metrics in percent, and thresholds; `logits[i]` belongs to `features.rows[i]`."""
-
-
-def weighted_mean(values: Float[Array, " batch"], weight: Num[Array, " batch"]) -> Float[Array, ""]:
-    """Mean of `values` by `weight`; 0 for a batch that is all padding."""
-    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1)
 
 
 def hold_out(

@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
@@ -97,15 +94,6 @@ class Glue:
         splits = [name for name in FILES[self.name].evaluation if name.startswith("validation")]
         return self._features([row for name in splits for row in self._read(name)], tokenizer)
 
-    def loss(self, logits: Float[Array, "batch labels"], batch: dict[str, Any]) -> Float[Array, ""]:
-        """Softmax cross-entropy, or the squared error of a score; in fp32 at least."""
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        if self.head == "regression":
-            losses = jnp.square(logits[:, 0] - batch["label"])
-        else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return base.weighted_mean(losses, batch["weight"])
-
     def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """The task's official metrics in percent (Wang et al. 2019, table 1).
 
@@ -113,8 +101,8 @@ class Glue:
         """
         if len(logits) != len(features.examples):
             raise ValueError(f"{len(logits)} rows of logits for {len(features.examples)} examples")
-        regression = self.head == "regression"
-        predicted = np.array([row[0] if regression else np.argmax(row) for row in logits])
+        classes = FILES[self.name].labels
+        predicted = np.array([np.argmax(row) if classes else row[0] for row in logits])
         gold = np.array([example.label for example in features.examples])
         splits = [example.split for example in features.examples]
         _, score = METRICS[self.name]
@@ -135,13 +123,14 @@ class Glue:
     def _read(self, split: str) -> list[dict[str, Any]]:
         dataset = f"glue/{self.name}"
         rows = Source(dataset, self.name, self.data_dir, self.download).read(split)
+        classes = FILES[self.name].labels
         for row in rows:
             row["split"] = split
             label = row["label"]
-            if not (0 <= label < self.num_labels or self.head == "regression"):
+            if classes and not 0 <= label < len(classes):
                 raise UserError(
                     f"{dataset} row {row['idx']}: label {label}, expected 0 to "
-                    f"{self.num_labels - 1}; prepare the dataset again from labelled files"
+                    f"{len(classes) - 1}; prepare the dataset again from labelled files"
                 )
         return rows
 
@@ -150,7 +139,7 @@ class Glue:
         self, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:
         base.require_fast(tokenizer)
-        number, kind = (float, np.float32) if self.head == "regression" else (int, np.int32)
+        number, kind = (int, np.int32) if FILES[self.name].labels else (float, np.float32)
         texts = ([row[key].decode() for row in rows] for key in FILES[self.name].texts)
         encoded = tokenizer(
             *texts,

@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
@@ -82,18 +79,6 @@ class SpanTask:
         examples = self.examples("train")
         _, held = base.hold_out([example.context for example in examples], self.holdout)
         return self._features([examples[i] for i in held], tokenizer)
-
-    def loss(
-        self, logits: Float[Array, "batch length 2"], batch: dict[str, Any]
-    ) -> Float[Array, ""]:
-        """Mean of the cross-entropies of start and end over the real tokens, in fp32 at least."""
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        real = batch["attention_mask"][:, :, None] == 1
-        log_probs = jax.nn.log_softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), axis=1)
-        rows = jnp.arange(logits.shape[0])
-        start = log_probs[rows, batch["start_position"], 0]
-        end = log_probs[rows, batch["end_position"], 1]
-        return base.weighted_mean(-(start + end) / 2, batch["weight"])
 
     def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """F1 and exact match of the official evaluation, in percent."""

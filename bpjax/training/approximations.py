@@ -1,7 +1,7 @@
 """GELU becomes ReLU, and LayerNorm a scale and a shift, little by little (Lagunas et al. 2021).
 
-Both are optional. While a stage trains, the collection `replaced` tells the layers how much of the
-cheaper operation to take; at its end `finish` leaves a model that has it alone.
+Both are optional. While a stage trains, the collection `approximations` tells the layers how much
+of the cheaper operation to take; at its end `finish` leaves a model that has it alone.
 """
 
 import functools
@@ -13,50 +13,53 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Float
 
-from bpjax.models.config import BertConfig
-from bpjax.models.layers import LayerNorm, token_moments
+from bpjax import models
+from bpjax.models.architecture import Config
+from bpjax.models.layers.norm import LayerNorm, token_moments
+from bpjax.pruning.structure import Path
 from bpjax.training.calibration import token_means
 from bpjax.training.evaluation import Batch, real_tokens
 
-FIELDS = {"relu": {"activation": "relu"}, "affine_norm": {"norm": "affine"}}
-"""What can be replaced: the fields of the model's config that change."""
+NAMES = ("relu", "affine_norm")
+"""What can be approximated; an architecture says which fields of its config then change."""
 
 
-def replace(
-    config: BertConfig, names: tuple[str, ...], share: Float[Array, ""] | float, batch: Batch
+def approximate(
+    config: Config, names: tuple[str, ...], share: Float[Array, ""] | float, batch: Batch
 ) -> dict[str, dict]:
-    """The collection `replaced` of a model, for a step.
+    """The collection `approximations` of a model, for a step.
 
     Args:
       config: the model's sizes.
-      names: keys of `FIELDS`.
+      names: some of `NAMES`.
       share: of the cheaper operation, from 0 (none) to 1.
       batch: whose tokens the norms average over.
     """
-    layers = [f"layer_{i}" for i in range(config.num_layers)]
-    found: dict[str, Any] = {}
+    found: dict[Path, Any] = {}
     if "relu" in names:
-        found |= {f"{layer}/ffn/share": share for layer in layers}
+        for sublayer in models.describe(config).sublayers:
+            if sublayer.kind == "ffn":
+                found[(*sublayer.write.path[:-1], "share")] = share
     if "affine_norm" in names:
         real = real_tokens(batch)
-        norms = [f"{layer}/{part}/norm" for layer in layers for part in ("attention", "ffn")]
-        for path in (*norms, "embeddings/norm"):
-            found |= {f"{path}/share": share, f"{path}/real": real}
-    return traverse_util.unflatten_dict(found, sep="/")
+        for path in _norms(config):
+            found |= {(*path, "share"): share, (*path, "real"): real}
+    return traverse_util.unflatten_dict(found)
 
 
-def finished(config: BertConfig, names: tuple[str, ...]) -> BertConfig:
+def finished(config: Config, names: tuple[str, ...]) -> Any:
     """The config of a model that has the cheaper operations alone."""
-    return config.replace(**{k: v for name in names for k, v in FIELDS[name].items()})
+    fields = models.architecture(config).approximations
+    return config.replace(**{k: v for name in names for k, v in fields[name].items()})
 
 
 def finish(
-    config: BertConfig,
+    config: Any,
     names: tuple[str, ...],
     params: dict,
     masks: dict,
     batches: Iterable[Batch],
-) -> tuple[BertConfig, dict]:
+) -> tuple[Any, dict]:
     """The model with the cheaper operations alone.
 
     The mean m and variance v of all tokens that a norm met become part of its scale γ and shift β:
@@ -64,18 +67,19 @@ def finish(
 
     Args:
       config: the model's sizes.
-      names: keys of `FIELDS`.
+      names: some of `NAMES`.
       params: its parameters.
       masks: its masks.
-      batches: training rows, to find m and v on; unused without norms to replace.
+      batches: training rows, to find m and v on; unused without norms to approximate.
 
     Returns:
       Its config and parameters.
     """
     after = finished(config, names)
-    if after.norm != config.norm:
-        replaced = functools.partial(replace, config, names, 1.0)
-        means = token_means(config, params, batches, _read_norm, masks, replaced)
+    if "affine_norm" in names and after != config:
+        shares = functools.partial(approximate, config, names, 1.0)
+        read = functools.partial(_read_norm, frozenset(_norms(config)))
+        means = token_means(config, params, batches, read, "__call__", masks, shares)
         flat = traverse_util.flatten_dict(params, sep="/")
         for path, (mean, variance) in means.items():
             factor = jax.lax.rsqrt(variance + config.norm_eps)
@@ -86,8 +90,14 @@ def finish(
     return after, params
 
 
-def _read_norm(module: object, x: Array) -> dict[str, Float[Array, "tokens 2"]]:
-    if not isinstance(module, LayerNorm):
-        return {}
+def _norms(config: Config) -> tuple[Path, ...]:
+    return tuple(
+        path for stream in models.describe(config).streams.values() for path in stream.norms
+    )
+
+
+def _read_norm(norms: frozenset[Path], module: object, x: Array) -> Float[Array, "tokens 2"] | None:
+    if not isinstance(module, LayerNorm) or module.path not in norms:
+        return None
     moments = token_moments(x.reshape(-1, x.shape[-1]).astype(jnp.float32), module.hidden_mask())
-    return {"": jnp.concatenate(moments, axis=-1)}
+    return jnp.concatenate(moments, axis=-1)

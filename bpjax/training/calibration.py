@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bpjax.models.config import BertConfig
-from bpjax.models.layers import Linear, SelfAttention
+from bpjax import models
+from bpjax.models.architecture import Config
 from bpjax.training.evaluation import Batch, apply, real_tokens
 
-Reader = Callable[[Any, Array], dict[str, Float[Array, "tokens n"]]]
-"""`(module, its input) -> what to average over tokens`, by name within the module."""
+Reader = Callable[[Any, Array], Float[Array, "tokens n"] | None]
+"""`(module, its input) -> what to average over tokens`; None of modules that do not matter."""
 
 
 def input_norms(
-    config: BertConfig, params: dict, batches: Iterable[Batch]
+    config: Config, params: dict, batches: Iterable[Batch]
 ) -> dict[str, Float[Array, " in"]]:
     """Root mean square of each input dimension of the encoder's kernels, over real tokens.
 
@@ -29,26 +29,24 @@ def input_norms(
     Returns:
       By the kernel's path, such as "layer_0/ffn/in".
     """
+    kernels = {kernel.path for _, kernel in models.describe(config).kernels()}
 
-    def read(module: Any, x: Array) -> dict[str, Array]:
-        names: tuple[str, ...] = ()
-        if isinstance(module, Linear) and len(module.path) > 1:  # not pooler nor head
-            names = ("",)
-        elif isinstance(module, SelfAttention) and module.heads:
-            names = ("query", "key", "value")  # which are one product
-        return {name: jnp.square(x.astype(jnp.float32)) for name in names}
+    def read(module: Any, x: Array) -> Array | None:
+        return jnp.square(x.astype(jnp.float32)) if module.path in kernels else None
 
-    means = token_means(config, params, batches, read)
+    # Layers of one input may be one product, for which each gives its weights.
+    means = token_means(config, params, batches, read, "weights")
     return {path: jnp.sqrt(x) for path, x in means.items()}
 
 
 def token_means(
-    config: BertConfig,
+    config: Config,
     params: dict,
     batches: Iterable[Batch],
     read: Reader,
+    method: str = "__call__",
     masks: dict | None = None,
-    replaced: Callable[[Batch], dict] = lambda batch: {},
+    approximations: Callable[[Batch], dict] = lambda batch: {},
 ) -> dict[str, Float[Array, " n"]]:
     """Averages over real tokens of something that modules are called with.
 
@@ -57,11 +55,12 @@ def token_means(
       params: its parameters.
       batches: of `training.input.eval_batches`.
       read: what of each module.
+      method: of the modules, whose first argument is their input.
       masks: the collection `masks` of a masked model.
-      replaced: the collection `replaced` for a batch.
+      approximations: the collection of that name, for a batch.
 
     Returns:
-      By path: the module's, and the name that `read` gives if that is not empty.
+      By the module's path, joined with "/".
     """
 
     @jax.jit
@@ -70,14 +69,14 @@ def token_means(
         found: dict[str, Array] = {}
 
         def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            if context.method_name == "__call__":
-                for name, x in read(context.module, args[0]).items() if args else ():
-                    path = "/".join((*context.module.path, name)).rstrip("/")
-                    found[path] = jnp.sum(x * real, axis=0)
+            if context.method_name == method and args:
+                x = read(context.module, args[0])
+                if x is not None:
+                    found["/".join(context.module.path)] = jnp.sum(x * real, axis=0)
             return call(*args, **kwargs)
 
         with nn.intercept_methods(listen):
-            apply(config, params, batch, masks, replaced=replaced(batch))
+            apply(config, params, batch, masks, approximations=approximations(batch))
         return {path: sums.get(path, 0.0) + x for path, x in found.items()}, real.sum()
 
     sums: dict[str, Array] = {}

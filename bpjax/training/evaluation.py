@@ -8,8 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from bpjax.models.bert import INPUTS, Bert, Outputs
-from bpjax.models.config import BertConfig
+from bpjax import models
+from bpjax.models.architecture import Config, Outputs
+from bpjax.models.bert.module import INPUTS
+from bpjax.models.heads import HEADS
+from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
 Batch = dict[str, Any]
@@ -17,13 +20,13 @@ Batch = dict[str, Any]
 
 
 def apply(
-    config: BertConfig,
+    config: Config,
     params: dict,
     batch: Batch,
     masks: dict | None = None,
     dropout: Key[Array, ""] | None = None,
     activations: bool = False,
-    replaced: dict | None = None,
+    approximations: dict | None = None,
 ) -> Outputs:
     """Runs a model on a batch.
 
@@ -35,10 +38,10 @@ def apply(
       dropout: its key; None for none.
       activations: also return hidden states and attention scores. What of them is then not used is
         not computed either, under jit.
-      replaced: the collection `replaced` of `training.replacement`.
+      approximations: the collection of that name, of `training.approximations`.
     """
-    found: Any = Bert(config).apply(
-        {"params": params, "masks": masks or {}, "replaced": replaced or {}},
+    found: Any = models.build(config).apply(
+        {"params": params, "masks": masks or {}, "approximations": approximations or {}},
         *(batch[name] for name in INPUTS),
         deterministic=dropout is None,
         hidden_states=activations,
@@ -48,9 +51,12 @@ def apply(
     if not activations:
         return found
     outputs, collected = found
-    layers = [f"layer_{i}" for i, heads in enumerate(config.heads) if heads]
-    scores = (collected["intermediates"][name]["attention"]["scores"][0] for name in layers)
-    return outputs._replace(attention_scores=tuple(scores))
+    sown, scores = collected.get("intermediates", {}), {}
+    for sublayer in models.describe(config).sublayers:
+        path = (*sublayer.write.path[:-1], "scores")
+        if has(sown, path):
+            scores[sublayer.name] = at(sown, path)[0]
+    return outputs._replace(attention_scores=scores)
 
 
 def real_tokens(batch: Batch) -> Int[Array, "batch length"]:
@@ -59,7 +65,7 @@ def real_tokens(batch: Batch) -> Int[Array, "batch length"]:
 
 
 def forward(
-    config: BertConfig,
+    config: Config,
     params: dict,
     batch: Batch,
     masks: dict | None = None,
@@ -73,14 +79,14 @@ def forward(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _logits(
-    config: BertConfig, layout: Layout, params: dict, masks: dict | None, batch: Batch
+    config: Config, layout: Layout, params: dict, masks: dict | None, batch: Batch
 ) -> jax.Array:
     params, masks = layout.collect((params, masks))
     return forward(config, params, batch, masks)
 
 
 def predict(
-    config: BertConfig,
+    config: Config,
     params: dict,
     batches: Iterable[Batch],
     masks: dict | None,
@@ -96,9 +102,10 @@ def predict(
       layout: where the batches are laid out, of which this process has its part.
 
     Returns:
-      One array a row: `[num_labels]`, or for a span head `[tokens, 2]` without the padding.
+      One array a row: `[num_labels]`, or of a head by token `[tokens, num_labels]`, its real ones.
     """
     rows: dict[int, np.ndarray] = {}
+    per_token = HEADS[config.head].per_token
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
@@ -108,5 +115,5 @@ def predict(
         for place, index in enumerate(np.asarray(batch["index"])):
             if index >= 0:
                 row = logits[place]
-                rows[int(index)] = row[: lengths[place]] if row.ndim == 2 else row
+                rows[int(index)] = row[: lengths[place]] if per_token else row
     return [rows[index] for index in sorted(rows)]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bpjax.errors import UserError
-from bpjax.models.bert import INPUTS
+from bpjax.models.bert.module import INPUTS
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 

@@ -19,7 +19,7 @@ def make_optimizer(
     Args:
       steps: updates in the stage.
       warmup_steps: updates of warm-up.
-      learning_rate: peak, of the model's parameters, and of distillation's projection if any.
+      learning_rate: peak, of the model's parameters, and of what terms of distillation learn.
       score_learning_rate: peak, of what the pruning method learns.
       weight_decay: decoupled, of the parameters only.
       clip: largest global norm of the gradient, over parameters and scores together.

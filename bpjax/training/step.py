@@ -1,31 +1,26 @@
 """One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from bpjax.models.bert import Outputs, describe
-from bpjax.models.config import BertConfig
+from bpjax.models.architecture import Config
+from bpjax.models.heads import Head
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, build_mask_collection
 from bpjax.pruning.schedules import Schedule, ScheduleValues
+from bpjax.pruning.structure import Structure
 from bpjax.pruning.summary import mask_density
-from bpjax.training.approximations import replace
+from bpjax.training.approximations import approximate
 from bpjax.training.augment import replace_tokens
-from bpjax.training.distill import (
-    LOGITS,
-    Teacher,
-    attention_distillation,
-    hidden_distillation,
-    layer_distillation,
-    logit_distillation,
-)
 from bpjax.training.evaluation import Batch, apply
 from bpjax.training.mesh import ONE_DEVICE, Layout
+from bpjax.training.terms import DISTILLATION, Compared, Teacher, losses_of, teach
 
 
 class TrainState(NamedTuple):
@@ -37,7 +32,8 @@ class TrainState(NamedTuple):
       method: the pruning method's state.
       opt_state: the optimizer's.
       rng: key of the stage; each step folds its number into it.
-      projection: from the student's hidden states to the teacher's (`Teacher.projection`).
+      projection: what the terms of distillation learn, see `terms.init_learned`; of "layers" alone
+        the map from the student's hidden states to the teacher's.
     """
 
     step: Int[Array, ""]
@@ -45,7 +41,7 @@ class TrainState(NamedTuple):
     method: MethodState
     opt_state: PyTree
     rng: Key[Array, ""]
-    projection: Float[Array, "student teacher"] | None = None
+    projection: PyTree | None = None
 
     @property
     def trained(self) -> dict[str, PyTree]:
@@ -57,29 +53,20 @@ class TrainState(NamedTuple):
 class Pruning(NamedTuple):
     """How a stage prunes: a method over a pattern on a schedule.
 
-    `replaced` names what a cheaper operation takes the place of meanwhile, see `approximations`.
+    `approximations` names what a cheaper operation takes the place of meanwhile.
     """
 
     method: Method
     pattern: Pattern
     schedule: Schedule
-    replaced: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class TaskLoss(Protocol):
-    """What a step needs of a task."""
-
-    def loss(self, logits: Float[Array, "batch *labels"], batch: Batch) -> Float[Array, ""]:
-        """Weighted mean loss over the rows of a batch."""
+    approximations: tuple[str, ...] = ()
 
 
 class Step(NamedTuple):
     """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
 
-    The metrics are scalars: `loss` and its parts `task_loss`, `distillation`, `hidden`,
-    `attention`, `layers`, `penalty`; `density` (of the masks, a fraction), `threshold`,
-    `gradient_norm`.
+    The metrics are scalars: `loss` and its parts `task_loss`, those of `terms.TERMS` and `penalty`;
+    `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
     """
 
     compiled: Any
@@ -110,7 +97,7 @@ def init_state(
     pruning: Pruning,
     optimizer: optax.GradientTransformation,
     rng: Key[Array, ""],
-    projection: Float[Array, "student teacher"] | None = None,
+    projection: PyTree | None = None,
 ) -> TrainState:
     """The state before the first step. What is given is copied: steps donate their buffers."""
     params, projection = jax.tree.map(lambda x: jnp.array(x, copy=True), (params, projection))
@@ -120,164 +107,167 @@ def init_state(
     return state._replace(opt_state=optimizer.init(state.trained))
 
 
-def _distil(
-    teacher: Teacher,
-    params: dict,
-    config: BertConfig,
-    outputs: Outputs,
-    batch: Batch,
-    projection: Float[Array, "student teacher"] | None,
-    alive: Bool[Array, " layers"],
-) -> dict[str, Array]:
-    """The losses of distillation, unweighted."""
-    mask, weight = batch["attention_mask"], batch["weight"]
-    # Logits that a batch brings are those of its words before they were altered.
-    found, logits = {}, None if teacher.replace else batch.get(LOGITS)
-    if logits is None or teacher.reads_activations:
-        # What the teacher says is matched, not reported: the student's precision will do.
-        model = teacher.config.replace(dtype=config.dtype)
-        guide = apply(model, params, batch, activations=teacher.reads_activations)
-        logits = guide.logits if logits is None else logits
-        if teacher.hidden:
-            states = outputs.hidden_states, guide.hidden_states
-            found["hidden"] = hidden_distillation(*states, mask, weight)
-        if teacher.attention:
-            scores = outputs.attention_scores, guide.attention_scores
-            found["attention"] = attention_distillation(*scores, mask, weight)
-        if projection is not None:
-            projected = [state @ projection for state in outputs.hidden_states[1:]]
-            theirs = guide.hidden_states[1:]
-            found["layers"] = layer_distillation(projected, theirs, alive, mask, weight)
-    assert outputs.logits is not None and logits is not None
-    found["distillation"] = logit_distillation(
-        outputs.logits, logits, mask, weight, teacher.temperature
-    )
-    return found
+class Recipe(NamedTuple):
+    """What a stage's step is made of.
 
-
-def make_train_step(
-    config: BertConfig,
-    task: TaskLoss,
-    pruning: Pruning,
-    optimizer: optax.GradientTransformation,
-    teacher: Teacher | None = None,
-    layout: Layout = ONE_DEVICE,
-    accumulate: int = 1,
-    params_dtype: str | None = None,
-) -> Step:
-    """The step of one stage; it compiles once for each batch shape.
-
-    Thresholds, λ and density are traced, and the state's buffers are donated.
-
-    Args:
+    Attributes:
       config: the student's sizes.
-      task: gives the loss.
+      structure: its structure.
+      head: gives the loss.
       pruning: method, pattern and schedule; `methods.dense` for a stage without masks.
-      optimizer: over `{"params": …, "learned": …}`.
+      optimizer: over `TrainState.trained`.
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
         batch brings its logits along (`TeacherLogits.attach`).
       layout: of the state, and of the batches, of which this process has its part.
       accumulate: parts of a batch, which are run one after the other and whose gradients are
         averaged by their rows' weights: the same step in less memory, with other dropout. What is
-        distilled from activations is a mean over a part's tokens, not over the batch's.
+        a mean over tokens, such as what is distilled from activations, is one over a part's.
       params_dtype: of the copy of the parameters that a step computes with, and of their gradients;
         the state stays as it is. None: the state's.
     """
-    method, pattern, schedule, replaced = pruning
-    structure = describe(config)
 
-    def loss(
-        trained: dict,
-        state: TrainState,
-        batch: Batch,
-        scheduled: ScheduleValues,
-        teacher_params: dict,
-    ) -> tuple[Array, dict[str, Array]]:
-        rng, dropout, words = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
-        labelled = batch
-        if teacher and teacher.replace:
-            batch, labelled = replace_tokens(batch, teacher.replace, words)
-        method_state = state.method._replace(learned=trained["learned"])
-        values = method.masks(method_state, trained["params"], scheduled, rng)
-        outputs = apply(
-            config,
-            trained["params"],
-            batch,
-            build_mask_collection(pattern, values),
-            dropout,
-            activations=bool(teacher and teacher.reads_activations),
-            replaced=replace(config, replaced, scheduled.progress, batch),
-        )
-        assert outputs.logits is not None, "the model has no head"
-        metrics = {"task_loss": task.loss(outputs.logits, labelled)}
-        total = metrics["task_loss"]
-        if teacher:
-            left = kept_units(structure, pattern, values)
-            pairs = zip(left.heads, left.dimensions, strict=True)
-            alive = jnp.stack([heads.any() | dimensions.any() for heads, dimensions in pairs])
-            projection = trained.get("projection")
-            metrics |= _distil(teacher, teacher_params, config, outputs, batch, projection, alive)
-            total = teacher.weight * metrics["distillation"] + (1 - teacher.weight) * total
-            total += teacher.hidden * metrics.get("hidden", 0.0)
-            total += teacher.attention * metrics.get("attention", 0.0)
-            total += teacher.layers * metrics.get("layers", 0.0)
-        if pattern.groups:
-            metrics["penalty"] = method.penalty(method_state, trained["params"], scheduled)
-            metrics |= {"density": mask_density(pattern, values), "threshold": scheduled.threshold}
-            total += metrics["penalty"]
-        return total, metrics | {"loss": total}
+    config: Config
+    structure: Structure
+    head: Head
+    pruning: Pruning
+    optimizer: optax.GradientTransformation
+    teacher: Teacher | None = None
+    layout: Layout = ONE_DEVICE
+    accumulate: int = 1
+    params_dtype: str | None = None
 
-    gradient_of = jax.grad(loss, has_aux=True)
 
-    def accumulated(
-        trained: dict, state: TrainState, batch: Batch, *given: Any
-    ) -> tuple[PyTree, dict]:
-        # Every n-th row, not the n-th part: rows that lie on different devices stay there.
-        parts = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
-        )
-        shares = parts["weight"].sum(1) / jnp.maximum(batch["weight"].sum(), 1)
+def make_train_step(recipe: Recipe) -> Step:
+    """The step of one stage; it compiles once for each batch shape.
 
-        def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
-            number, share, rows = part
-            apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-            found = gradient_of(trained, apart, rows, *given)
-            return jax.tree.map(lambda x, y: x + share * y, total, found), None
+    Thresholds, λ and density are traced, and the state's buffers are donated.
 
-        shapes = jax.eval_shape(
-            gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
-        )
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
-        )
-        return jax.lax.scan(add, zeros, (jnp.arange(accumulate), shares, parts))[0]
-
-    def update(
-        state: TrainState, batch: Batch, teacher_params: dict
-    ) -> tuple[TrainState, dict[str, Array]]:
-        scheduled = schedule(state.step)
-        # Gradients whole too, or XLA divides masks and activations as their kernels are.
-        trained = state.trained
-        narrow = {**trained, "params": optax.tree.cast(trained["params"], params_dtype)}
-        whole, guide = layout.collect((narrow, teacher_params))
-        differentiate = gradient_of if accumulate == 1 else accumulated
-        gradient, metrics = differentiate(whole, state, batch, scheduled, guide)
-        gradient = optax.tree.cast_like(layout.collect(gradient), trained)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
-        trained = optax.apply_updates(trained, updates)
-        method_state, params = method.update(
-            state.method._replace(learned=trained["learned"]),
-            trained["params"],
-            scheduled,
-            state.step,
-        )
-        metrics["gradient_norm"] = optax.tree.norm(gradient)
-        after = TrainState(
-            state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")
-        )
-        return layout.constrain(after), metrics  # as it came, or the next step is compiled anew
-
+    Raises:
+      ValueError: a head without a loss.
+    """
+    if not recipe.head.loss:
+        raise ValueError(f"head {recipe.head.name} has no loss to train it by")
     # The teacher is an argument, not a constant: constants are copied into every compilation.
-    compiled = jax.jit(update, donate_argnums=0)
-    guide = teacher.params if teacher else {}
-    return Step(compiled, layout.shard(guide), layout)
+    compiled = jax.jit(functools.partial(_update, recipe), donate_argnums=0)
+    teacher_params = recipe.teacher.params if recipe.teacher else {}
+    return Step(compiled, recipe.layout.shard(teacher_params), recipe.layout)
+
+
+def loss_of(
+    recipe: Recipe,
+    trained: dict[str, PyTree],
+    state: TrainState,
+    batch: Batch,
+    scheduled: ScheduleValues,
+    teacher_params: dict,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The loss of a batch, and the metrics that it is made of.
+
+    Args:
+      recipe: of the step.
+      trained: `TrainState.trained`, of which the gradient is taken.
+      state: the rest of the state: step, key, what the method does not learn.
+      batch: of `training.input.collate`.
+      scheduled: the schedule's values at this step.
+      teacher_params: the teacher's parameters; empty without one.
+    """
+    config, head, teacher = recipe.config, recipe.head, recipe.teacher
+    method, pattern, _, names = recipe.pruning
+    rng, dropout, words = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+    labelled = batch
+    if teacher and teacher.replace:
+        batch, labelled = replace_tokens(batch, teacher.replace, words)
+    method_state = state.method._replace(learned=trained["learned"])
+    values = method.masks(method_state, trained["params"], scheduled, rng)
+    outputs = apply(
+        config,
+        trained["params"],
+        batch,
+        build_mask_collection(pattern, values),
+        dropout,
+        activations=bool(teacher and teacher.reads_activations),
+        approximations=approximate(config, names, scheduled.progress, batch),
+    )
+    assert outputs.logits is not None and head.loss
+    metrics = {"task_loss": head.loss(outputs.logits, labelled)}
+    total = metrics["task_loss"]
+    if teacher:
+        theirs = teach(teacher, teacher_params, config.dtype, batch)
+        kept = kept_units(recipe.structure, pattern, values)
+        compared = Compared(
+            outputs, theirs, batch, recipe.structure, kept, head, teacher.temperature
+        )
+        metrics |= losses_of(teacher, trained.get("projection"), compared)
+        total = teacher.weight * metrics[DISTILLATION] + (1 - teacher.weight) * total
+        for weight, name in teacher.terms:
+            total += weight * metrics[name]
+    if pattern.groups:
+        metrics["penalty"] = method.penalty(method_state, trained["params"], scheduled)
+        metrics |= {"density": mask_density(pattern, values), "threshold": scheduled.threshold}
+        total += metrics["penalty"]
+    return total, metrics | {"loss": total}
+
+
+def accumulated(
+    recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
+) -> tuple[dict[str, PyTree], dict[str, Array]]:
+    """Gradient and metrics of `loss_of` by parts of a batch: averages by the parts' weights.
+
+    Args:
+      recipe: of the step; `accumulate` divides the rows.
+      trained: see `loss_of`.
+      state: see `loss_of`; each part has a key of its own.
+      batch: the whole one.
+      *given: the rest of the arguments of `loss_of`.
+    """
+    gradient_of = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
+    # Every n-th row, not the n-th part: rows that lie on different devices stay there.
+    parts = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0), batch
+    )
+    shares = parts["weight"].sum(1) / jnp.maximum(batch["weight"].sum(), 1)
+
+    def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
+        number, share, rows = part
+        apart = state._replace(rng=jax.random.fold_in(state.rng, number))
+        found = gradient_of(trained, apart, rows, *given)
+        return jax.tree.map(lambda x, y: x + share * y, total, found), None
+
+    shapes = jax.eval_shape(
+        gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
+    )
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
+    )
+    return jax.lax.scan(add, zeros, (jnp.arange(recipe.accumulate), shares, parts))[0]
+
+
+def _update(
+    recipe: Recipe, state: TrainState, batch: Batch, teacher_params: dict
+) -> tuple[TrainState, dict[str, Array]]:
+    """One step: gradient, optimizer, the method's own update."""
+    method, layout = recipe.pruning.method, recipe.layout
+    scheduled = recipe.pruning.schedule(state.step)
+    trained = state.trained
+    narrow = {**trained, "params": optax.tree.cast(trained["params"], recipe.params_dtype)}
+    whole, teacher_params = layout.collect((narrow, teacher_params))
+    if recipe.accumulate == 1:
+        differentiate = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
+    else:
+        differentiate = functools.partial(accumulated, recipe)
+    gradient, metrics = differentiate(whole, state, batch, scheduled, teacher_params)
+    # Gradients whole too, or XLA divides masks and activations as their kernels are.
+    gradient = optax.tree.cast_like(layout.collect(gradient), trained)
+    updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, trained)
+    trained = optax.apply_updates(trained, updates)
+    method_state, params = method.update(
+        state.method._replace(learned=trained["learned"]),
+        trained["params"],
+        scheduled,
+        state.step,
+    )
+    metrics["gradient_norm"] = optax.tree.norm(gradient)
+    after = TrainState(
+        state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")
+    )
+    return layout.constrain(after), metrics  # as it came, or the next step is compiled anew

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
+from bpjax.models.heads import HEADS
 from bpjax.tasks.base import Features
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches, steps_per_epoch
 from bpjax.training.mesh import ONE_DEVICE, Layout
+from bpjax.training.terms import LOGITS, Teacher
 
 
 class TeacherLogits(NamedTuple):
@@ -29,7 +30,7 @@ class TeacherLogits(NamedTuple):
     Attributes:
       values: `[total, outputs]`; one line a row, or a token where `per_token`.
       starts: where each row's lines begin, and `total` at the end.
-      per_token: of a span head.
+      per_token: of a head that says something of each token.
     """
 
     values: Float[np.ndarray, "total outputs"]
@@ -72,6 +73,7 @@ def cached_logits(
     Raises:
       UserError: the folder cannot be written, or a file there is damaged.
     """
+    per_token = HEADS[teacher.config.head].per_token
     path = folder / f"{_digest(teacher, features, (batch_size, buckets))}.safetensors"
     try:
         # Before minutes are spent on what then cannot be saved.
@@ -82,8 +84,8 @@ def cached_logits(
                 steps_per_epoch(len(features.rows), batch_size),
             )
             rows = predict(teacher.config, teacher.params, batches, None, layout)
-            write_once(_save, path, [np.atleast_2d(row) for row in rows])
-        return TeacherLogits(**load_file(path), per_token=teacher.config.head == "span")
+            write_once(_save, path, rows if per_token else [row[None] for row in rows])
+        return TeacherLogits(**load_file(path), per_token=per_token)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"distillation.cache: {path}: {error}: expected a folder that can be written, and its "

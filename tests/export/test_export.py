@@ -12,7 +12,7 @@ from bpjax.errors import UserError
 from bpjax.export.formats import FORMATS, compare, export
 from bpjax.export.huggingface import pad
 from bpjax.export.outputs import answer
-from bpjax.models.families import FAMILIES
+from bpjax.models.bert.encoders import ENCODERS
 
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
@@ -43,8 +43,8 @@ def test_a_model_without_any_dimensions():
     ("family", "head"), [("bert", "none"), ("roberta", "span"), ("distilbert", "classification")]
 )
 def test_stablehlo_runs_without_bpjax(tmp_path, family, head):
-    types = FAMILIES[family].token_types
-    config = RAGGED.replace(head=head, family=family, type_vocab_size=types, num_labels=2)
+    types = ENCODERS[family].token_types
+    config = RAGGED.replace(head=head, model_type=family, type_vocab_size=types, num_labels=2)
     params = make_params(config)
     found = export("stablehlo", config, params, tmp_path, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

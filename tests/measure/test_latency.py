@@ -9,7 +9,7 @@ import pytest
 
 from bpjax.measure.flops import forward_flops, linear_flops, theoretical_speedup
 from bpjax.measure.latency import compare_latency, measure_latency, random_batch
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DOUBLE, TINY, make_batch, make_params, pattern_of, relative, run
+from tiny import DOUBLE, TINY, linear, make_batch, make_params, pattern_of, relative, run
 
+from bpjax import models
 from bpjax.errors import UserError
-from bpjax.models import attention, bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.layers import attention
 from bpjax.pruning.patterns import build_mask_collection
 
 RAGGED = TINY.replace(heads=(0, 2, 1, 0), intermediate=(3, 0, 5, 0))
@@ -135,23 +136,31 @@ def test_bfloat16_is_close():
 @pytest.mark.parametrize(
     ("head", "labels", "shape"),
     [("none", 2, None), ("span", 2, (3, 5, 2)), ("classification", 4, (3, 4)),
-     ("regression", 1, (3, 1))],
+     ("regression", 1, (3, 1)), ("tokens", 4, (3, 5, 4))],
 )  # fmt: skip
 def test_heads(head, labels, shape):
     config = TINY.replace(head=head, num_labels=labels)
     params = make_params(config)
     logits = run(config, params).logits
     assert (logits if shape is None else logits.shape) == shape
-    assert ("pooler" in params) == (head != "span")
+    assert ("pooler" in params) == (head not in ("span", "tokens"))
     assert ("head" in params) == (head != "none")
 
 
-def test_span_logits_are_a_linear_map_of_the_states():
-    config = TINY.replace(head="span", num_labels=2)
+@pytest.mark.parametrize("head", ["span", "tokens"])
+def test_logits_by_token_are_a_linear_map_of_the_states(head):
+    config = TINY.replace(head=head, num_labels=2, attention_dropout=0.0, hidden_dropout=0.5)
     params = make_params(config)
     outputs = run(config, params)
-    expected = outputs.hidden @ params["head"]["kernel"] + params["head"]["bias"]
-    np.testing.assert_allclose(outputs.logits, expected, rtol=1e-5, atol=1e-6)
+
+    def head_of(states):
+        return states @ params["head"]["kernel"] + params["head"]["bias"]
+
+    np.testing.assert_allclose(outputs.logits, head_of(outputs.hidden), rtol=1e-5, atol=1e-6)
+    # As in transformers: the states of tokens are dropped from, those of spans are not.
+    outputs = run(config, params, deterministic=False, rngs={"dropout": jax.random.key(0)})
+    dropped = jnp.abs(outputs.logits - head_of(outputs.hidden)).max() > 1e-3
+    assert dropped == (head == "tokens")
 
 
 def test_hidden_states():
@@ -173,7 +182,7 @@ def test_a_sublayer_that_is_gone_keeps_its_bias_and_norm():
 
 
 def test_fresh_parameters():
-    params = bert.init(TINY.replace(vocab_size=2000), jax.random.key(0, impl="rbg"))
+    params = models.init(TINY.replace(vocab_size=2000), jax.random.key(0, impl="rbg"))
     for path, x in jax.tree_util.tree_leaves_with_path(params):
         kind = path[-1].key
         if kind in ("kernel", "embedding"):
@@ -317,8 +326,8 @@ def test_a_gpu_takes_flash_attention_where_cudnn_has_it(
 
 
 def test_counts_linear_parameters():
-    assert BertConfig().linear_parameters() == 84_934_656
-    assert RAGGED.linear_parameters() == 4 * 6 * 2 * 3 + 2 * 6 * 8
+    assert linear(BertConfig()) == 84_934_656
+    assert linear(RAGGED) == 4 * 6 * 2 * 3 + 2 * 6 * 8
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import TINY, make_params, relative, run
 
-from bpjax.models.products import product
+from bpjax.models.layers.products import product
 
 
 def operands(rows):

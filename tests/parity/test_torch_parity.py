@@ -8,14 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bpjax import models
+
 torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
 from bpjax.errors import UserError  # noqa: E402
 from bpjax.export.formats import export  # noqa: E402
-from bpjax.models import bert, names, pretrained  # noqa: E402
-from bpjax.models.config import BertConfig  # noqa: E402
-from bpjax.models.families import BERT, FAMILIES  # noqa: E402
+from bpjax.models import bert, checkpoint  # noqa: E402
+from bpjax.models import tokenizer as tokenizers  # noqa: E402
+from bpjax.models.bert import BertConfig  # noqa: E402
+from bpjax.models.bert.encoders import BERT, ENCODERS  # noqa: E402
+from bpjax.models.heads import HEADS  # noqa: E402
 from bpjax.training import evaluation  # noqa: E402
 
 TINY = BertConfig(
@@ -55,7 +59,7 @@ def draw_batch(vocab_size, length, seed=0):
 
 def read_batch(folder, sentences):
     """Two rows of English: a pair of segments, and one sentence with padding."""
-    tokenizer = pretrained.load_tokenizer(folder)
+    tokenizer = tokenizers.load_tokenizer(folder)
     rows = [tokenizer(TEXT[0], " ".join(TEXT[1:sentences])), tokenizer(TEXT[2])]
     return dict(tokenizer.pad(rows, return_tensors="np"))
 
@@ -83,16 +87,16 @@ def assert_close(left, right, batch, what):
 
 def tiny_of(family):
     """The tiny model in a family, which has its own token types."""
-    return TINY.replace(family=family, type_vocab_size=FAMILIES[family].token_types)
+    return TINY.replace(model_type=family, type_vocab_size=ENCODERS[family].token_types)
 
 
 def draw_theirs(head, num_labels=3, family="bert"):
     """A random model of transformers, with biases and norms that are not the trivial ones."""
     torch.manual_seed(0)
-    fields = names.config_to_json(tiny_of(family))
-    labels = {"regression": 1, "classification": num_labels}.get(head, 2)
+    fields = bert.ARCHITECTURE.write(tiny_of(family))
+    labels = HEADS[head].outputs(num_labels if head != "none" else 2)
     config = transformers.AutoConfig.for_model(**fields | {"num_labels": labels})
-    model = getattr(transformers, FAMILIES[family].classes[head])(config)
+    model = getattr(transformers, ENCODERS[family].classes[head])(config)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -109,7 +113,7 @@ def logits_of(head, outputs):
 @pytest.mark.parametrize("sentences", [3, len(TEXT)])  # attention has two forms, by length
 def test_hidden_states_of_minilm(minilm_dir, sentences):
     model = transformers.BertModel.from_pretrained(minilm_dir)
-    config, params = pretrained.load_pretrained(minilm_dir)
+    config, params = checkpoint.load_pretrained(minilm_dir)
     batch = read_batch(minilm_dir, sentences)
     length = batch["input_ids"].shape[1]
     assert (length > 160) == (sentences > 3)
@@ -122,7 +126,7 @@ def test_hidden_states_of_minilm(minilm_dir, sentences):
 
 def test_attention_of_minilm(minilm_dir):
     model = transformers.BertModel.from_pretrained(minilm_dir, attn_implementation="eager")
-    config, params = pretrained.load_pretrained(minilm_dir)
+    config, params = checkpoint.load_pretrained(minilm_dir)
     batch = read_batch(minilm_dir, 3)
     with torch.no_grad():
         expected = theirs(model, batch, output_attentions=True).attentions
@@ -138,10 +142,10 @@ def test_attention_of_minilm(minilm_dir):
 @pytest.mark.parametrize("head", ["span", "classification", "regression"])
 def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
     """A dense model that we save is loaded by transformers and gives the same logits."""
-    config, params = pretrained.load_pretrained(
+    config, params = checkpoint.load_pretrained(
         minilm_dir, head=head, num_labels=3, rng=jax.random.key(1)
     )
-    pretrained.save_pretrained(tmp_path / "model", config, params, minilm_dir)
+    checkpoint.save_pretrained(tmp_path / "model", config, params, minilm_dir)
     kind = getattr(transformers, BERT.classes[head])
     model, report = kind.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(report.values()), report
@@ -155,17 +159,17 @@ def test_logits_of_minilm_with_our_head(tmp_path, minilm_dir, head):
     assert_close(ours(config, params, batch).logits, expected, batch, f"MiniLM, {head} logits")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("head", ["none", "span", "classification", "regression", "tokens"])
 def test_random_models_of_transformers(tmp_path, head, family):
     """A model that transformers saves is loaded by us, its head included, and the way back."""
     model = draw_theirs(head, family=family)
     model.config.problem_type = "regression" if head == "regression" else None
     model.save_pretrained(tmp_path / "theirs")
-    config, params = pretrained.load_pretrained(tmp_path / "theirs", head="saved")
-    labels = {"regression": 1, "classification": 3}.get(head, 2)
+    config, params = checkpoint.load_pretrained(tmp_path / "theirs", head="saved")
+    labels = HEADS[head].outputs(3 if head != "none" else 2)
     assert config == tiny_of(family).replace(head=head, num_labels=labels)
-    pretrained.save_pretrained(tmp_path / "ours", config, params)
+    checkpoint.save_pretrained(tmp_path / "ours", config, params)
     back, report = type(model).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report.values()), report
 
@@ -194,7 +198,7 @@ def test_random_models_of_transformers(tmp_path, head, family):
 def test_gradients_of_every_parameter(tmp_path, head):
     model = draw_theirs(head)
     model.save_pretrained(tmp_path)
-    config, params = pretrained.load_pretrained(tmp_path, head="saved")
+    config, params = checkpoint.load_pretrained(tmp_path, head="saved")
     batch = draw_batch(99, 30)
     # Real tokens only, and weights that tell the logits apart.
     real = batch["attention_mask"][..., None] if head == "span" else 1
@@ -205,13 +209,12 @@ def test_gradients_of_every_parameter(tmp_path, head):
     expected = {name: tensor.grad for name, tensor in model.named_parameters()}
     grads = jax.grad(lambda params: (ours(config, params, batch).logits * weight).sum())(params)
 
-    for path, (name, _, prefixed) in names.tensor_table(config).items():
+    for path, stored in bert.ARCHITECTURE.tensors(config).items():
         found = grads
         for part in path.split("/"):
             found = found[part]
-        full = f"bert.{name}" if prefixed else name
-        right = np.asarray(expected[full])
-        right = right.T if path.endswith("/kernel") else right
+        right = np.asarray(expected[stored.name])
+        right = right.T if stored.turn == "transpose" else right
         scale = max(1.0, np.abs(right).max())
         assert np.abs(np.asarray(found) - right).max() <= 1e-5 * scale, path
 
@@ -224,11 +227,11 @@ def test_transformers_refuses_a_shrunken_model(tmp_path, size):
         "fewer": TINY.replace(heads=(2, 2, 2)),
         "empty": TINY.replace(heads=(0, 0, 0), intermediate=(0, 0, 0)),
     }[size]
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
-    pretrained.save_pretrained(
-        tmp_path / "model", config, params, pretrained.load_tokenizer(tmp_path)
+    checkpoint.save_pretrained(
+        tmp_path / "model", config, params, tokenizers.load_tokenizer(tmp_path)
     )
     for kind in (transformers.AutoModel, transformers.BertModel):
         with pytest.raises(ZeroDivisionError):
@@ -249,8 +252,8 @@ def run_theirs(model, family):
 
 
 @pytest.mark.parametrize(("form", "gone"), [("hf", 0), ("hf", 5), ("hf-padded", 0)])
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("head", ["none", "span", "classification"])
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("head", ["none", "span", "classification", "tokens"])
 def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone):
     sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
     config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
@@ -258,12 +261,10 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone
         config = config.replace(
             hidden_size=config.hidden_size - gone, pooler_size=config.hidden_size
         )
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     export(form, config, params, tmp_path, tmp_path / "model")
-    auto = {"none": "AutoModel", "span": "AutoModelForQuestionAnswering"}.get(
-        head, "AutoModelForSequenceClassification"
-    )
-    model, report = getattr(transformers, auto).from_pretrained(
+    auto = getattr(transformers, HEADS[head].auto_class)
+    model, report = auto.from_pretrained(
         tmp_path / "model", trust_remote_code=form == "hf", output_loading_info=True
     )
     assert not any(report.values()), report
@@ -279,11 +280,11 @@ def test_transformers_loads_an_exported_model(tmp_path, family, head, form, gone
         assert_close(found.logits, logits_of(head, expected), batch, f"{family}, {form}")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("sizes", [{}, {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}])
 def test_transformers_loads_a_model_without_layer_norms(tmp_path, family, sizes):
     config = tiny_of(family).replace(head="none", activation="relu", norm="affine", **sizes)
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     params = jax.tree.map(lambda x: 1.5 * x + 0.01, params)  # norms that do something
     export("hf", config, params, tmp_path, tmp_path / "model")
     model, report = transformers.AutoModel.from_pretrained(
@@ -303,7 +304,7 @@ def test_onnx_runtime_runs_an_exported_model(tmp_path, family, head):
     pytest.importorskip("onnxruntime", reason="needs: pip install bpjax[onnx]")
     sizes = {"heads": (2, 0, 4), "intermediate": (7, 80, 0)}
     config = tiny_of(family).replace(head=head, num_labels=2, **sizes)
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     found = export("onnx", config, params, tmp_path, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.onnx"}
     assert "auto_map" not in (tmp_path / "out" / "config.json").read_text()  # no code to run

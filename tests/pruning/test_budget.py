@@ -8,7 +8,7 @@ from test_methods import scheduled
 from tiny import PATTERNS, TINY, make_params, pattern_of
 
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 from bpjax.pruning.budget import reachable, within_budget
 from bpjax.pruning.costs import linear_cost
 from bpjax.pruning.kept import kept_units

@@ -1,15 +1,25 @@
 """Costs: counts agree with the models', tables with what was measured."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import TINY, make_params, pattern_of
+from tiny import TINY, linear, make_params, pattern_of
 
+from bpjax import models
 from bpjax.config import default_config
 from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost
 from bpjax.models import bert
-from bpjax.pruning.costs import Cost, Table, linear_cost, parameter_cost
+from bpjax.pruning.costs import (
+    Cost,
+    Table,
+    cost_from_json,
+    cost_to_json,
+    linear_cost,
+    parameter_cost,
+)
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.methods import make_method
 from bpjax.stages import budget
@@ -21,52 +31,85 @@ SMALLER = TINY.replace(heads=(1, 0), intermediate=(0, 2))
 
 
 def count(config):
-    shapes = jax.eval_shape(lambda: bert.init(config, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+def units_of(config):
+    return {each.name: each.units for each in bert.describe(config).sublayers}
+
+
+def left_of(heads, dimensions):
+    """Kept units of two layers, from their numbers."""
+    units = {}
+    for i in range(2):
+        for kind, counts in (("attention", heads), ("ffn", dimensions)):
+            name = f"layer_{i}/{kind}"
+            units[name] = jnp.arange(units_of(TINY)[name]) < counts[i]
+    return KeptUnits(units, {"hidden": jnp.ones(6, bool)})
 
 
 @pytest.mark.parametrize("config", [TINY, SMALLER])
 def test_counts_are_those_of_the_models(config):
-    sizes = config.heads, config.intermediate
-    assert linear_cost(STRUCTURE).total(*sizes) == config.linear_parameters()
-    found = parameter_cost(STRUCTURE, count(TINY)).total(*sizes)
+    assert linear_cost(STRUCTURE).total(units_of(config)) == linear(config)
+    shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
+    kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(shapes) if is_linear(path)]
+    assert linear(config) == sum(x.size for x in kernels)
+    found = parameter_cost(STRUCTURE, make_params(TINY)).total(units_of(config))
     # A sublayer without channels keeps its output's bias, which is not a channel's.
     assert found == count(config)
 
 
+def is_linear(path):
+    return path[-1].key == "kernel" and path[0].key.startswith("layer_")
+
+
 def test_the_fraction_is_of_the_whole_model():
-    heads = (jnp.array([True, False]), jnp.array([False]))
-    dimensions = (jnp.zeros(5, bool), jnp.array([True, True, False]))
-    expected = SMALLER.linear_parameters() / TINY.linear_parameters()
-    assert linear_cost(STRUCTURE).fraction(
-        KeptUnits(heads, dimensions, jnp.ones(6, bool))
-    ) == pytest.approx(expected)
+    found = linear_cost(STRUCTURE).fraction(STRUCTURE, left_of((1, 0), (0, 2)))
+    assert found == pytest.approx(linear(SMALLER) / linear(TINY))
 
 
 def test_dimensions_are_counted_as_surgery_rounds_them():
-    heads = (jnp.array([True, False]), jnp.array([False]))
-    dimensions = (jnp.arange(5) < 3, jnp.zeros(3, bool))
-    left = KeptUnits(heads, dimensions, jnp.ones(6, bool))
+    left = left_of((1, 0), (3, 0))
     for multiple, sizes in ((2, (4, 0)), (4, (4, 0)), (8, (5, 0))):
-        expected = TINY.replace(heads=(1, 0), intermediate=sizes).linear_parameters()
-        found = linear_cost(STRUCTURE).fraction(left, round_to=multiple)
-        assert found == pytest.approx(expected / TINY.linear_parameters())
+        expected = linear(TINY.replace(heads=(1, 0), intermediate=sizes))
+        found = linear_cost(STRUCTURE).fraction(STRUCTURE, left, round_to=multiple)
+        assert found == pytest.approx(expected / linear(TINY))
 
 
 def test_a_table_is_linear_between_its_sizes():
-    table = Table((0.0, 2.0, 4.0), (0.0, 10.0, 12.0))
-    cost = Cost((table,), (table,), 3.0)
-    assert cost.total([1], [3]) == pytest.approx(3 + 5 + 11)
-    assert cost.total([0], [4]) == pytest.approx(3 + 12)
+    sizes, costs = (0.0, 2.0, 4.0), (0.0, 10.0, 12.0)
+    cost = Cost((Table("a", sizes, costs), Table("b", sizes, costs)), 3.0)
+    assert cost.total({"a": 1, "b": 3}) == pytest.approx(3 + 5 + 11)
+    assert cost.total({"a": 0, "b": 4}) == pytest.approx(3 + 12)
+
+
+def test_tables_of_groups_and_of_a_stream():
+    half = Table("a", (0.0, 4.0), (0.0, 40.0), stream="hidden")
+    shared = Table("a", (0.0, 2.0), (0.0, 6.0), by_group=True)
+    cost = Cost((half, shared), 1.0)
+    assert cost.total({"a": 4}, {"a": 2}) == 1 + 40 + 6
+    assert cost.total({"a": 2}, {"a": 1}, {"hidden": 0.5}) == 1 + 20 * 0.5 + 3
+
+
+def test_a_cost_is_read_as_it_was_noted_in_either_form():
+    cost = Cost((Table("layer_0/attention", (0.0, 2.0), (0.0, 8.0), stream="hidden"),), 1.5)
+    assert cost_from_json(json.loads(json.dumps(cost_to_json(cost)))) == cost
+    old = [[[[0.0, 2.0], [0.0, 8.0]]], [[[0.0, 5.0], [0.0, 60.0]]], 0.0, True]
+    (attention, ffn), rest = cost_from_json(old)
+    assert (attention.sublayer, ffn.sublayer, rest) == ("layer_0/attention", "layer_0/ffn", 0.0)
+    assert (attention.costs, ffn.sizes, ffn.stream) == ((0.0, 8.0), (0.0, 5.0), "hidden")
 
 
 def test_a_measured_table_rises_with_size():
     config = TINY.replace(heads=(2, 2), intermediate=(64, 64))
     cost = measure_cost(config, forward, 2, 8, seconds=2.0)
     assert cost.rest > 0
-    assert cost.attention[0].sizes == (0.0, 1.0, 2.0)
-    assert cost.ffn[1].sizes == (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 48.0, 64.0)
-    for table in (*cost.attention, *cost.ffn):
+    tables = {table.sublayer: table for table in cost.tables}
+    assert len(tables) == len(cost.tables) == 4
+    assert tables["layer_0/attention"].sizes == (0.0, 1.0, 2.0)
+    assert tables["layer_1/ffn"].sizes == (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 48.0, 64.0)
+    for table in cost.tables:
         assert table.costs[0] == 0 and list(table.costs) == sorted(table.costs)
     assert count(config) and make_params(config)
 
@@ -77,17 +120,17 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
 
     def measure(config, forward, batch, length):
         timed.append((config.activation, batch, length))
-        return linear_cost(STRUCTURE)._replace(rest=TINY.linear_parameters() / 9)
+        return linear_cost(STRUCTURE)._replace(rest=linear(TINY) / 9)
 
     monkeypatch.setattr(budget, "measure_cost", measure)
     monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
     pattern, options = pattern_of("hybrid", (4, 3)), default_config().budget
     options.kind, options.shape = "speedup", "4x32"
 
-    def plan(value, *replaced):
+    def plan(value, *cheaper):
         options.value = value
         method = make_method("movement", pattern)
-        return budget.plan_budget(options, TINY, make_params(), method, pattern, 1, replaced)
+        return budget.plan_budget(options, TINY, make_params(), method, pattern, 1, cheaper)
 
     assert plan(3.0)["fraction"] == pytest.approx(1 / 3)
     assert plan(3.0, "relu")["fraction"] == pytest.approx(1.5 / 3)

@@ -4,15 +4,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DOUBLE, TINY, make_params, pattern_of, random_values, relative, run
+from tiny import (
+    DOUBLE,
+    TINY,
+    linear,
+    make_params,
+    pattern_of,
+    random_values,
+    relative,
+    run,
+    shrunken,
+)
 
 from bpjax.models import bert
-from bpjax.models.layers import LayerNorm
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
+from bpjax.models.layers.norm import LayerNorm
 from bpjax.pruning.costs import linear_cost
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
-from bpjax.pruning.structure import Hidden
+from bpjax.pruning.structure import Stream
 from bpjax.pruning.surgery import shrink
 
 
@@ -24,18 +34,13 @@ def mask_and_shrink(config, seed, *, hidden):
     values["hidden"] = jnp.asarray(np.array(hidden) * soft[: len(hidden)])
     structure, masks = bert.describe(config), build_mask_collection(pattern, values)
     left = kept_units(structure, pattern, values)
-    small = shrink(
-        apply_masks(params, masks), structure, bert.activation(config), hidden=left.hidden
-    )
-    assert small.heads == tuple(int(x.sum()) for x in left.heads)
-    smaller = config.replace(
-        heads=small.heads,
-        intermediate=small.intermediate,
-        hidden_size=len(small.kept_hidden),
-        pooler_size=config.pooled,
-    )
-    fraction = linear_cost(structure).fraction(left)
-    expected = smaller.linear_parameters() / config.linear_parameters()
+    small = shrink(apply_masks(params, masks), structure, streams=left.streams)
+    assert {k: len(x) for k, x in small.units.items()} == {
+        k: int(x.sum()) for k, x in left.units.items()
+    }
+    smaller = shrunken(config, small)
+    fraction = linear_cost(structure).fraction(structure, left)
+    expected = linear(smaller) / linear(config)
     assert float(fraction) == pytest.approx(expected, rel=1e-6)
     return params, masks, small, smaller
 
@@ -47,11 +52,13 @@ def test_removal_is_exact(family, head, hidden):
     with jax.enable_x64(True):
         labels = {"span": 2, "regression": 1}.get(head, 3)
         types = 0 if family == "distilbert" else 2
-        config = DOUBLE.replace(family=family, head=head, num_labels=labels, type_vocab_size=types)
+        config = DOUBLE.replace(
+            model_type=family, head=head, num_labels=labels, type_vocab_size=types
+        )
         for seed in range(3):
             params, masks, small, smaller = mask_and_shrink(config, seed, hidden=hidden)
             masked, shrunken = run(config, params, masks), run(smaller, small.params)
-            wanted = np.asarray(masked.hidden)[..., small.kept_hidden]
+            wanted = np.asarray(masked.hidden)[..., small.streams["hidden"]]
             assert relative(shrunken.hidden, wanted) < 1e-10
             assert np.count_nonzero(masked.hidden) == np.count_nonzero(wanted)
             if masked.logits is not None:
@@ -84,17 +91,16 @@ def test_gradients_reach_the_scores_of_dimensions_that_are_left():
 
 def test_saved_and_loaded(tmp_path):
     _, _, small, smaller = mask_and_shrink(TINY, 0, hidden=[1, 0, 1, 1, 0, 1])
-    smaller = smaller.replace(original=(TINY.heads, TINY.intermediate, TINY.hidden_size))
     save_pretrained(tmp_path / "model", smaller, small.params)
     found, params = load_pretrained(tmp_path / "model", head="saved")
     assert (found.hidden_size, found.pooled) == (4, 6)
-    assert found.original == smaller.original
-    assert sum(found.densities()) < 2 * 4 / 6
+    assert found.dense_sizes == (TINY.heads, TINY.intermediate, TINY.hidden_size)
+    assert linear(found) / linear(bert.ARCHITECTURE.dense(found)) < 4 / 6
     assert relative(run(found, params).logits, run(smaller, small.params).logits) < 1e-6
 
 
 def test_a_structure_that_names_no_norms_is_refused():
-    structure = bert.describe(TINY)._replace(hidden=Hidden())
+    structure = bert.describe(TINY)._replace(streams={"hidden": Stream(6)})
     with pytest.raises(ValueError, match="pattern cofi: the structure names no norms"):
         make_pattern("cofi", structure)
 

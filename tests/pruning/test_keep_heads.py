@@ -15,7 +15,10 @@ from bpjax.pruning.structure import at
 
 CUTTING = (("magnitude", {"permanent": True}), ("group_lasso", {}))  # weights, by themselves
 same = np.testing.assert_array_equal
-KEPT = (jnp.array([False, True]), jnp.array([False]))  # head 1 of layer 0
+KEPT = {  # head 1 of layer 0
+    "layer_0/attention": jnp.array([False, True]),
+    "layer_1/attention": jnp.array([False]),
+}
 
 
 @pytest.mark.parametrize(("name", "block"), PATTERNS)
@@ -26,15 +29,15 @@ def test_kept_heads_are_dense(name, block):
     # Scores start at 0, so that a threshold of a half removes everything that is not held.
     values = method.masks(state, params, scheduled(threshold=0.5), None)
     masked = apply_masks(params, build_mask_collection(pattern, values))
-    attention = structure.layers[0].attention
-    for path in attention.inputs:
+    attention, ffn, later, _ = structure.sublayers
+    for path in (kernel.path for kernel in attention.reads):
         same(at(masked, path)["kernel"][:, 2:], at(params, path)["kernel"][:, 2:])
-    output = at(masked, attention.output)["kernel"]
-    same(output[2:], at(params, attention.output)["kernel"][2:])
+    output = at(masked, attention.write.path)["kernel"]
+    same(output[2:], at(params, attention.write.path)["kernel"][2:])
     if name in ("struct", "unstructured"):  # whose blocks end where heads do
         assert not output[:2].any()
-    assert not at(masked, structure.layers[0].ffn.inner)["kernel"].any()
-    assert not at(masked, structure.layers[1].attention.value)["kernel"].any()
+    assert not at(masked, ffn.reads[0].path)["kernel"].any()
+    assert not at(masked, later.reads[2].path)["kernel"].any()
 
 
 @pytest.mark.parametrize(("name", "options"), CUTTING)
@@ -43,12 +46,13 @@ def test_kept_heads_are_dense_where_a_method_cuts_weights(name, options):
     method = make_method(name, pattern, **options)
     last = scheduled(density=0.0)
     _, cut = method.update(method.init(jax.random.key(0), params), params, last, 0)
-    value = structure.layers[0].attention.value
+    attention, ffn, *_ = structure.sublayers
+    value = attention.reads[2].path
     assert not at(cut, value)["kernel"].any()
     held = keep_heads_of(method, pattern, structure, KEPT)
     _, cut = held.update(held.init(jax.random.key(0), params), params, last, 0)
     same(at(cut, value)["kernel"][:, 2:], at(params, value)["kernel"][:, 2:])
-    assert not at(cut, structure.layers[0].ffn.inner)["kernel"].any()
+    assert not at(cut, ffn.reads[0].path)["kernel"].any()
 
 
 def test_scores_of_what_is_not_held_learn_as_ever():

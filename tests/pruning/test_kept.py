@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import DOUBLE, PATTERNS, TINY, make_params, pattern_of, random_values
+from tiny import PATTERNS, TINY, make_params, pattern_of, random_values
 
 from bpjax.models import bert
 from bpjax.pruning.kept import kept_units
@@ -24,15 +24,11 @@ def test_kept_units_are_what_surgery_keeps(name, block, seed, density):
     small = shrink(
         apply_masks(PARAMS, build_mask_collection(pattern, values)),
         STRUCTURE,
-        bert.activation(TINY),
     )
     left = kept_units(STRUCTURE, pattern, values)
-    for found, kept in (
-        (left.heads, small.kept_heads),
-        (left.dimensions, small.kept_dimensions),
-    ):
-        for alive, indices in zip(found, kept, strict=True):
-            np.testing.assert_array_equal(np.flatnonzero(alive), indices)
+    assert left.units.keys() == small.units.keys()
+    for sublayer, alive in left.units.items():
+        np.testing.assert_array_equal(np.flatnonzero(alive), small.units[sublayer])
 
 
 STRUCTURE = bert.describe(TINY)
@@ -40,8 +36,13 @@ STRUCTURE = bert.describe(TINY)
 
 def test_without_scores_everything_survives():
     left = kept_units(STRUCTURE, Pattern("none", ()), {})
-    assert tuple(int(alive.sum()) for alive in left.heads) == TINY.heads
-    assert tuple(int(alive.sum()) for alive in left.dimensions) == DOUBLE.intermediate
+    counts = {name: int(alive.sum()) for name, alive in left.units.items()}
+    assert counts == {
+        "layer_0/attention": 2,
+        "layer_0/ffn": 5,
+        "layer_1/attention": 1,
+        "layer_1/ffn": 3,
+    }
 
 
 def test_a_layer_that_lost_a_sublayer_has_nothing_left_of_it():
@@ -49,5 +50,4 @@ def test_a_layer_that_lost_a_sublayer_has_nothing_left_of_it():
     pattern = pattern_of("hybrid", (5, 3), config)
     values = random_values(pattern, density=1.0)
     left = jax.jit(lambda v: kept_units(bert.describe(config), pattern, v))(values)
-    assert [alive.shape[0] for alive in left.heads] == [0, 1]
-    assert [alive.shape[0] for alive in left.dimensions] == [5, 0]
+    assert [alive.shape[0] for alive in left.units.values()] == [0, 5, 1, 0]

@@ -10,7 +10,7 @@ from tiny import TINY, make_batch, make_params, pattern_of
 
 from bpjax.config import read_config
 from bpjax.errors import UserError
-from bpjax.models.layers import ACTIVATIONS
+from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.pipeline import run
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.structure import at

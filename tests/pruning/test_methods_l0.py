@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_methods import scheduled, start
-from tiny import DOUBLE, PATTERNS, make_params, pattern_of, relative, run
+from tiny import DOUBLE, PATTERNS, make_params, pattern_of, relative, run, shrunken
 
 from bpjax.models import bert
 from bpjax.pruning.masks import hard_concrete, open_probability
@@ -69,7 +69,7 @@ def test_the_penalty_closes_gates_and_the_rest_is_folded_into_the_weights(patter
         found = np.concatenate([np.ravel(x) for x in values.values()])
         assert (found == 0).any() and ((found > 0) & (found < 1)).any()
         masks = build_mask_collection(pattern, values)
-        small = shrink(apply_masks(params, masks), bert.describe(DOUBLE), bert.activation(DOUBLE))
-        config = DOUBLE.replace(heads=small.heads, intermediate=small.intermediate)
-        masked, shrunken = run(DOUBLE, params, masks), run(config, small.params)
-        assert relative(masked.logits, shrunken.logits) < 1e-10
+        small = shrink(apply_masks(params, masks), bert.describe(DOUBLE))
+        config = shrunken(DOUBLE, small)
+        masked, smaller = run(DOUBLE, params, masks), run(config, small.params)
+        assert relative(masked.logits, smaller.logits) < 1e-10

@@ -9,6 +9,7 @@ from tiny import (
     PATTERNS,
     TINY,
     element_mask,
+    linear,
     make_params,
     pattern_of,
     random_values,
@@ -17,7 +18,7 @@ from tiny import (
 )
 
 from bpjax.models import bert
-from bpjax.models.config import BertConfig
+from bpjax.models.bert import BertConfig
 from bpjax.pruning import masks
 from bpjax.pruning.blocks import Block
 from bpjax.pruning.patterns import PATTERNS as REGISTRY
@@ -61,7 +62,7 @@ def test_hybrid_on_bert_base():
     [
         ("block", (32, 32), 12 * (4 * 24 * 24 + 2 * 24 * 96)),
         ("struct", (32, 32), 12 * (12 + 3072)),
-        ("unstructured", (32, 32), BASE.linear_parameters()),
+        ("unstructured", (32, 32), linear(BASE)),
     ],
 )
 def test_counts_on_bert_base(name, block, scores):

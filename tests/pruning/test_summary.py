@@ -9,20 +9,18 @@ from tiny import PATTERNS, TINY, make_params, pattern_of, random_values
 from bpjax.models import bert
 from bpjax.pruning.patterns import apply_masks, build_mask_collection
 from bpjax.pruning.structure import at, put
-from bpjax.pruning.summary import mask_density, summarize
-
-
-def summary_of(params, config=TINY):
-    return summarize(params, bert.describe(config))
+from bpjax.pruning.summary import by_layer, mask_density, summarize
 
 
 def test_a_dense_model():
-    first, second = summary_of(make_params())
-    assert (first.name, second.name) == ("layer_0", "layer_1")
-    assert set(first.matrices) == {"query", "key", "value", "output", "in", "out"}
-    assert set(first.matrices.values()) == {1.0}
-    assert (first.heads, second.heads) == ((1.0, 1.0), (1.0,))
-    assert first.density == second.density == 1.0
+    layers = by_layer(summarize(make_params(), bert.describe(TINY)))
+    assert [layer.name for layer in layers] == ["layer_0", "layer_1"]
+    assert [layer.density for layer in layers] == [1.0, 1.0]
+    (attention, ffn), (later, _) = (layer.sublayers for layer in layers)
+    assert (attention.name, attention.kind) == ("layer_0/attention", "attention")
+    assert attention.kernels == dict.fromkeys(("query", "key", "value", "output"), 1.0)
+    assert ffn.kernels == {"in": 1.0, "out": 1.0}
+    assert (attention.units, later.units, ffn.units) == ((1.0, 1.0), (1.0,), (1.0,) * 5)
 
 
 def test_counts_by_matrix_head_and_layer():
@@ -35,20 +33,25 @@ def test_counts_by_matrix_head_and_layer():
     ):
         path = ("layer_0", *name, "kernel")
         params = put(params, path, at(params, path).at[where].set(0))
-    layer = summary_of(params)[0]
-    assert layer.matrices == pytest.approx(
-        {"query": 12 / 24, "key": 1, "value": 20 / 24, "output": 21 / 24, "in": 1, "out": 24 / 30}
+    layer, later = by_layer(summarize(params, bert.describe(TINY)))
+    attention, ffn = layer.sublayers
+    assert attention.kernels == pytest.approx(
+        {"query": 12 / 24, "key": 1, "value": 20 / 24, "output": 21 / 24}
     )
-    assert layer.heads == pytest.approx((43 / 48, 34 / 48))
+    assert ffn.kernels == pytest.approx({"in": 1, "out": 24 / 30})
+    assert attention.units == pytest.approx((43 / 48, 34 / 48))
+    assert attention.density == pytest.approx((43 + 34) / 96)
     assert layer.density == pytest.approx((43 + 34 + 54) / (48 + 48 + 60))
-    assert summary_of(params)[1].density == 1.0
+    assert later.density == 1.0
 
 
 def test_sublayers_that_are_gone():
     config = TINY.replace(heads=(0, 0), intermediate=(5, 0))
-    first, second = summary_of(make_params(config), config)
-    assert (first.matrices, first.heads, first.density) == ({"in": 1.0, "out": 1.0}, (), 1.0)
-    assert (second.matrices, second.heads, second.density) == ({}, (), 1.0)
+    layers = by_layer(summarize(make_params(config), bert.describe(config)))
+    (attention, ffn), (_, gone) = (layer.sublayers for layer in layers)
+    assert (attention.kernels, attention.units, attention.density) == ({}, (), 1.0)
+    assert (ffn.kernels, gone.kernels, gone.units) == ({"in": 1.0, "out": 1.0}, {}, ())
+    assert [layer.density for layer in layers] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(("name", "block"), PATTERNS)

@@ -13,7 +13,7 @@ from bpjax.report.environment import describe_environment
 def test_the_hub_reads_the_card(tmp_path):
     report = make_report() | {"environment": describe_environment()}
     report["config"] = {"task": {"name": "sst2"}}
-    card = ModelCard.load(write_card(report, "classification", tmp_path))
+    card = ModelCard.load(write_card(report, "text-classification", tmp_path))
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("accuracy", 88.42)
     assert (result.dataset_name, result.task_type) == ("sst2", "text-classification")
@@ -30,7 +30,7 @@ def test_the_card_says_what_was_evaluated(tmp_path):
     metrics = {"best_f1": 70.0, "best_f1_threshold": -1.5}
     for name in ("dense", "pruned"):
         report[name] = report[name] | {"metrics": metrics}
-    (result,) = ModelCard.load(write_card(report, "span", tmp_path)).data.eval_results
+    (result,) = ModelCard.load(write_card(report, "question-answering", tmp_path)).data.eval_results
     assert (result.metric_type, result.metric_value) == ("best_f1", 70.0)
     assert (result.task_type, result.dataset_split) == ("question-answering", "train")
 

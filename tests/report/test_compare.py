@@ -99,6 +99,60 @@ def test_a_field_that_older_runs_lack_names_nothing(runs):
     assert names == {"", "batch.accumulate 2"}
 
 
+def change(folder, **changes):
+    path = folder / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+EPYC = {"device": "AMD EPYC", "backend": "cpu", "cores": 2}
+XEON = {"device": "Intel(R) Xeon(R) Processor", "backend": "cpu", "cores": 2}
+
+
+def test_machines_are_told_where_they_differ_and_have_rows_of_their_own(runs):
+    for name, environment in (("a", EPYC), ("b", XEON), ("c", EPYC)):
+        change(runs / name, environment=environment)
+    groups = only_task(gather([runs]))
+    assert [(group.name, group.machine, len(group.reports)) for group in groups] == [
+        ("", "AMD EPYC, 2 cores", 1),
+        ("", "Intel Xeon, 2 cores", 1),
+        ("", "AMD EPYC, 2 cores", 1),
+    ]
+    title, _, *rows = format_groups(groups).splitlines()
+    assert title.split()[:3] == ["value", "seeds", "machine"]
+    assert [row.split()[2] for row in rows] == ["AMD", "Intel", "AMD"]
+    plot_pareto(groups, "8x128", runs / "p.png")  # a series a machine
+    change(runs / "b", environment=EPYC)
+    groups = only_task(gather([runs]))
+    assert [(group.machine, len(group.reports)) for group in groups] == [("", 2), ("", 1)]
+    assert "machine" not in format_groups(groups)
+
+
+def test_machines_that_differ_between_tasks_are_told_in_every_row(runs):
+    for name, environment in (("a", EPYC), ("b", EPYC), ("c", EPYC | {"cores": 1})):
+        change(runs / name, environment=environment)
+    change(runs / "c", task="other")
+    text = format_tasks(gather([runs]))
+    assert text.count("AMD EPYC, 2 cores") == text.count("AMD EPYC, 1 core ") == 1
+
+
+def test_a_machine_does_not_change_what_is_usual(runs):
+    """A field's usual value is that of most configs, on however many machines each ran."""
+    for name, epochs, device in (("a", 1, "A"), ("b", 2, "A"), ("c", 2, "B")):
+        config = {"prune": {"epochs": epochs}}
+        change(runs / name, config=config, environment={"device": device})
+    names = [group.name for group in only_task(gather([runs]))]
+    assert names == ["", "prune.epochs 2", "prune.epochs 2"]
+
+
+def test_kinds_of_other_architectures_have_columns_of_their_own(runs):
+    sizes = {"layer_0/attention": [2, 1], "layer_0/experts/0": 4, "layer_0/experts/1": 5}
+    change(runs / "c", sizes=sizes)
+    title, _, first, second = format_groups(only_task(gather([runs]))).splitlines()
+    assert "heads  FFN dimensions  experts" in title
+    assert " 3 ± 0        1060 ± 0        –  " in first
+    assert second.split()[-6:-3] == ["3", "–", "9"]
+
+
 def test_a_report_of_no_run_is_passed_over(runs):
     (runs / "faults").mkdir()
     (runs / "faults" / "report.json").write_text('{"command": "make faults", "kill": {"lost": 0}}')

@@ -7,17 +7,27 @@ import subprocess
 import pytest
 from test_report import make_report
 
-from bpjax.pruning.summary import LayerSummary
+from bpjax.pruning.summary import SublayerSummary
 from bpjax.report.compare import Group
 from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_comparison_page, write_run_page
 from bpjax.report.plots import plot_curves
+from bpjax.report.sizes import size_keys
 
 MATRICES = ("query", "key", "value", "output")
-LAYERS = [
-    LayerSummary(f"layer_{i}", {}, dict.fromkeys(MATRICES, densities), densities, 0.3)
+ATTENTION = [
+    SublayerSummary(
+        f"layer_{i}/attention",
+        "attention",
+        {},
+        dict.fromkeys(MATRICES, densities),
+        densities,
+        3,
+        10,
+    )
     for i, densities in enumerate([(0.25, 0.0, 1.0), (0.0, 0.5, 0.0)])
 ]
+KEPT = {"layer_0/attention": 3, "layer_0/ffn": 1046, "layer_1/attention": 0, "layer_1/ffn": 14}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = (390, 1280)  # of a phone and a desktop, in CSS pixels
 
@@ -26,16 +36,27 @@ WIDTHS = (390, 1280)  # of a phone and a desktop, in CSS pixels
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     report = make_report() | {"environment": describe_environment(), "task": "sst2 <b>&</b>"}
+    report |= size_keys(KEPT, dict.fromkeys(KEPT, 1536))
+    report["environment"] |= {"commit": "abc123", "dirty": True}
     rows = [{"stage": "prune", "step": i, "loss": 1 / (i + 1)} for i in range(40)]
     plot_curves(rows, folder / "curves.png")
-    run = write_run_page(report, LAYERS, (1536, 1536), folder)
+    run = write_run_page(report, ATTENTION, folder)
     groups = [Group(name, {}, [report, report]) for name in ("hybrid", "block")]
     return run, write_comparison_page(groups, "8x128", folder / "sweep.html")
 
 
 def test_a_page_says_what_the_report_holds(pages):
     text = pages[0].read_text()
-    for told in ("88.42", "(-1.14)", "22.6%", "2.40×", "4.52×", "1,046 of 1,536", "2.5e-06"):
+    for told in (
+        "88.42",
+        "(-1.14)",
+        "22.6%",
+        "2.40×",
+        "4.52×",
+        "1,046 of 1,536",
+        "2.5e-06",
+        "abc123, with",
+    ):
         assert told in text, told
     assert "layer_0, head 2, key: 100%" in text and "layer_1, head 1, value: 50%" in text
     assert text.count("<rect") == 4 * 2 * 3 * 2 + 2 * 2  # two a cell, two a bar
@@ -45,9 +66,26 @@ def test_a_page_says_what_the_report_holds(pages):
 
 def test_a_layer_that_had_no_heads_before(tmp_path):
     report = make_report() | {"environment": describe_environment()}
-    bare = LayerSummary("layer_0", {}, dict.fromkeys(MATRICES, ()), (), 1.0)
-    text = write_run_page(report, [bare, LAYERS[0]], (0, 1536), tmp_path).read_text()
+    report |= size_keys(KEPT, dict.fromkeys(KEPT, 0))
+    bare = SublayerSummary("layer_0/attention", "attention", {}, {}, (), 0, 0)
+    text = write_run_page(report, [bare, ATTENTION[0]], tmp_path).read_text()
     assert text.count("<rect") == 4 * 3 * 2 + 2 * 2
+
+
+def test_an_older_report_does_not_tell_sizes_before(tmp_path):
+    report = make_report() | {"environment": describe_environment()}
+    text = write_run_page(report, ATTENTION, tmp_path).read_text()
+    assert ">1,046</text>" in text and "1,046 of" not in text
+
+
+def test_other_architectures_have_a_row_a_sublayer(tmp_path):
+    sizes = {"layer_0/attention": 3, "layer_0/cross_attention": 2, "layer_0/ffn": 7}
+    report = make_report() | {"environment": describe_environment()}
+    del report["heads_kept"], report["ffn_kept"]
+    report |= size_keys(sizes, dict.fromkeys(sizes, 8))
+    text = write_run_page(report, [], tmp_path).read_text()
+    assert "layer_0/cross_attention" in text and "87.5%" in text
+    assert "<rect" not in text
 
 
 def test_a_page_of_many_runs(pages):

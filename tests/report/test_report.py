@@ -11,8 +11,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from bpjax.errors import UserError
-from bpjax.report.environment import describe_environment
 from bpjax.report.plots import plot_curves, plot_masks
+from bpjax.report.sizes import sizes_of
 from bpjax.report.table import align, format_layers, format_report
 from bpjax.report.write import KEYS, MODEL_KEYS, read_report, write_report
 
@@ -67,6 +67,21 @@ def test_numbers_of_numpy_become_json(tmp_path):
     assert found["heads_kept"] == [3, 0]
     assert found["theoretical_speedup"] == {"8x128": None, "1x128": None}
     assert found["extra"] == "runs/one"
+
+
+def test_a_report_of_another_architecture_needs_no_heads(tmp_path):
+    report = make_report() | {"sizes": {"layer_0/experts/5": 3}}
+    del report["heads_kept"], report["ffn_kept"]
+    write_report(report, tmp_path)
+    assert sizes_of(read_report(tmp_path)) == {"layer_0/experts/5": 3}
+
+
+@pytest.mark.parametrize("key", ["heads_kept", "ffn_kept"])
+def test_a_report_without_sizes_is_not_written(tmp_path, key):
+    report = make_report()
+    del report[key]
+    with pytest.raises(ValueError, match="report without sizes:"):
+        write_report(report, tmp_path)
 
 
 ALL_KEYS = [(key,) for key in KEYS] + [(key, name) for key in KEYS for name in KEYS[key]]
@@ -273,8 +288,28 @@ def test_curves_of_nothing_are_refused(tmp_path):
         plot_curves([{"stage": "teacher", "step": 1}], tmp_path / "c.png", metric="f1")
 
 
-def test_environment_names_versions_device_and_cores():
-    found = describe_environment()
-    assert found["versions"]["jax"].count(".") >= 2
-    assert found["cores"] >= 1 and found["device"]
-    json.dumps(found)
+def test_masks_of_any_sublayer_are_drawn(tmp_path, monkeypatch):
+    labels, titles = [], []
+    monkeypatch.setattr(Axes, "set_xlabel", lambda self, text, **_: labels.append(text))
+    monkeypatch.setattr(Axes, "set_title", lambda self, text, **_: titles.append(text))
+    down = np.zeros((8, 4))
+    down[:4] = 1
+    masks = {
+        "layer_0/experts/5/gate": np.ones((4, 8)),
+        "layer_0/experts/5/down": down,
+        "layer_0/cross_attention": np.array([1, 0]),
+        "layer_0/cross_attention/output": np.eye(4),
+    }
+    plot_masks(masks, tmp_path / "masks.png")
+    assert titles == [
+        "experts/5/gate",
+        "experts/5/downᵀ",
+        "cross_attention",
+        "cross_attention/outputᵀ",
+    ]
+    assert labels == [
+        "32 of 32 blocks, 100%",
+        "16 of 32 blocks, 50%",
+        "1 of 2 units, 50%",
+        "25%",
+    ]

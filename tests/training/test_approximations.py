@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
-from test_step import OPTIMIZER, Classify, make_batch, prune
+from test_step import OPTIMIZER, make_batch, make_step, prune
 from test_surgery import check_equivalent
 from tiny import DOUBLE, TINY, make_params, pattern_of, random_values, relative
 
+from bpjax import models
 from bpjax.config import read_config
-from bpjax.models import bert
-from bpjax.models.layers import LayerNorm
-from bpjax.models.pretrained import load_pretrained, save_pretrained
+from bpjax.models.checkpoint import load_pretrained, save_pretrained
+from bpjax.models.layers.norm import LayerNorm
 from bpjax.pipeline import run
 from bpjax.pruning.patterns import build_mask_collection
-from bpjax.training.approximations import FIELDS, finish, replace
+from bpjax.training.approximations import FIELDS, approximate, finish
 from bpjax.training.evaluation import apply
-from bpjax.training.step import init_state, make_train_step
+from bpjax.training.step import init_state
 
 BOTH = tuple(FIELDS)
 REPLACED = {"activation": "relu", "norm": "affine"}
@@ -30,7 +30,9 @@ def test_a_share_of_relu(share):
     # A feed-forward layer is all that is left, and its norm is taken off again.
     config = TINY.replace(heads=(0,), intermediate=(5,), norm="affine")
     params, batch = make_params(config), make_batch(rows=3)
-    taken = apply(config, params, batch, replaced=replace(config, ("relu",), share, batch)).hidden
+    taken = apply(
+        config, params, batch, approximations=approximate(config, ("relu",), share, batch)
+    ).hidden
     plain = apply(config, params, batch, activations=True).hidden_states[0]
     params = jax.tree.map(np.asarray, params)
     layer = params["layer_0"]
@@ -55,7 +57,7 @@ def test_a_share_of_the_affine_norm():
 
     def norm(share):
         return LayerNorm(config).apply(
-            {"params": params, "replaced": {"share": share, "real": real}}, x
+            {"params": params, "approximations": {"share": share, "real": real}}, x
         )[:3]
 
     # All tokens alike: their average mean is 4 and their average variance 10/3.
@@ -73,7 +75,7 @@ def test_the_finished_model_is_that_of_the_last_step():
     assert not batch["attention_mask"][:6].all()
     pattern = pattern_of("hybrid", (4, 4), config)
     masks = build_mask_collection(pattern, random_values(pattern))
-    last = apply(config, params, batch, masks, replaced=replace(config, BOTH, 1.0, batch))
+    last = apply(config, params, batch, masks, approximations=approximate(config, BOTH, 1.0, batch))
     after, folded = finish(config, BOTH, params, masks, [batch])
     assert (after.activation, after.norm) == ("relu", "affine")
     expected = last.logits[:6]
@@ -105,8 +107,8 @@ def test_a_step_starts_without_and_compiles_once():
     config = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
     batch, losses = make_batch(), {}
     for names in ((), BOTH):
-        pruning = prune()._replace(replaced=names)
-        step = make_train_step(config, Classify(), pruning, OPTIMIZER)
+        pruning = prune()._replace(approximations=names)
+        step = make_step(config, pruning, OPTIMIZER)
         state = init_state(make_params(config), pruning, OPTIMIZER, jax.random.key(0))
         losses[names] = []
         for _ in range(4):
@@ -120,7 +122,7 @@ def test_a_step_starts_without_and_compiles_once():
 @pytest.mark.parametrize("heads", [(2, 1), (3, 3)])
 def test_saved_and_loaded(tmp_path, heads):
     config = TINY.replace(heads=heads, intermediate=(5, 5), **REPLACED)
-    params = bert.init(config, jax.random.key(0))
+    params = models.init(config, jax.random.key(0))
     save_pretrained(tmp_path / "model", config, params)
     found, again = load_pretrained(tmp_path / "model", head="saved")
     assert (found.activation, found.norm) == ("relu", "affine")

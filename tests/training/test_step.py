@@ -9,18 +9,28 @@ import optax
 import pytest
 from tiny import TINY, make_params, pattern_of
 
+from bpjax.models.bert import describe
+from bpjax.models.heads import HEADS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.training.augment import replace_tokens
-from bpjax.training.distill import LOGITS, Teacher, logit_distillation
 from bpjax.training.evaluation import forward
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, init_state, make_train_step
+from bpjax.training.step import (
+    Pruning,
+    Recipe,
+    accumulated,
+    init_state,
+    loss_of,
+    make_train_step,
+)
+from bpjax.training.terms import LOGITS, Teacher, init_learned
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
 MOVING = STILL.replace(hidden_dropout=0.5)
+CLASSIFY = HEADS["classification"]
 # Adam would turn the rounding of gradients that ought to be zero, such as the key biases', into
 # whole steps; where results of two computations are compared, the plain gradient is followed.
 SGD = optax.sgd(0.1)
@@ -33,12 +43,6 @@ def compile_fast():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-
-
-class Classify:
-    def loss(self, logits, batch):
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return jnp.sum(losses * batch["weight"]) / jnp.maximum(batch["weight"].sum(), 1)
 
 
 def make_batch(length=4, rows=3, padding=0, seed=0):
@@ -76,11 +80,20 @@ GUIDE = Teacher(STILL, make_params(STILL, seed=5), weight=0.7, temperature=3.0)
 STEPS = {}
 
 
+def make_recipe(config, pruning, optimizer, teacher=None, **options):
+    head = HEADS[config.head]
+    return Recipe(config, describe(config), head, pruning, optimizer, teacher, **options)
+
+
+def make_step(*given, **options):
+    return make_train_step(make_recipe(*given, **options))
+
+
 def step_of(pruning=DENSE, config=STILL, teacher=None, optimizer=OPTIMIZER):
     """Each step is made once, for the time of a test here is that of compiling."""
     key = (pruning, config, teacher is None, optimizer)
     if key not in STEPS:
-        STEPS[key] = make_train_step(config, Classify(), pruning, optimizer, teacher)
+        STEPS[key] = make_step(config, pruning, optimizer, teacher)
     return STEPS[key]
 
 
@@ -133,12 +146,12 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     # moves the student is the labels of the rows that were left alone.
     guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
     batch = make_batch(rows=64)
-    step = make_train_step(STILL, Classify(), DENSE, SGD, guide)
+    step = make_step(STILL, DENSE, SGD, guide)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
     *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
     _, labelled = replace_tokens(batch, 1.0, words)
     assert 16 < labelled["weight"].sum() < 48
-    expected = Classify().loss(forward(STILL, make_params(STILL), labelled), labelled)
+    expected = CLASSIFY.loss(forward(STILL, make_params(STILL), labelled), labelled)
     # Logits of the rows as they were: they no longer hold.
     stale = {**batch, LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
     _, metrics = step(state, stale)
@@ -150,8 +163,8 @@ def test_activations_are_matched_in_the_same_pass():
     params = make_params(STILL)
     for same_as_teacher in (True, False):
         guide = params if same_as_teacher else make_params(STILL, seed=5)
-        teacher = GUIDE._replace(params=guide, hidden=0.5, attention=2.0)
-        step = make_train_step(STILL, Classify(), DENSE, SGD, teacher)
+        teacher = GUIDE._replace(params=guide, terms=((0.5, "hidden"), (2.0, "attention")))
+        step = make_step(STILL, DENSE, SGD, teacher)
         state = init_state(params, DENSE, SGD, jax.random.key(0))
         _, metrics = step(state, make_batch())
         found = {name: float(metrics[name]) for name in ("hidden", "attention", "distillation")}
@@ -169,9 +182,9 @@ def test_cofi_learns_from_layers_of_a_wider_and_deeper_teacher():
     schedule = cubic(steps=8, warmup_steps=0, density=(1.0, 0.3))
     pruning = Pruning(make_method("cofi", pattern), pattern, schedule)
     large = STILL.replace(hidden_size=10, heads=(2,) * 3, intermediate=(5,) * 3)
-    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, layers=2.0)
-    step = make_train_step(STILL, Classify(), pruning, OPTIMIZER, teacher)
-    start = teacher.projection(STILL)
+    teacher = Teacher(large, make_params(large, seed=5), weight=1.0, terms=((2.0, "layers"),))
+    step = make_step(STILL, pruning, OPTIMIZER, teacher)
+    start = init_learned(teacher, describe(STILL), describe(large))
     np.testing.assert_array_equal(start, np.eye(6, 10))
     state = init_state(make_params(STILL), pruning, OPTIMIZER, jax.random.key(0), start)
     for i in range(3):
@@ -192,7 +205,7 @@ def test_the_dense_method_is_plain_training():
 
     @jax.value_and_grad
     def differentiate(params, batch):
-        return Classify().loss(forward(STILL, params, batch), batch)
+        return CLASSIFY.loss(forward(STILL, params, batch), batch)
 
     params, differentiate = make_params(STILL), jax.jit(differentiate)
     for batch, found in zip(batches, metrics, strict=True):
@@ -212,11 +225,9 @@ def test_the_loss_is_mixed_of_task_teacher_and_penalty():
         mixed = 0.7 * metrics["distillation"] + 0.3 * metrics["task_loss"] + metrics["penalty"]
         assert metrics["loss"] == pytest.approx(mixed, rel=1e-6)
     logits = forward(STILL, make_params(STILL), batch)
-    expected = logit_distillation(
-        logits, forward(STILL, GUIDE.params, batch), batch["attention_mask"], batch["weight"], 3.0
-    )
+    expected = CLASSIFY.distill(logits, forward(STILL, GUIDE.params, batch), batch, 3.0)
     assert first["distillation"] == pytest.approx(float(expected), rel=1e-5)
-    assert first["task_loss"] == pytest.approx(float(Classify().loss(logits, batch)), rel=1e-5)
+    assert first["task_loss"] == pytest.approx(float(CLASSIFY.loss(logits, batch)), rel=1e-5)
 
 
 def test_the_teacher_is_not_changed():
@@ -246,7 +257,7 @@ def test_the_masks_are_in_the_forward_pass():
     values = method.masks(state.method, state.params, schedule(8), None)
     batch = make_batch()
     logits = forward(STILL, state.params, batch, build_mask_collection(pattern, values))
-    expected = float(Classify().loss(logits, batch))
+    expected = float(CLASSIFY.loss(logits, batch))
     _, metrics = step_of(MAGNITUDE)(state, batch)
     assert float(metrics["task_loss"]) == pytest.approx(expected, rel=1e-5)
     assert float(metrics["density"]) == pytest.approx(0.3, abs=0.1)
@@ -277,8 +288,8 @@ def test_less_memory_and_the_same_step(change):
     config = STILL.replace(remat=change.pop("remat", False))
     results = []
     for step in (
-        make_train_step(STILL, Classify(), SOFT, SGD, GUIDE),
-        make_train_step(config, Classify(), SOFT, SGD, GUIDE, **change),
+        make_step(STILL, SOFT, SGD, GUIDE),
+        make_step(config, SOFT, SGD, GUIDE, **change),
     ):
         state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
         results.append(step(state, batch))
@@ -288,12 +299,38 @@ def test_less_memory_and_the_same_step(change):
     same(told, said, rtol=1e-5, atol=1e-7)
 
 
+def test_each_part_has_a_dropout_of_its_own():
+    # Rows stand twice, so that both parts hold the same ones: only their keys tell them apart.
+    whole = make_batch(rows=4)
+    doubled = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), whole)
+    recipe = make_recipe(MOVING, DENSE, SGD, accumulate=2)
+    state = init_state(make_params(MOVING), DENSE, SGD, jax.random.key(0))
+    scheduled = DENSE.schedule(state.step)
+    _, found = jax.jit(functools.partial(accumulated, recipe))(
+        state.trained, state, doubled, scheduled, {}
+    )
+
+    @jax.jit
+    def loss(number):
+        apart = state._replace(rng=jax.random.fold_in(state.rng, number))
+        return loss_of(recipe, state.trained, apart, whole, scheduled, {})[0]
+
+    first, second = float(loss(0)), float(loss(1))
+    assert abs(first - second) > 1e-2
+    assert float(found["loss"]) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_a_head_without_a_loss_is_refused():
+    with pytest.raises(ValueError, match="head none has no loss"):
+        make_step(STILL.replace(head="none"), DENSE, SGD)
+
+
 def test_parameters_in_bfloat16_are_a_copy():
     # The state's own move by less than bfloat16 can tell.
     optimizer = make_optimizer(steps=8, warmup_steps=0, learning_rate=1e-5)
     moved = []
     for dtype in (None, "bfloat16"):
-        step = make_train_step(STILL, Classify(), SOFT, optimizer, params_dtype=dtype)
+        step = make_step(STILL, SOFT, optimizer, params_dtype=dtype)
         state = init_state(make_params(STILL), SOFT, optimizer, jax.random.key(0))
         state, _ = step(state, make_batch())
         before = make_params(STILL)

@@ -10,10 +10,10 @@ from tiny import make_params
 from bpjax.errors import UserError
 from bpjax.tasks.base import Features
 from bpjax.training import teacher_logits
-from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import forward
 from bpjax.training.input import train_batches
 from bpjax.training.teacher_logits import cached_logits
+from bpjax.training.terms import LOGITS, Teacher
 
 SPAN = STILL.replace(head="span", num_labels=2)
 

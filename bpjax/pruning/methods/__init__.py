@@ -50,12 +50,13 @@ def make_method(name: str, pattern: Pattern, **options: Any) -> Method:
       ValueError: an unknown method, or a pattern or value that the method refuses.
     """
     _require_known(name)
-    if METHODS[name] is not cofi and any(group.norms for group in pattern.groups):
+    method = METHODS[name](pattern, **options)
+    if pattern.streams and not method.takes_streams:
         raise ValueError(
             f"method {name}: the pattern is {pattern.name}: expected one without scores of the "
             "hidden state, such as struct; take method cofi, or another pattern"
         )
-    return METHODS[name](pattern, **options)
+    return method
 
 
 def _require_known(name: str) -> None:

@@ -1,8 +1,8 @@
 """What a pruning method is: four pure functions over pytrees, in the manner of optax."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
@@ -39,6 +39,7 @@ class Method(NamedTuple):
       calibrate: `(state, norms) -> state` of a method that cuts a finished model by what its
         kernels are multiplied with: the root mean square of each input dimension, `[in]` by the
         kernel's path ("layer_0/ffn/in"). None for methods that need no data but the loss.
+      takes_streams: whether it also serves patterns with scores of residual streams' dimensions.
     """
 
     init: Callable[[Key[Array, ""], dict], MethodState]
@@ -48,10 +49,11 @@ class Method(NamedTuple):
     penalized: bool = True
     cut_by: str | None = None
     calibrate: Callable[[MethodState, dict[str, Array]], MethodState] | None = None
+    takes_streams: bool = False
 
 
 def average_by_kind(
-    pattern: Pattern, values: Scores, attention_weight: float | int, ffn_weight: float | int
+    pattern: Pattern, values: Scores, weights: Mapping[str, float | int]
 ) -> Float[Array, ""]:
     """Mean of each array, averaged over the arrays of a kind; kinds weighted, over their number.
 
@@ -60,17 +62,39 @@ def average_by_kind(
     Args:
       pattern: gives the kind of each array.
       values: one number a score, by group name.
-      attention_weight: of the attention's arrays.
-      ffn_weight: of the feed-forward arrays.
+      weights: of the arrays of a kind; 1 where it is not named.
     """
-    weights = {"attention": attention_weight, "ffn": ffn_weight}
     means: dict[str, list[Array]] = {}
     for group in pattern.groups:
         means.setdefault(group.kind, []).append(values[group.name].mean())
     total = jnp.zeros(())
     for kind, found in means.items():
-        total += weights[kind] * sum(found) / len(found)
+        total += weights.get(kind, 1.0) * sum(found) / len(found)
     return total / max(1, len(means))
+
+
+def kind_weights(
+    attention_weight: float | int, ffn_weight: float | int, weights: Sequence[tuple[str, Any]]
+) -> dict[str, float | int]:
+    """The weight of each kind of sublayer in the penalty.
+
+    Args:
+      attention_weight: of kind "attention".
+      ffn_weight: of kind "ffn".
+      weights: (kind, weight) pairs of other kinds.
+
+    Raises:
+      ValueError: a weight that is negative or no number, or a pair that is none.
+    """
+    require("attention_weight", attention_weight, 0)
+    require("ffn_weight", ffn_weight, 0)
+    found = {"attention": attention_weight, "ffn": ffn_weight}
+    for pair in weights:
+        if len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError(f"weights has {pair!r}: expected (kind, weight)")
+        require(f"weights of {pair[0]}", pair[1], 0)
+        found[pair[0]] = pair[1]
+    return found
 
 
 def require(name: str, value: float | int, low: float | int, high: float | int = math.inf) -> None:

@@ -29,7 +29,7 @@ def cofi(
     Args:
       pattern: "cofi".
       initial: log α at the start, about which it is drawn; of all gates but those below.
-      initial_ffn: of the dimensions of FFNs.
+      initial_ffn: of units of one channel: the dimensions of FFNs.
 
     Raises:
       ValueError: another pattern.
@@ -42,7 +42,7 @@ def cofi(
         del params
         rngs = jax.random.split(rng, len(pattern.groups))
         gates = {
-            group.name: (initial_ffn if group.kind == "ffn" else initial)
+            group.name: (initial_ffn if _is_narrow(group) else initial)
             + 0.01 * jax.random.normal(key, group.shape)
             for group, key in zip(pattern.groups, rngs, strict=True)
         }
@@ -75,7 +75,15 @@ def cofi(
         }
         return state._replace(learned=state.learned | clamped), params
 
-    return Method(init, mask_values, penalty, update, penalized=False, cut_by="threshold")
+    return Method(
+        init,
+        mask_values,
+        penalty,
+        update,
+        penalized=False,
+        cut_by="threshold",
+        takes_streams=True,
+    )
 
 
 def expected_density(pattern: Pattern, learned: dict) -> Float[Array, ""]:
@@ -88,20 +96,24 @@ def expected_density(pattern: Pattern, learned: dict) -> Float[Array, ""]:
       learned: of the method's state.
     """
     chances, whole = (jax.tree.map(open_probability, learned[x]) for x in ("gates", "whole"))
-    left, total = jnp.zeros(()), 0.0
+    left: dict[str, Array] = {}
+    total = 0.0
     for group in pattern.groups:
         if group.targets:
-            weights = _weights_of_one(group)
-            left += weights * chances[group.name].sum() * whole[group.name]
-            total += weights * math.prod(group.shape)
-    return left / total * chances["hidden"].mean()
+            found = group.weights * chances[group.name].sum() * whole[group.name]
+            left[group.stream] = left.get(group.stream, 0.0) + found
+            total += group.weights * math.prod(group.shape)
+    # Kernels that read another stream than their sublayer writes to are taken to follow the latter.
+    shares = [
+        count / total * (chances[stream].mean() if stream in chances else 1.0)
+        for stream, count in left.items()
+    ]
+    return sum(shares[1:], shares[0])
 
 
-def _weights_of_one(group: ScoreGroup) -> int:
-    """Linear parameters of a head, or of a dimension of an FFN."""
-    (target,) = group.targets
-    rows, hidden = target.kernel_shape
-    return {"attention": 4, "ffn": 2}[group.kind] * rows // math.prod(group.shape) * hidden
+def _is_narrow(group: ScoreGroup) -> bool:
+    """Whether a score is of one channel, as of an FFN's dimension, and not of a head."""
+    return any(target.block.rows == 1 for target in group.targets)
 
 
 def _expected_gates(

@@ -1,10 +1,19 @@
 """L0 regularisation by hard concrete gates (Louizos et al. 2018; Sanh et al. 2020, section 3)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from bpjax.pruning.masks import hard_concrete, open_probability
-from bpjax.pruning.methods.base import Method, MethodState, average_by_kind, keep_state, require
+from bpjax.pruning.methods.base import (
+    Method,
+    MethodState,
+    average_by_kind,
+    keep_state,
+    kind_weights,
+)
 from bpjax.pruning.patterns import Pattern
 
 
@@ -14,6 +23,7 @@ def l0(
     initial: float | int = 2.197,
     attention_weight: float | int = 1.0,
     ffn_weight: float | int = 1.0,
+    weights: Sequence[tuple[str, Any]] = (),
 ) -> Method:
     """Random gates in training, whose probability of being open is penalised.
 
@@ -29,12 +39,12 @@ def l0(
       initial: log α at the start; 2.197 opens 9 gates of 10.
       attention_weight: of the attention's gates in the penalty.
       ffn_weight: of the feed-forward gates in the penalty.
+      weights: (kind, weight) pairs of other kinds of sublayers; 1 where a kind is not named.
 
     Raises:
       ValueError: a negative weight.
     """
-    require("attention_weight", attention_weight, 0)
-    require("ffn_weight", ffn_weight, 0)
+    by_kind = kind_weights(attention_weight, ffn_weight, weights)
 
     def init(rng, params):
         del rng, params
@@ -62,8 +72,6 @@ def l0(
     def penalty(state, params, scheduled):
         del params
         probability = jax.tree.map(open_probability, state.learned)
-        return scheduled.penalty * average_by_kind(
-            pattern, probability, attention_weight, ffn_weight
-        )
+        return scheduled.penalty * average_by_kind(pattern, probability, by_kind)
 
     return Method(init, mask_values, penalty, keep_state, cut_by="threshold")

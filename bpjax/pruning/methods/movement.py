@@ -1,5 +1,8 @@
 """Block movement pruning: learned scores (Sanh et al. 2020; Lagunas et al. 2021, section 3)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -9,6 +12,7 @@ from bpjax.pruning.methods.base import (
     MethodState,
     average_by_kind,
     keep_state,
+    kind_weights,
     no_penalty,
     require,
 )
@@ -26,6 +30,7 @@ def movement(
     n_of_m: tuple[int, int] = (2, 4),
     attention_weight: float | int = 1.0,
     ffn_weight: float | int = 1.0,
+    weights: Sequence[tuple[str, Any]] = (),
 ) -> Method:
     """Scores start at zero and follow the gradient that their blocks' weights would have felt.
 
@@ -39,6 +44,7 @@ def movement(
       n_of_m: what "n_m" keeps of every run of inputs, see `ranking`.
       attention_weight: of the attention's scores in the penalty.
       ffn_weight: of the feed-forward scores in the penalty.
+      weights: (kind, weight) pairs of other kinds of sublayers; 1 where a kind is not named.
 
     Raises:
       ValueError: an unknown binarizer, a floor outside [0, 1], a negative weight, n beyond m, or a
@@ -49,8 +55,7 @@ def movement(
     require("floor", floor, 0, 1)
     require_n_of_m(n_of_m)
     rank = ranking(pattern, binarizer, n_of_m) if binarizer in RANKINGS else None
-    require("attention_weight", attention_weight, 0)
-    require("ffn_weight", ffn_weight, 0)
+    by_kind = kind_weights(attention_weight, ffn_weight, weights)
 
     def init(rng, params):
         del rng, params
@@ -70,7 +75,7 @@ def movement(
     def penalty(state, params, scheduled):
         del params
         alive = jax.tree.map(jax.nn.sigmoid, state.learned)
-        return scheduled.penalty * average_by_kind(pattern, alive, attention_weight, ffn_weight)
+        return scheduled.penalty * average_by_kind(pattern, alive, by_kind)
 
     if rank:  # which keeps what it keeps, however it is pushed
         return Method(init, mask_values, no_penalty, keep_state, rank.penalized, rank.cut_by)

@@ -1,0 +1,130 @@
+"""What an architecture is to the rest of bpjax: a record of functions of its config.
+
+A folder beside this file holds one architecture, and a line in `models.ARCHITECTURES` names it.
+Nothing outside that folder knows which architecture a model has.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from bpjax.pruning.structure import Sizes, Structure
+
+Json = Mapping[str, Any]
+"""The contents of a config.json."""
+
+
+@runtime_checkable
+class Config(Protocol):
+    """Sizes and settings of one model: frozen and hashable, the static key of every compilation.
+
+    Fields beside these are the architecture's own business.
+    """
+
+    @property
+    def model_type(self) -> str:
+        """A key of `models.ARCHITECTURES`."""
+
+    @property
+    def head(self) -> str:
+        """A key of `heads.HEADS`."""
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head."""
+
+    @property
+    def dtype(self) -> str:
+        """Compute type; parameters keep theirs."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the word embeddings."""
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens in a row at most."""
+
+    def replace(self, **changes: Any) -> "Config":
+        """A copy with some fields changed."""
+
+
+class Outputs(NamedTuple):
+    """What a forward pass returns.
+
+    Attributes:
+      hidden: the last layer's states, `[batch, length, hidden]`; None where only the logits are
+        known, of a teacher that was not run.
+      logits: what the head gives, see `heads.Head`; None without a head.
+      hidden_states: when asked for, the embeddings' output and then each layer's.
+      attention_scores: when asked for, of each sublayer that has heads, by its name, before the
+        softmax, padding included; the modules sow them as `scores` in the collection
+        `intermediates`, from where `training.evaluation.apply` fills this in.
+    """
+
+    hidden: Float[Array, "batch length hidden"] | None
+    logits: Float[Array, "batch *labels"] | None
+    hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
+    attention_scores: Mapping[str, Float[Array, "batch _ length length"]] = {}
+
+
+class Stored(NamedTuple):
+    """Where one of our arrays lies in a checkpoint.
+
+    Attributes:
+      name: that it is saved by. Entries of one name lie end to end along the stored array's first
+        axis, in the table's order: a fused matrix.
+      shape: ours.
+      turn: how the stored array becomes ours, a key of `checkpoint.TURNS`.
+      also: names that mean the same in other files.
+      fresh: whether a new array may be drawn: "never"; "missing", where there is none; "any", also
+        where there is one of another shape, for a head.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    turn: str = "keep"
+    also: tuple[str, ...] = ()
+    fresh: str = "never"
+
+
+class Architecture(NamedTuple):
+    """One architecture.
+
+    Attributes:
+      model_types: in config.json.
+      read: `(config.json, head, num_labels, its name for messages) -> config`; head "saved" is the
+        one that the file names. Every field that changes what is computed is honoured or refused.
+      write: the contents of a config.json. A dense model gets the fields that transformers reads.
+      build: the module. It takes the model's inputs by name and `deterministic`, and returns
+        `Outputs`.
+      describe: where the model keeps its units.
+      resize: `(config, sizes) -> config` of a model of other sizes, after surgery say.
+      dense: the config before anything was removed; None where that is not known.
+      pad: the config of the dense sizes that transformers' own class has, for zeros to be added.
+      tensors: every parameter, by its path joined with "/": where it lies in a checkpoint.
+      owned: prefixes of names in a checkpoint of which each must have a place in the model.
+      heads: the class of transformers for each head that the architecture has.
+      approximations: cheaper operations that can be trained in, and the fields of the config that
+        then change.
+      tiny: the smallest config with every feature, for tests.
+      torch_code: a file that loads models of sizes that differ by layer into transformers.
+    """
+
+    model_types: tuple[str, ...]
+    read: Callable[[Json, str, int, str], Any]
+    write: Callable[[Any], dict[str, Any]]
+    build: Callable[[Any], nn.Module]
+    describe: Callable[[Any], Structure]
+    resize: Callable[[Any, Sizes], Any]
+    dense: Callable[[Any], Any]
+    pad: Callable[[Any], Any]
+    tensors: Callable[[Any], dict[str, Stored]]
+    owned: Callable[[Any], tuple[str, ...]]
+    heads: Callable[[Any], Mapping[str, str]]
+    approximations: Mapping[str, Mapping[str, Any]]
+    tiny: Callable[..., Any]
+    torch_code: Path | None = None

@@ -1,0 +1,38 @@
+"""BERT (Devlin et al. 2019) and its family: RoBERTa and DistilBERT."""
+
+from pathlib import Path
+
+from bpjax.models.architecture import Architecture
+from bpjax.models.bert.config import BertConfig
+from bpjax.models.bert.config_json import read, write
+from bpjax.models.bert.describe import dense, describe, pad, resize
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.bert.module import Bert
+from bpjax.models.bert.tensors import owned, tensors
+
+ARCHITECTURE = Architecture(
+    model_types=tuple(ENCODERS),
+    read=read,
+    write=write,
+    build=Bert,
+    describe=describe,
+    resize=resize,
+    dense=dense,
+    pad=pad,
+    tensors=tensors,
+    owned=owned,
+    heads=lambda config: ENCODERS[config.model_type].classes,
+    approximations={"relu": {"activation": "relu"}, "affine_norm": {"norm": "affine"}},
+    tiny=lambda **changes: BertConfig(
+        **{
+            "vocab_size": 40,
+            "hidden_size": 12,
+            "head_dim": 4,
+            "heads": (3, 3),
+            "intermediate": (10, 10),
+            "max_positions": 16,
+            **changes,
+        }
+    ),
+    torch_code=Path(__file__).with_name("torch_code.py"),
+)

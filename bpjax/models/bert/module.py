@@ -1,0 +1,146 @@
+"""BERT (Devlin et al. 2019) and its family: post-norm, per-layer sizes, masks, task heads."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from bpjax.errors import UserError
+from bpjax.models.architecture import Outputs
+from bpjax.models.bert.config import BertConfig
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.bert.sublayers import FeedForward, SelfAttention
+from bpjax.models.heads import HEADS
+from bpjax.models.layers.attention import drop
+from bpjax.models.layers.linear import Linear
+from bpjax.models.layers.norm import LayerNorm
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a model reads of a batch, in the order of its arguments."""
+
+
+class Bert(nn.Module):
+    """A BERT encoder and its task head.
+
+    Variables: `params`, and optionally `masks`, a tree of `BlockMask` at the kernels' paths, and
+    `approximations`, see `training.approximations`.
+    Dropout needs an rng named `dropout` when `deterministic` is False.
+    """
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        deterministic: bool = True,
+        hidden_states: bool = False,
+    ) -> Outputs:
+        """Runs the encoder and the head.
+
+        Args:
+          input_ids: token ids.
+          attention_mask: 1 for real tokens, 0 for padding, which ends a row.
+          token_type_ids: 0 for the first segment, 1 for the second.
+          deterministic: no dropout.
+          hidden_states: also return the states after the embeddings and after each layer.
+
+        Raises:
+          UserError: rows longer than the model has positions for.
+        """
+        config = self.config
+        batch, length = input_ids.shape
+        if length > config.max_positions:
+            raise UserError(
+                f"input of {length} tokens: expected at most {config.max_positions}, the positions "
+                "that the model has; cut the rows or split them"
+            )
+
+        x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
+        states = [x]
+        # Its argument `deterministic`, counted after the module, is a Python bool.
+        layer: Any = nn.remat(Layer, static_argnums=(3,)) if config.remat else Layer
+        for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
+            x = layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
+            states.append(x)
+
+        def by_row(x):
+            return x.reshape(batch, length, -1)
+
+        x = by_row(x)
+        return Outputs(
+            hidden=x,
+            logits=self._head(x, deterministic),
+            hidden_states=tuple(map(by_row, states)) if hidden_states else (),
+        )
+
+    def _head(self, x, deterministic):
+        config = self.config
+        if config.head == "none":
+            if ENCODERS[config.model_type].base_pooler:
+                self._pool(x)  # for its parameters, which such checkpoints hold
+            return None
+        states = x if HEADS[config.head].per_token else self._pool(x)
+        if config.head != "span":
+            rng = None if deterministic else self.make_rng("dropout")
+            states = drop(states, config.hidden_dropout, rng)
+        logits = Linear(config.num_labels, config, name="head")(states)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def _pool(self, x):
+        activations = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+        activation = activations[ENCODERS[self.config.model_type].pooler_activation]
+        return activation(Linear(self.config.pooled, self.config, name="pooler")(x[:, 0]))
+
+
+class Embeddings(nn.Module):
+    """Word, position and token type embeddings, summed and normalised."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Embeds tokens, flattened to `[batch · length, hidden]`."""
+        config = self.config
+        initializer = nn.initializers.normal(0.02)
+
+        def table(size, name):
+            return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
+
+        x = table(config.vocab_size, "word")(input_ids)
+        offset = ENCODERS[config.model_type].position_offset
+        places = jnp.arange(offset, offset + input_ids.shape[1])
+        x = x + table(config.max_positions + offset, "position")(places)
+        if config.type_vocab_size:
+            x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
+        x = LayerNorm(config, name="norm")(x)
+        rng = None if deterministic else self.make_rng("dropout")
+        return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
+
+
+class Layer(nn.Module):
+    """One transformer layer with the sizes it has left."""
+
+    config: BertConfig
+    heads: int
+    size: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "tokens hidden"],
+        mask: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Attention, then feed-forward."""
+        x = SelfAttention(self.config, self.heads, name="attention")(x, mask, deterministic)
+        return FeedForward(self.config, self.size, name="ffn")(x, deterministic)

@@ -1,0 +1,91 @@
+"""The sublayers of a BERT, on activations kept as [tokens, hidden], with masks optional."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from bpjax.models.bert.config import BertConfig
+from bpjax.models.layers.activations import ACTIVATIONS
+from bpjax.models.layers.attention import attend, drop
+from bpjax.models.layers.linear import Bias, Linear, joint_affine
+from bpjax.models.layers.norm import LayerNorm
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, its residual and its norm; `heads` may be 0."""
+
+    config: BertConfig
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "tokens hidden"],
+        mask: Int[Array, "batch length"],
+        deterministic: bool,
+    ) -> Float[Array, "tokens hidden"]:
+        """Mixes each token with the unmasked tokens of its row."""
+        config = self.config
+        if self.heads:
+            size = self.heads * config.head_dim
+            layers = [Linear(size, config, name=name) for name in ("query", "key", "value")]
+            projected = joint_affine(x, layers, config).reshape(*mask.shape, -1, config.head_dim)
+            query, key, value = jnp.split(projected, 3, axis=2)
+            if self.is_mutable_collection("intermediates"):  # somebody distils from them
+                scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(config.head_dim)
+                self.sow("intermediates", "scores", scores)
+            mixed = attend(
+                query,
+                key,
+                value,
+                mask,
+                dropout=config.attention_dropout,
+                rng=None if deterministic else self.make_rng("dropout"),
+            )
+            out = Linear(config.hidden_size, config, name="output")(mixed.reshape(-1, size))
+        else:
+            out = Bias(config.hidden_size, config.activation_dtype, name="output")()
+        return _add_and_norm(self, x, out, deterministic)
+
+
+class FeedForward(nn.Module):
+    """The feed-forward sublayer, its residual and its norm; `size` may be 0.
+
+    The variable `approximations/share` says how much of the activation is ReLU's, on the way to it.
+    """
+
+    config: BertConfig
+    size: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "tokens hidden"], deterministic: bool
+    ) -> Float[Array, "tokens hidden"]:
+        """Transforms each token by itself."""
+        config = self.config
+        if self.size:
+            inner = Linear(self.size, config, name="in")(x)
+            before, inner = inner, ACTIVATIONS[config.activation](inner)
+            if self.has_variable("approximations", "share"):
+                inner += self.get_variable("approximations", "share") * (
+                    jax.nn.relu(before) - inner
+                )
+            out = Linear(config.hidden_size, config, name="out")(inner)
+        else:
+            out = Bias(config.hidden_size, config.activation_dtype, name="out")()
+        return _add_and_norm(self, x, out, deterministic)
+
+
+def _add_and_norm(
+    module: SelfAttention | FeedForward,
+    x: Float[Array, "tokens hidden"],
+    out: Float[Array, "*tokens hidden"],
+    deterministic: bool,
+) -> Float[Array, "tokens hidden"]:
+    config = module.config
+    rng = None if deterministic else module.make_rng("dropout")
+    out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
+    return LayerNorm(config, name="norm")(x + out)

@@ -1,0 +1,97 @@
+"""Names of a BERT's tensors in checkpoints."""
+
+import re
+
+from bpjax.models.architecture import Stored
+from bpjax.models.bert.config import BertConfig
+from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.heads import HEADS
+
+
+def tensors(config: BertConfig) -> dict[str, Stored]:
+    """Every parameter, by a path such as `layer_0/ffn/in/kernel`: where it lies in a checkpoint.
+
+    A layer without heads keeps of its attention only the output's bias and the norm; a layer
+    without feed-forward dimensions likewise (METHODS section 2). The encoder's tensors bear its
+    prefix, such as `bert.`, in a model with a task head; they are found with and without.
+    """
+    encoder, hidden = ENCODERS[config.model_type], config.hidden_size
+    prefix = "" if config.head == "none" else encoder.prefix
+    table: dict[str, Stored] = {}
+
+    def add(
+        path: str, name: str, shape: tuple[int, ...], *, inside: bool = True, fresh: str = "never"
+    ) -> None:
+        full = prefix + name if inside else name
+        turn = "transpose" if path.endswith("/kernel") else "keep"
+        table[path] = Stored(full, shape, turn, _also(full, name, encoder.prefix), fresh)
+
+    def norm(path: str, name: str) -> None:
+        add(f"{path}/scale", f"{name}.weight", (hidden,))
+        add(f"{path}/bias", f"{name}.bias", (hidden,))
+
+    def linear(
+        path: str,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        inside: bool = True,
+        fresh: str = "never",
+    ) -> None:
+        if inputs:  # nothing feeds the output layer of a removed sublayer: its bias is left
+            add(f"{path}/kernel", f"{name}.weight", (inputs, outputs), inside=inside, fresh=fresh)
+        add(f"{path}/bias", f"{name}.bias", (outputs,), inside=inside, fresh=fresh)
+
+    for part, rows in (
+        ("word", config.vocab_size),
+        ("position", config.max_positions + encoder.position_offset),
+        ("token_type", config.type_vocab_size),
+    ):
+        if rows:
+            name = f"embeddings.{part}_embeddings.weight"
+            add(f"embeddings/{part}/embedding", name, (rows, hidden))
+    norm("embeddings/norm", "embeddings.LayerNorm")
+
+    for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
+        width = heads * config.head_dim
+        names = {
+            part: (f"layer_{i}/{part}", f"{encoder.layer.format(i)}.{name}")
+            for part, name in encoder.layer_names.items()
+        }
+        if width:
+            for part in ("query", "key", "value"):
+                linear(*names[f"attention/{part}"], hidden, width)
+        linear(*names["attention/output"], width, hidden)
+        norm(*names["attention/norm"])
+        if size:
+            linear(*names["ffn/in"], hidden, size)
+        linear(*names["ffn/out"], size, hidden)
+        norm(*names["ffn/norm"])
+
+    if config.head == "none":
+        if encoder.base_pooler:
+            linear("pooler", encoder.base_pooler, hidden, config.pooled, fresh="missing")
+    elif HEADS[config.head].per_token:
+        name = "qa_outputs" if config.head == "span" else "classifier"
+        linear("head", name, hidden, config.num_labels, inside=False, fresh="any")
+    else:
+        inside = encoder.pooler == encoder.base_pooler
+        linear("pooler", encoder.pooler, hidden, config.pooled, inside=inside, fresh="missing")
+        classifier, outputs = encoder.classifier, config.num_labels
+        linear("head", classifier, config.pooled, outputs, inside=False, fresh="any")
+    return table
+
+
+def owned(config: BertConfig) -> tuple[str, ...]:
+    """Beginnings of names in a checkpoint of which each must have a place: those of the layers."""
+    encoder = ENCODERS[config.model_type]
+    layers = encoder.layer.partition("{}")[0]
+    return layers, encoder.prefix + layers
+
+
+def _also(full: str, name: str, prefix: str) -> tuple[str, ...]:
+    """Other names of a tensor: with or without the prefix, and TensorFlow's gamma and beta."""
+    names = (name, prefix + name)
+    old = (re.sub(r"\.weight$", ".gamma", re.sub(r"\.bias$", ".beta", each)) for each in names)
+    return tuple(each for each in dict.fromkeys((*names, *old)) if each != full)

@@ -1,0 +1,269 @@
+"""What a model is asked: one record a head, the only place that knows how its outputs lie.
+
+To add a head, describe it in `HEADS`; an architecture says which of them it has (`classes` in
+`families`). Losses and distillations are means over the rows or tokens of a batch by their weight,
+0 for a batch that is all padding.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Num
+
+from bpjax.models.inputs import Input
+
+Batch = Mapping[str, Any]
+"""Arrays by name: `attention_mask` [batch, length], `weight` [batch], and the head's labels."""
+
+NO_LABEL = -100
+"""The label of a token that has none, such as a mark or the rest of a word: it costs nothing."""
+
+
+class Head(NamedTuple):
+    """One kind of output.
+
+    Attributes:
+      name: its key in `HEADS` and in a model's config.
+      per_token: outputs are `[batch, length, outputs]`, of which a row has those of its real
+        tokens; else `[batch, outputs]`.
+      outputs: how many outputs a model has that is asked for so many labels.
+      labels: what the loss wants of a batch.
+      loss: (outputs, batch): the mean loss. None: there are no labels to train it on.
+      distill: (student's outputs, teacher's, batch, temperature): the mean cost of the difference;
+        no gradient flows into the teacher's. None: there is nothing to compare.
+      decide: from one row's outputs, without padding, to what they predict. None: nothing discrete.
+      auto_class: the class of transformers that loads such a model.
+      card_task: the task of the model card, in the hub's words.
+      onnx_outputs: what an ONNX model's outputs are called; where several are logits, each is one
+        of our outputs.
+    """
+
+    name: str
+    per_token: bool
+    outputs: Callable[[int], int]
+    labels: tuple[Input, ...]
+    loss: Callable[[Array, Batch], Array] | None
+    distill: Callable[[Array, Array, Batch, float], Array] | None
+    decide: Callable[[np.ndarray], np.ndarray] | None
+    auto_class: str
+    card_task: str
+    onnx_outputs: tuple[str, ...] = ("logits",)
+
+
+def weighted_mean(
+    values: Float[Array, "*places"], weight: Num[Array, "*places"]
+) -> Float[Array, ""]:
+    """Mean of `values` by `weight`; 0 for a batch that is all padding."""
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1)
+
+
+def _wide(logits):
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _divergence(student, teacher, temperature):
+    """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²` over the last axis."""
+    log_p = jax.nn.log_softmax(jax.lax.stop_gradient(teacher) / temperature, axis=-1)
+    log_q = jax.nn.log_softmax(student / temperature, axis=-1)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1) * temperature**2
+
+
+def classification_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Float[Array, ""]:
+    """Softmax cross-entropy of `label`, in fp32 at least."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(_wide(logits), batch["label"])
+    return weighted_mean(losses, batch["weight"])
+
+
+def distill_classes(
+    student: Float[Array, "batch labels"],
+    teacher: Float[Array, "batch labels"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²` (Hinton et al. 2015)."""
+    return weighted_mean(_divergence(student, teacher, temperature), batch["weight"])
+
+
+def regression_loss(logits: Float[Array, "batch 1"], batch: Batch) -> Float[Array, ""]:
+    """Squared error of the score `label`, in fp32 at least."""
+    losses = jnp.square(_wide(logits)[:, 0] - batch["label"])
+    return weighted_mean(losses, batch["weight"])
+
+
+def distill_scores(
+    student: Float[Array, "batch 1"],
+    teacher: Float[Array, "batch 1"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """The squared difference: one number has no distribution, and so no temperature."""
+    del temperature
+    squares = jnp.square(student - jax.lax.stop_gradient(teacher))[:, 0]
+    return weighted_mean(squares, batch["weight"])
+
+
+def span_loss(logits: Float[Array, "batch length 2"], batch: Batch) -> Float[Array, ""]:
+    """Mean of the cross-entropies of start and end over the real tokens, in fp32 at least."""
+    logits = _wide(logits)
+    real = batch["attention_mask"][:, :, None] == 1
+    log_probs = jax.nn.log_softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), axis=1)
+    rows = jnp.arange(logits.shape[0])
+    start = log_probs[rows, batch["start_position"], 0]
+    end = log_probs[rows, batch["end_position"], 1]
+    return weighted_mean(-(start + end) / 2, batch["weight"])
+
+
+def distill_spans(
+    student: Float[Array, "batch length 2"],
+    teacher: Float[Array, "batch length 2"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """As for classes: start and end are two distributions over the real tokens, averaged."""
+
+    def over_positions(logits):
+        # The lowest finite number over T stays finite; its probability is exactly 0.
+        mask = batch["attention_mask"][:, None, :] > 0
+        return jnp.where(mask, jnp.moveaxis(logits, -1, 1), -1e30)
+
+    both = _divergence(over_positions(student), over_positions(teacher), temperature)
+    return weighted_mean(both.mean(-1), batch["weight"])
+
+
+def token_loss(logits: Float[Array, "batch length labels"], batch: Batch) -> Float[Array, ""]:
+    """Softmax cross-entropy over the real tokens that have a `label`, in fp32 at least."""
+    labels = batch["label"]
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        _wide(logits), jnp.where(labels == NO_LABEL, 0, labels)
+    )
+    return weighted_mean(losses, _real(batch) * (labels != NO_LABEL))
+
+
+def distill_tokens(
+    student: Float[Array, "batch length labels"],
+    teacher: Float[Array, "batch length labels"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """As for classes, one distribution a token: the mean is over the real tokens of the batch."""
+    return weighted_mean(_divergence(student, teacher, temperature), _real(batch))
+
+
+def _real(batch):
+    """The weight of each token: its row's, 0 at padding."""
+    return batch["attention_mask"] * batch["weight"][:, None]
+
+
+def distill_embeddings(
+    student: Float[Array, "batch dimensions"],
+    teacher: Float[Array, "batch dimensions"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """The squared difference, averaged over dimensions."""
+    del temperature
+    squares = jnp.square(student - jax.lax.stop_gradient(teacher)).mean(-1)
+    return weighted_mean(squares, batch["weight"])
+
+
+def _as_many(labels: int) -> int:
+    return labels
+
+
+def _best(logits: np.ndarray) -> np.ndarray:
+    """Of each distribution, which lies along the last axis, the likeliest."""
+    return np.asarray(logits.argmax(-1))
+
+
+_BY_TOKEN = (Input("label", ("length",), fill=NO_LABEL),)
+
+HEADS = {
+    head.name: head
+    for head in (
+        Head(  # a model without a head: its last hidden states
+            "none",
+            per_token=True,
+            outputs=_as_many,
+            labels=(),
+            loss=None,
+            distill=None,
+            decide=None,
+            auto_class="AutoModel",
+            card_task="feature-extraction",
+            onnx_outputs=("last_hidden_state", "pooler_output"),
+        ),
+        Head(
+            "span",
+            per_token=True,
+            outputs=lambda _: 2,
+            labels=(Input("start_position", ()), Input("end_position", ())),
+            loss=span_loss,
+            distill=distill_spans,
+            decide=lambda logits: logits.argmax(0),
+            auto_class="AutoModelForQuestionAnswering",
+            card_task="question-answering",
+            onnx_outputs=("start_logits", "end_logits"),
+        ),
+        Head(
+            "classification",
+            per_token=False,
+            outputs=_as_many,
+            labels=(Input("label", ()),),
+            loss=classification_loss,
+            distill=distill_classes,
+            decide=_best,
+            auto_class="AutoModelForSequenceClassification",
+            card_task="text-classification",
+        ),
+        Head(
+            "regression",
+            per_token=False,
+            outputs=lambda _: 1,
+            labels=(Input("label", (), "float32"),),
+            loss=regression_loss,
+            distill=distill_scores,
+            decide=None,
+            auto_class="AutoModelForSequenceClassification",
+            card_task="text-classification",
+        ),
+        Head(
+            "tokens",
+            per_token=True,
+            outputs=_as_many,
+            labels=_BY_TOKEN,
+            loss=token_loss,
+            distill=distill_tokens,
+            decide=_best,
+            auto_class="AutoModelForTokenClassification",
+            card_task="token-classification",
+        ),
+        Head(  # as many labels as dimensions
+            "embedding",
+            per_token=False,
+            outputs=_as_many,
+            labels=(),
+            loss=None,
+            distill=distill_embeddings,
+            decide=None,
+            auto_class="AutoModel",
+            card_task="feature-extraction",
+            onnx_outputs=("sentence_embedding",),
+        ),
+        Head(  # as many labels as the vocabulary has tokens
+            "language",
+            per_token=True,
+            outputs=_as_many,
+            labels=_BY_TOKEN,
+            loss=token_loss,
+            distill=distill_tokens,
+            decide=_best,
+            auto_class="AutoModelForCausalLM",
+            card_task="text-generation",
+        ),
+    )
+}
+"""All heads, by name."""

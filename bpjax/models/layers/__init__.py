@@ -1,0 +1,1 @@
+"""Layers that any architecture may use, with masks optional."""

@@ -1,0 +1,89 @@
+"""Linear layers, masked where there is a mask.
+
+Every `config` here has `product_dtype`, the type of the operands of matrix products, and
+`activation_dtype`, that of all between them.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bpjax.models.layers.products import product
+from bpjax.pruning.blocks import BlockMask
+
+INITIALIZER = nn.initializers.normal(0.02)
+"""Of BERT's new weights (Devlin et al. 2019)."""
+
+Weights = tuple[Float[Array, "in out"], Float[Array, " out"] | None]
+"""A kernel, and its bias if it has one."""
+
+
+class Linear(nn.Module):
+    """`x @ kernel + bias`, masked if there is a mask.
+
+    The mask is a `BlockMask` in the variable collection `masks`, beside `params`, under the name
+    `kernel`.
+    """
+
+    features: int
+    config: Any
+    use_bias: bool = True
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Applies the layer to the last axis."""
+        return affine(x, *self.weights(x), self.config)
+
+    @nn.compact
+    def weights(self, x: Float[Array, "*batch in"]) -> Weights:
+        """Kernel `[in, features]` and bias `[features]` for this input, masked if there is a mask.
+
+        For callers that make one product of several layers.
+        """
+        shape = (x.shape[-1], self.features)
+        found = {"kernel": self.param("kernel", INITIALIZER, shape)}
+        if self.use_bias:
+            found["bias"] = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.has_variable("masks", "kernel"):
+            mask: BlockMask = self.get_variable("masks", "kernel")
+            found = mask.apply(found)
+        return found["kernel"], found.get("bias")
+
+
+def affine(
+    x: Float[Array, "*batch in"],
+    kernel: Float[Array, "in out"],
+    bias: Float[Array, " out"] | None,
+    config: Any,
+) -> Float[Array, "*batch out"]:
+    """`x @ kernel + bias` in the compute types of `config`."""
+    # The bias joins before the result is rounded, so that its gradient is a sum of float32.
+    out = product(x, kernel, config.product_dtype)
+    if bias is not None:
+        out = out + bias.astype(out.dtype)
+    return out.astype(config.activation_dtype)
+
+
+def joint_affine(
+    x: Float[Array, "*batch in"], layers: list[Linear], config: Any
+) -> Float[Array, "*batch out"]:
+    """Several layers of one input as one product: a wide matrix keeps the machine busier.
+
+    Either all of them have a bias, or none.
+    """
+    kernels, biases = zip(*(layer.weights(x) for layer in layers), strict=True)
+    bias = None if biases[0] is None else jnp.concatenate(biases, axis=-1)
+    return affine(x, jnp.concatenate(kernels, axis=-1), bias, config)
+
+
+class Bias(nn.Module):
+    """What is left of a sublayer's output layer when all that fed it was removed."""
+
+    features: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self) -> Float[Array, " out"]:
+        """The bias `[features]`."""
+        return self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)

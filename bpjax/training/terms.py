@@ -1,0 +1,317 @@
+"""Distillation: who teaches, and the terms of the loss that compare a student with its teacher.
+
+To add a term, write its loss and name it in `TERMS`: the step sums what a teacher's `terms` weigh.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from bpjax.models.architecture import Config, Outputs
+from bpjax.models.heads import Head
+from bpjax.pruning.kept import KeptUnits
+from bpjax.pruning.structure import Structure
+from bpjax.training.evaluation import Batch, apply
+
+LOGITS = "teacher_logits"
+"""Their name in a batch that brings them along, see `teacher_logits.TeacherLogits`."""
+
+OUTPUTS, STATES, SCORES = "outputs", "states", "scores"
+
+
+class Compared(NamedTuple):
+    """What terms are a function of.
+
+    Attributes:
+      student: what the student makes of the batch.
+      teacher: what the teacher does; states and scores only where a term needs them.
+      batch: as both have read it.
+      structure: of the student.
+      kept: the student's units that are left.
+      head: of both.
+      temperature: of both softmaxes.
+    """
+
+    student: Outputs
+    teacher: Outputs
+    batch: Batch
+    structure: Structure
+    kept: KeptUnits
+    head: Head
+    temperature: float
+
+
+def _always(ours: Structure, theirs: Structure) -> None:
+    del ours, theirs
+
+
+class Term(NamedTuple):
+    """One addend of the loss.
+
+    Attributes:
+      name: its key in `TERMS` and in scalars.jsonl.
+      needs: of "outputs", "states" and "scores", what it compares.
+      loss: (what it learns itself, compared): its value, unweighted.
+      init: (student's structure, teacher's): what it learns itself, at the start of training. None
+        where it learns nothing.
+      fits: (student's structure, teacher's): why the two cannot be compared, what the teacher has
+        and what is expected; None where they can.
+    """
+
+    name: str
+    needs: frozenset[str]
+    loss: Callable[[Any, Compared], Array]
+    init: Callable[[Structure, Structure], PyTree] | None = None
+    fits: Callable[[Structure, Structure], str | None] = _always
+
+
+class Teacher(NamedTuple):
+    """A dense model to learn from.
+
+    Attributes:
+      config: its sizes; they may differ from the student's.
+      params: its parameters.
+      weight: of the term "distillation", in [0, 1]; the task's loss gets the rest.
+      temperature: T of both softmaxes.
+      replace: chance of a token to be replaced in the rows that `replace_tokens` alters; 0 alters
+        none.
+      terms: what is added to the loss: weights, and names in `TERMS`. Without any that needs states
+        or scores the teacher is not run where its logits are cached.
+    """
+
+    config: Config
+    params: dict
+    weight: float = 0.9
+    temperature: float = 2.0
+    replace: float = 0.0
+    terms: tuple[tuple[float, str], ...] = ()
+
+    @property
+    def reads_activations(self) -> bool:
+        """Whether hidden states or attention scores are compared."""
+        return any(TERMS[name].needs - {OUTPUTS} for _, name in self.terms)
+
+
+def teach(teacher: Teacher, params: dict, dtype: str, batch: Batch) -> Outputs:
+    """What the teacher says of a batch, and shows of itself where that is compared.
+
+    Args:
+      teacher: who is asked.
+      params: its parameters, as the step has them.
+      dtype: the student's compute type: what the teacher says is matched, not reported.
+      batch: which may bring `LOGITS` along: then nothing is run unless activations are compared.
+    """
+    # Logits that a batch brings are those of its words before they were altered.
+    logits = None if teacher.replace else batch.get(LOGITS)
+    if logits is not None and not teacher.reads_activations:
+        return Outputs(hidden=None, logits=logits)
+    model = teacher.config.replace(dtype=dtype)
+    found = apply(model, params, batch, activations=teacher.reads_activations)
+    return found if logits is None else found._replace(logits=logits)
+
+
+def init_learned(teacher: Teacher, ours: Structure, theirs: Structure) -> PyTree | None:
+    """What the terms learn themselves, at the start of training; None where they learn nothing.
+
+    Of one term that learns it is the term's own, of several a tree by their names.
+
+    Args:
+      teacher: whose terms.
+      ours: the student's structure.
+      theirs: the teacher's.
+    """
+    learners = ((name, TERMS[name].init) for _, name in teacher.terms)
+    found = {name: init(ours, theirs) for name, init in learners if init}
+    return found if len(found) > 1 else next(iter(found.values()), None)
+
+
+def losses_of(teacher: Teacher, learned: PyTree, compared: Compared) -> dict[str, Array]:
+    """The terms' values by name, unweighted, "distillation" first.
+
+    Args:
+      teacher: whose terms.
+      learned: by them, as `init_learned` gives it.
+      compared: student and teacher on a batch.
+    """
+    names = [DISTILLATION, *(name for _, name in teacher.terms)]
+    learners = [name for name in names if TERMS[name].init]
+    own = learned if len(learners) > 1 else dict.fromkeys(learners, learned)
+    return {name: TERMS[name].loss(own.get(name), compared) for name in names}
+
+
+def hidden(
+    student: Sequence[Float[Array, "batch length hidden"]],
+    teacher: Sequence[Float[Array, "batch length hidden"]],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of the hidden states, over layers, real tokens and dimensions.
+
+    Args:
+      student: states after the embeddings and after each layer.
+      teacher: the same from the teacher, as many and as wide; no gradient flows into them.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    return _mean_square(student, teacher, -1, mask * weight[:, None])
+
+
+def attention(
+    student: Sequence[Float[Array, "batch heads length length"]],
+    teacher: Sequence[Float[Array, "batch heads length length"]],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of the attention scores, over layers, heads and pairs of real tokens.
+
+    Of the scores before the softmax (Jiao et al. 2020; Xu et al. 2021). Longer padding changes
+    nothing, unlike in a mean over all pairs with those of padding set to zero.
+
+    Args:
+      student: scores of each layer.
+      teacher: the same from the teacher, as many and of as many heads; no gradient flows into them.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
+    return _mean_square(student, teacher, 1, pairs)
+
+
+def layers(
+    student: Sequence[Float[Array, "batch length hidden"]],
+    teacher: Sequence[Float[Array, "batch length hidden"]],
+    alive: Bool[Array, " layers"],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Mean squared difference of some of the teacher's layers, each to the student's nearest.
+
+    Which is nearest changes as the student does (Xia et al. 2022, section 3.3).
+
+    Args:
+      student: states after each layer, projected to the teacher's width.
+      teacher: states after each of its layers; those of `matched_layers` count, and no gradient
+        flows into them.
+      alive: which of the student's layers still compute; the others match nothing, unless none do.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
+    """
+    places = mask * weight[:, None]
+    chosen = [teacher[i] for i in matched_layers(len(teacher))]
+    distances = jnp.stack(
+        [
+            jnp.stack([_mean_square([ours], [theirs], -1, places) for ours in student])
+            for theirs in chosen
+        ]
+    )
+    return jnp.where(alive | ~alive.any(), distances, jnp.inf).min(1).mean()
+
+
+def matched_layers(count: int) -> list[int]:
+    """The last layer of each quarter of a teacher: 2, 5, 8 and 11 of 12."""
+    return sorted({max(0, -(-count * quarter // 4) - 1) for quarter in (1, 2, 3, 4)})
+
+
+def _mean_square(student, teacher, axis, places):
+    """Squared difference, averaged over an axis, then over weighted places and over layers."""
+    total = jnp.zeros(())
+    for ours, theirs in zip(student, teacher, strict=True):
+        squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(axis)
+        total += jnp.sum(squares * places)
+    return total / max(1, len(student)) / jnp.maximum(places.sum(), 1)
+
+
+def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"]:
+    """Which layers still compute: those with a unit left in any of their sublayers."""
+    found: dict[str, Array] = {}
+    for sublayer in structure.sublayers:
+        alive = kept.units[sublayer.name].any()
+        found[sublayer.layer] = found[sublayer.layer] | alive if sublayer.layer in found else alive
+    return jnp.stack([*found.values()])
+
+
+def _places(batch: Batch) -> tuple[Array, Array]:
+    return batch["attention_mask"], batch["weight"]
+
+
+def _compare_outputs(_: None, found: Compared) -> Array:
+    assert found.head.distill, f"head {found.head.name} has nothing to compare"
+    ours, theirs = found.student.logits, found.teacher.logits
+    assert ours is not None and theirs is not None
+    return found.head.distill(ours, theirs, found.batch, found.temperature)
+
+
+def _compare_hidden(_: None, found: Compared) -> Array:
+    states = found.student.hidden_states, found.teacher.hidden_states
+    return hidden(*states, *_places(found.batch))
+
+
+def _compare_attention(_: None, found: Compared) -> Array:
+    ours, theirs = (x.attention_scores.values() for x in (found.student, found.teacher))
+    return attention(tuple(ours), tuple(theirs), *_places(found.batch))
+
+
+def _compare_layers(projection: Array, found: Compared) -> Array:
+    projected = [state @ projection for state in found.student.hidden_states[1:]]
+    theirs = found.teacher.hidden_states[1:]
+    return layers(
+        projected, theirs, alive_layers(found.structure, found.kept), *_places(found.batch)
+    )
+
+
+def _identity(ours: Structure, theirs: Structure) -> Float[Array, "student teacher"]:
+    """A map from the student's hidden states to the teacher's."""
+    return jnp.eye(_width(ours), _width(theirs))
+
+
+def _width(structure: Structure) -> int:
+    """Dimensions of the stream whose states are compared: the last sublayer's."""
+    return structure.streams[structure.sublayers[-1].write.stream].size
+
+
+def _layers(structure: Structure) -> int:
+    return len({sublayer.layer for sublayer in structure.sublayers})
+
+
+def _heads(structure: Structure) -> tuple[int, ...]:
+    return tuple(sublayer.units for sublayer in structure.sublayers if sublayer.mixes)
+
+
+def _same(
+    shape: Callable[[Structure], tuple], words: str
+) -> Callable[[Structure, Structure], str | None]:
+    """Whether two models agree in a shape, or what of it they have."""
+
+    def fits(ours: Structure, theirs: Structure) -> str | None:
+        if shape(ours) == shape(theirs):
+            return None
+        return f"has {shape(theirs)} ({words}), expected the model's {shape(ours)}"
+
+    return fits
+
+
+DISTILLATION = "distillation"
+
+TERMS = {
+    term.name: term
+    for term in (
+        Term(DISTILLATION, frozenset({OUTPUTS}), _compare_outputs),
+        Term(
+            "hidden",
+            frozenset({STATES}),
+            _compare_hidden,
+            fits=_same(lambda x: (_layers(x), _width(x)), "layers and dimensions"),
+        ),
+        Term(
+            "attention",
+            frozenset({SCORES}),
+            _compare_attention,
+            fits=_same(_heads, "heads by layer"),
+        ),
+        Term("layers", frozenset({STATES}), _compare_layers, init=_identity),
+    )
+}
+"""All terms, by name, in the order in which they are added."""

@@ -1,0 +1,120 @@
+"""Distillation of hidden states, attention and layers: values by hand, no padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY
+
+from bpjax.models.bert import describe
+from bpjax.training import terms
+from bpjax.training.terms import TERMS, Compared, Teacher, init_learned, losses_of, matched_layers
+
+
+def test_hidden_states_are_compared_where_tokens_are_real():
+    ours = jnp.array([[[1.0, 1], [5, 5]], [[0, 2], [0, 0]], [[9, 9], [9, 9]]])
+    zeros = jnp.zeros_like(ours)
+    mask, weight = jnp.array([[1, 0], [1, 1], [1, 0]]), jnp.array([1.0, 1.0, 0.0])
+    # Three real tokens with mean squares 1, 2 and 0; the second layer is equal.
+    value = terms.hidden([ours, zeros], [zeros, zeros], mask, weight)
+    assert value == pytest.approx((1 + 2) / 3 / 2)
+    gradient = jax.grad(lambda t: terms.hidden([ours], [t], mask, weight))(zeros)
+    assert not gradient.any()
+    assert terms.hidden([ours], [zeros], mask, jnp.zeros(3)) == 0
+
+
+def test_attention_is_compared_at_pairs_of_real_tokens():
+    # Two rows of one head: the first has one real token, the second two; a third is padding.
+    ours = jnp.full((3, 1, 2, 2), 7.0).at[0, 0, 0, 0].set(1.0).at[1].set(2.0)
+    zeros = jnp.zeros_like(ours)
+    mask, weight = jnp.array([[1, 0], [1, 1], [1, 1]]), jnp.array([1.0, 1.0, 0.0])
+    # Five real pairs with squares 1, 4, 4, 4 and 4; the second layer is equal.
+    value = terms.attention([ours, zeros], [zeros, zeros], mask, weight)
+    assert value == pytest.approx((1 + 4 * 4) / 5 / 2)
+    gradient = jax.grad(lambda t: terms.attention([ours], [t], mask, weight))(zeros)
+    assert not gradient.any()
+    longer, more = (jnp.pad(x, ((0, 0), (0, 0), (0, 3), (0, 3))) for x in (ours, zeros))
+    padded = terms.attention([longer], [more], jnp.pad(mask, ((0, 0), (0, 3))), weight)
+    assert padded == pytest.approx(2 * value)
+
+
+def test_the_last_layer_of_each_quarter_is_matched():
+    assert matched_layers(12) == [2, 5, 8, 11]
+    assert matched_layers(6) == [1, 2, 4, 5]
+    assert matched_layers(2) == [0, 1] and matched_layers(1) == [0]
+
+
+def test_each_layer_of_the_teacher_is_matched_with_the_nearest_that_is_left():
+    def states(*values):
+        return [jnp.full((1, 2, 3), value) for value in values]
+
+    def distil(alive, **changes):
+        student = states(0.0, 1.0, 5.0)
+        options = dict(mask=jnp.ones((1, 2), jnp.int32), weight=jnp.ones(1)) | changes
+        return float(terms.layers(student, states(2.0, 4.0), jnp.array(alive), **options))
+
+    # 2 is one from 1, and 4 is one from 5; without the second layer, 2 is two from 0.
+    assert distil([True, True, True]) == pytest.approx((1 + 1) / 2)
+    assert distil([True, False, True]) == pytest.approx((4 + 1) / 2)
+    assert distil([True, False, False]) == pytest.approx((4 + 16) / 2)
+    assert distil([False, False, False]) == distil([True, True, True])
+    assert distil([True, True, True], mask=jnp.array([[1, 0]])) == pytest.approx(1)
+
+
+def test_only_the_nearest_layer_is_pulled():
+    def loss(student):
+        places = jnp.ones((1, 2), jnp.int32), jnp.ones(1)
+        teacher = [jnp.full((1, 2, 3), 2.0)]
+        return terms.layers(list(student), teacher, jnp.array([True, True, False]), *places)
+
+    student = jnp.stack([jnp.full((1, 2, 3), x) for x in (0.0, 1.0, 2.0)])
+    gradient = jax.grad(loss)(student)
+    assert (gradient[1] < 0).all() and not gradient[0].any() and not gradient[2].any()
+
+
+def structure(**changes):
+    return describe(TINY.replace(**changes))
+
+
+def test_a_term_says_why_two_models_do_not_fit():
+    ours = structure()
+    wider, fewer = structure(hidden_size=10), structure(heads=(1, 1))
+    deeper = structure(heads=(2, 1, 1), intermediate=(5, 3, 3))
+    hidden, attention = TERMS["hidden"].fits, TERMS["attention"].fits
+    assert hidden(ours, ours) is hidden(ours, fewer) is None
+    told = "has (2, 10) (layers and dimensions), expected the model's (2, 6)"
+    assert hidden(ours, wider) == told
+    assert hidden(ours, deeper).startswith("has (3, 6)")
+    assert attention(ours, ours) is attention(ours, wider) is None
+    assert attention(ours, fewer) == "has (1, 1) (heads by layer), expected the model's (2, 1)"
+    for name in ("distillation", "layers"):
+        assert TERMS[name].fits(ours, deeper) is None
+
+
+def test_what_terms_learn_lies_where_it_lay(monkeypatch):
+    ours, theirs = structure(), structure(hidden_size=10)
+
+    def start(*names):
+        pairs = tuple((1.0, name) for name in names)
+        return init_learned(Teacher(TINY, {}, terms=pairs), ours, theirs)
+
+    assert start() is None and start("hidden", "attention") is None
+    np.testing.assert_array_equal(start("hidden", "layers"), np.eye(6, 10))
+    # A second term that learns: each is given what is its own.
+    monkeypatch.setitem(TERMS, "shift", shift := TERMS["layers"]._replace(name="shift"))
+    assert start("layers", "shift").keys() == {"layers", "shift"}
+    monkeypatch.setitem(
+        TERMS, "distillation", TERMS["distillation"]._replace(loss=lambda *_: jnp.zeros(()))
+    )
+    for name in ("layers", "shift"):
+        monkeypatch.setitem(TERMS, name, shift._replace(loss=lambda own, _: jnp.asarray(own)))
+    teacher = Teacher(TINY, {}, terms=((1.0, "layers"), (1.0, "shift")))
+    nothing = Compared(None, None, {}, None, None, 1.0)
+    found = losses_of(teacher, {"layers": 2.0, "shift": 3.0}, nothing)
+    assert found == {"distillation": 0.0, "layers": 2.0, "shift": 3.0}
+
+
+def test_only_states_and_scores_have_the_teacher_run():
+    for name, expected in {"hidden": True, "attention": True, "layers": True}.items():
+        assert Teacher(TINY, {}, terms=((1.0, name),)).reads_activations is expected
+    assert not Teacher(TINY, {}).reads_activations
