@@ -3,19 +3,34 @@
 import importlib.util
 import os
 import pathlib
+import shutil
+import tempfile
 
 # Set before jax and the hub client are imported. A GPU can be asked for: JAX_PLATFORMS=cuda pytest.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests leave nothing in the user's cache of compiled programs, nor in that of features.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+# Tests leave nothing in the user's cache of features.
 os.environ["BPJAX_FEATURES"] = ""
+# Nor in that of compiled programs. Most of the tests' time is compilation: less of it, and each
+# program once for all processes of this session, pytest-xdist's workers and runs alike.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("BPJAX_TESTS_COMPILED") or (
+    tempfile.mkdtemp(prefix="bpjax-tests-")
+)
+os.environ["BPJAX_TESTS_COMPILED"] = os.environ["JAX_COMPILATION_CACHE_DIR"]  # for the workers
 
 import pytest
 import small_run
 from filelock import FileLock
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_unconfigure():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -44,27 +59,18 @@ def shared_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_model(minilm_dir, shared_folder):
-    """The folder of a tiny BERT with MiniLM's tokenizer."""
+def small_model(shared_folder):
+    """The folder of a tiny BERT with a tokenizer of the embedded task's words."""
     folder = shared_folder / "small_model"
     with FileLock(shared_folder / "small_model.lock"):
-        return folder if folder.exists() else small_run.save_model(folder, minilm_dir)
+        return folder if folder.exists() else small_run.save_model(folder)
 
 
 @pytest.fixture(scope="session")
-def compilation_cache(shared_folder):
-    """A folder in which runs, each in a process of its own, share what is compiled."""
-    folder = shared_folder / "compiled"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def finished_run(small_model, compilation_cache, shared_folder):
+def finished_run(small_model, shared_folder):
     """Config file, workdir and printed text of one uninterrupted run of the whole small_run.
 
-    In a process of its own: what this one has compiled before, with other settings, may differ in
-    the last bit. The first worker that wants it makes it.
+    In a process of its own, as a user's is. The first worker that wants it makes it.
     """
     folder = shared_folder / "finished"
     config, text = folder / "config.py", folder / "printed.txt"
@@ -72,7 +78,7 @@ def finished_run(small_model, compilation_cache, shared_folder):
         if not text.exists():
             folder.mkdir(exist_ok=True)
             small_run.write_config(config, small_model)
-            process = small_run.start(config, folder / "run", compilation_cache)
+            process = small_run.start(config, folder / "run")
             printed, stderr = process.communicate(timeout=600)
             assert (process.returncode, stderr) == (0, ""), stderr
             text.write_text(printed)

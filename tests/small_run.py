@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -14,19 +13,19 @@ from bpjax import models
 from bpjax.models.bert import BertConfig
 from bpjax.models.checkpoint import save_pretrained
 
+TESTS = pathlib.Path(__file__).resolve().parent
+
+# Of the embedded task's words; data/make_tokenizer.py makes it.
+TOKENIZER = TESTS / "data" / "tokenizer"
+
 SMALL = BertConfig(
+    vocab_size=len((TOKENIZER / "vocab.txt").read_text().splitlines()),
     hidden_size=16,
     head_dim=8,
     heads=(2, 2),
     intermediate=(32, 32),
     max_positions=160,
 )
-
-# Most of a small run's time is compilation: less of it, and each program once for all processes.
-COMPILATION = {
-    "jax_disable_most_optimizations": True,
-    "jax_persistent_cache_min_compile_time_secs": 0,
-}
 
 # 10 steps of the teacher, 30 of fine-pruning, 10 of filling; batches of one shape.
 CONFIG = """
@@ -54,8 +53,8 @@ def get_config():
 """
 
 
-def save_model(folder, tokenizer, config=SMALL):
-    """Saves a model of random parameters with a tokenizer (a folder, or None for no tokenizer)."""
+def save_model(folder, config=SMALL, tokenizer=TOKENIZER):
+    """Saves a model of random parameters with a tokenizer (a folder; None: without)."""
     generator = np.random.default_rng(1)
 
     def draw(path, shape):
@@ -75,35 +74,34 @@ def write_config(path, source):
     return path
 
 
-def environment(cache):
-    """Of a process that shares compiled steps with others in `cache`, as all of a user's do."""
-    settings = {name.upper(): str(value) for name, value in COMPILATION.items()}
-    found = os.environ | settings | {"XDG_CACHE_HOME": str(cache)}
-    del found["JAX_COMPILATION_CACHE_DIR"]
-    return found
+def environment():
+    """Of a process that shares compiled programs with all others of this session."""
+    # One that is being written by another process is compiled instead.
+    torn = "ignore:Error reading persistent compilation cache entry"
+    return os.environ | {"PYTHONWARNINGS": torn}
 
 
-def start(config, workdir, cache, *arguments, devices=1):
-    """The program in a process of its own, on as many simulated devices."""
+def start(config, workdir, *arguments, devices=1, end_by=None):
+    """The program in a process of its own, on as many simulated devices.
+
+    `end_by`: a signal that it gets after the sixth step of fine-pruning, and then the fourth is
+    saved: see interrupting/sitecustomize.py.
+    """
     program = [sys.executable, "-m", "bpjax", "run"]
-    simulated = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    settings = environment()
+    if devices > 1:
+        settings["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    if end_by is not None:
+        settings["BPJAX_TESTS_SIGNAL"] = str(int(end_by))
+        settings["PYTHONPATH"] = os.pathsep.join(map(str, (TESTS / "interrupting", TESTS.parent)))
     return subprocess.Popen(
         [*program, f"--config={config}", f"--workdir={workdir}", *arguments],
-        cwd=pathlib.Path(__file__).resolve().parents[1],
-        env=environment(cache) | (simulated if devices > 1 else {}),
+        cwd=TESTS.parent,
+        env=settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(process, condition, seconds=240):
-    """Waits for something that a running process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"ended too early: {process.stderr.read()}"
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 def files_under(folder):

@@ -144,9 +144,9 @@ def test_a_config_file_with_an_error(refuse, tmp_path, body, saying):
 
 
 @pytest.fixture
-def spoilt(tmp_path, minilm_dir):
+def spoilt(tmp_path):
     """A sound model folder, to be spoilt."""
-    return small_run.save_model(tmp_path / "model", minilm_dir)
+    return small_run.save_model(tmp_path / "model")
 
 
 def missing(folder):
@@ -173,10 +173,14 @@ def pickled(folder):
 
 def another_vocabulary(folder):
     small = small_run.SMALL.replace(vocab_size=1000)
-    small_run.save_model(folder.parent / "other", None, small)
+    small_run.save_model(folder.parent / "other", small, tokenizer=None)
     for name in ("config.json", "model.safetensors"):
         (folder.parent / "other" / name).replace(folder / name)
-    return ["30522 tokens", "1000 word embeddings", "use the tokenizer that came with the model"]
+    return [
+        f"{small_run.SMALL.vocab_size} tokens",
+        "1000 word embeddings",
+        "use the tokenizer that came with the model",
+    ]
 
 
 def no_tokenizer(folder):
@@ -201,9 +205,9 @@ def test_a_model_folder_that_is_not_there(refuse, tmp_path, command):
     refuse(command, tmp_path / "none", saying=saying)
 
 
-def test_a_dense_model_of_another_size(refuse_run, tmp_path, minilm_dir):
+def test_a_dense_model_of_another_size(refuse_run, tmp_path):
     config = small_run.SMALL.replace(head="span", heads=(1, 2))
-    model = small_run.save_model(tmp_path / "smaller", minilm_dir, config)
+    model = small_run.save_model(tmp_path / "smaller", config)
     saying = ["has heads (1, 2), expected (2, 2)", "name it as distillation.source"]
     refuse_run(f"teacher.source={model}", saying=saying)
 
@@ -215,18 +219,18 @@ def test_a_dense_model_of_another_size(refuse_run, tmp_path, minilm_dir):
         ("hidden.prune", "has (2, 24) (layers and dimensions), expected the model's (2, 16)"),
     ],
 )
-def test_a_teacher_of_another_shape(refuse_run, tmp_path, minilm_dir, term, told):
+def test_a_teacher_of_another_shape(refuse_run, tmp_path, term, told):
     config = small_run.SMALL.replace(head="span", heads=(1, 2), hidden_size=24)
-    model = small_run.save_model(tmp_path / "teacher", minilm_dir, config)
+    model = small_run.save_model(tmp_path / "teacher", config)
     named = f"config.distillation.{term.partition('.')[0]}: {model} "
     saying = [named, told, "set its weight to 0, or learn from a model of that shape"]
     refuse_run(f"distillation.source={model}", f"distillation.{term}=1.0", saying=saying)
 
 
-def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path, minilm_dir):
+def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path):
     """Of one size: what is 'cat' to the model would be 'dog' to its teacher."""
     config = small_run.SMALL.replace(head="span")
-    model = small_run.save_model(tmp_path / "teacher", minilm_dir, config)
+    model = small_run.save_model(tmp_path / "teacher", config)
     (model / "vocab.txt").unlink()
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]
@@ -250,9 +254,9 @@ def test_a_format_that_nobody_writes(refuse, tmp_path, small_model):
     refuse("export", small_model, "--to=tf", f"--output={tmp_path / 'out'}", saying=saying)
 
 
-def test_a_model_of_another_head(refuse, refuse_run, tmp_path, minilm_dir):
+def test_a_model_of_another_head(refuse, refuse_run, tmp_path):
     config = small_run.SMALL.replace(head="classification", num_labels=3)
-    model = small_run.save_model(tmp_path / "classifier", minilm_dir, config)
+    model = small_run.save_model(tmp_path / "classifier", config)
     saying = ["classification head of 3 outputs", "expects span of 2", "choose"]
     refuse_run(f"teacher.source={model}", saying=saying)
     refuse("evaluate", model, "--task=embedded", saying=saying)

@@ -47,8 +47,8 @@ def call(capfd):
 
 @pytest.fixture
 def models(tmp_path):
-    dense = small_run.save_model(tmp_path / "dense", None, DENSE)
-    return dense, small_run.save_model(tmp_path / "smaller", None, SMALLER)
+    dense = small_run.save_model(tmp_path / "dense", DENSE, tokenizer=None)
+    return dense, small_run.save_model(tmp_path / "smaller", SMALLER, tokenizer=None)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -119,7 +119,7 @@ def test_benchmark_times_two_against_each_other(call, models):
 
 def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):
     config, params = load_pretrained(
-        small_run.save_model(tmp_path / "m", None, DENSE.replace(head="none"))
+        small_run.save_model(tmp_path / "m", DENSE.replace(head="none"), tokenizer=None)
     )
     batch = {
         name: jax.numpy.ones((1, 4), int)
@@ -147,12 +147,12 @@ def test_export(call, models, tmp_path):
     assert names == {"config.json", "model.safetensors", "modeling_bpjax.py"}
 
 
-def test_prepared_data_is_what_evaluate_reads(call, tmp_path, minilm_dir):
+def test_prepared_data_is_what_evaluate_reads(call, tmp_path):
     source, data_dir = write_sst2(tmp_path / "official"), tmp_path / "tfds"
     printed = call("data", "prepare", "sst2", f"--source={source}", f"--data_dir={data_dir}")
     assert printed == f"sst2: ready in {data_dir}\n"
     config = small_run.SMALL.replace(head="classification")
-    model = small_run.save_model(tmp_path / "model", minilm_dir, config)
+    model = small_run.save_model(tmp_path / "model", config)
     printed = call("evaluate", model, "--task=sst2", f"--task.data_dir={data_dir}")
     assert printed in ("accuracy 0.00\n", "accuracy 100.00\n")  # dev.tsv has one row
     assert get_task("sst2", data_dir=str(data_dir)).metric == "accuracy"

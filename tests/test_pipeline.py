@@ -174,32 +174,23 @@ def test_a_finished_run_is_not_run_again(finished_run, capsys):
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, RESUME)]
 )
-def test_an_ended_run_ends_as_an_uninterrupted_one(
-    finished_run, compilation_cache, tmp_path, sent, code
-):
+def test_an_ended_run_ends_as_an_uninterrupted_one(finished_run, tmp_path, sent, code):
     config, whole, _ = finished_run
     workdir = tmp_path / "killed"
-
-    def pruning_has_a_checkpoint():
-        # A checkpoint that is not finished has another name.
-        saved = [x.name for x in workdir.glob("prune/checkpoints/*") if x.name.isdecimal()]
-        return saved and any(row["stage"] == "prune" for row in read_scalars(workdir))
-
-    process = small_run.start(config, workdir, compilation_cache)
-    try:
-        small_run.wait_for(process, pruning_has_a_checkpoint)
-    finally:
-        process.send_signal(sent)
-        _, stderr = process.communicate()
+    process = small_run.start(config, workdir, end_by=sent)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == code
     assert (sent == signal.SIGTERM) == bool(
-        re.search(r"^bpjax: prune step \d+: saved; the same command goes on", stderr)
+        re.search("^bpjax: prune step 6: saved; the same command goes on", stderr)
     ), stderr
+    saved = {path.name for path in (workdir / "prune" / "checkpoints").glob("[0-9]*")}
+    assert saved == ({"4", "6"} if sent == signal.SIGTERM else {"4"})
+    assert read_scalars(workdir)[-1]["step"] == 6  # rows that are not saved are written again
     assert not (workdir / "prune" / "done.json").exists()
     assert not (workdir / "report.json").exists()
     teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns
 
-    process = small_run.start(config, workdir, compilation_cache)
+    process = small_run.start(config, workdir)
     _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr) == (0, ""), stderr
     assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher

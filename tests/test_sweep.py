@@ -34,20 +34,20 @@ def sweep(tmp_path, small_model):
     return path
 
 
-def call(cache, *arguments):
+def call(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "bpjax", *map(str, arguments)],
-        env=small_run.environment(cache),
+        env=small_run.environment(),
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, compilation_cache, tmp_path):
+def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, tmp_path):
     workdir = tmp_path / "runs"
     shutil.copytree(finished_run[1], workdir / "good")  # by an earlier call
-    ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}")
+    ended = call("sweep", sweep, f"--workdir={workdir}")
     assert ended.returncode == 2
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 2, ended.stderr
@@ -58,13 +58,13 @@ def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, compilation
 
     # One by its place; a finished run is not run again.
     before = small_run.files_under(workdir)
-    ended = call(compilation_cache, "sweep", sweep, f"--workdir={workdir}", "--index=1")
+    ended = call("sweep", sweep, f"--workdir={workdir}", "--index=1")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "f1 [%]" in ended.stdout
     assert small_run.files_under(workdir) == before
 
     plot = tmp_path / "pareto.png"
-    ended = call(compilation_cache, "report", workdir, f"--plot={plot}")
+    ended = call("report", workdir, f"--plot={plot}")
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = ended.stdout.strip().splitlines()
     assert len(rows) == 3 and rows[2].startswith("18, 17  ") and "±" in rows[2]
@@ -101,7 +101,7 @@ def test_refuses(tmp_path, pairs, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_index_beyond_the_runs(sweep, tmp_path, compilation_cache):
-    ended = call(compilation_cache, "sweep", sweep, f"--workdir={tmp_path / 'r'}", "--index=3")
+def test_an_index_beyond_the_runs(sweep, tmp_path):
+    ended = call("sweep", sweep, f"--workdir={tmp_path / 'r'}", "--index=3")
     assert ended.returncode == 2
     assert "--index=3: expected 0 to 2, the 3 runs" in ended.stderr

@@ -17,11 +17,11 @@ from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.models.layers.norm import LayerNorm
 from bpjax.pipeline import run
 from bpjax.pruning.patterns import build_mask_collection
-from bpjax.training.approximations import FIELDS, approximate, finish
+from bpjax.training.approximations import NAMES, approximate, finish
 from bpjax.training.evaluation import apply
 from bpjax.training.step import init_state
 
-BOTH = tuple(FIELDS)
+BOTH = tuple(NAMES)
 REPLACED = {"activation": "relu", "norm": "affine"}
 
 

@@ -39,19 +39,22 @@ def require_same(found, whole):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def eight_devices(config, workdir, cache, fsdp):
+def eight_devices(config, workdir, fsdp, end_by=None):
     mesh = f"--config.mesh.fsdp={fsdp}"
-    return [small_run.start(config, workdir, cache, mesh, devices=8)]
+    return [small_run.start(config, workdir, mesh, devices=8, end_by=end_by)]
 
 
-def two_processes(config, workdir, cache, fsdp):
+def two_processes(config, workdir, fsdp, end_by=None):
+    """The second of them gets the signal."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
     arguments += [f"--config.mesh.fsdp={fsdp}"]
     return [
-        small_run.start(config, workdir, cache, *arguments, f"--process={i}", devices=4)
+        small_run.start(
+            config, workdir, *arguments, f"--process={i}", devices=4, end_by=end_by if i else None
+        )
         for i in range(2)
     ]
 
@@ -60,24 +63,18 @@ def two_processes(config, workdir, cache, fsdp):
     ("begin", "fsdp", "go_on"),
     [(eight_devices, 1, two_processes), (two_processes, 2, eight_devices)],
 )
-def test_any_devices_learn_what_one_does(
-    begin, fsdp, go_on, finished_run, compilation_cache, tmp_path
-):
+def test_any_devices_learn_what_one_does(begin, fsdp, go_on, finished_run, tmp_path):
     """SIGTERM to one process: all end after the same step. Others, on another mesh, go on."""
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
-    processes = begin(config, workdir, compilation_cache, fsdp)
-    small_run.wait_for(
-        processes[0], lambda: any((workdir / "prune" / "checkpoints").glob("[0-9]*"))
-    )
-    processes[-1].send_signal(signal.SIGTERM)
+    processes = begin(config, workdir, fsdp, end_by=signal.SIGTERM)
     for process in processes:
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == distributed.RESUME, stderr[-3000:]
         assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
     assert not (workdir / "prune" / "done.json").exists()
 
-    for process in go_on(config, workdir, compilation_cache, fsdp=2):
+    for process in go_on(config, workdir, fsdp=2):
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr[-3000:]
     require_same(workdir, whole)
