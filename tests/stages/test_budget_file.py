@@ -6,7 +6,7 @@ from tiny import TINY
 
 from bpjax.models import bert
 from bpjax.pruning.costs import linear_cost, parameter_cost
-from bpjax.stages.budget import cost_from_json, cost_to_json, read_budget
+from bpjax.stages.budget_file import cost_from_json, cost_to_json, read_budget
 
 STRUCTURE = bert.describe(TINY)
 

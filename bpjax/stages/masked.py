@@ -1,0 +1,98 @@
+"""The folder of a masked model: what prune leaves, and shrink and the report read.
+
+`params.safetensors` has the unmasked parameters, `masks.safetensors` a value for each block, by
+group name, and `scores.safetensors` what the method learnt. `model.json` is the config of the model
+before removal, its approximations done, as a config.json says it.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from bpjax.config import RunConfig
+from bpjax.distributed import write_once
+from bpjax.files import write_whole
+from bpjax.models.config import BertConfig
+from bpjax.models.names import config_from_json, config_to_json
+from bpjax.models.sources import read_json
+from bpjax.pruning.patterns import (
+    Pattern,
+    Scores,
+    apply_masks,
+    build_mask_collection,
+)
+from bpjax.pruning.structure import Structure
+from bpjax.pruning.summary import LayerSummary, summarize
+from bpjax.stages.base import Inputs
+from bpjax.stages.opened import SAVED
+from bpjax.stages.recipe import approximations_of, pattern_of, structure_of
+from bpjax.training.approximations import finished
+from bpjax.workdir import load_arrays, save_arrays
+
+MODEL = "model.json"
+
+
+class Masked(NamedTuple):
+    """A masked model.
+
+    Attributes:
+      model: its config, of the sizes before removal.
+      structure: of that model.
+      pattern: laid over it.
+      params: unmasked.
+      values: of the masks, by group name.
+    """
+
+    model: BertConfig
+    structure: Structure
+    pattern: Pattern
+    params: dict
+    values: Scores
+
+    @property
+    def masks(self) -> dict:
+        """The collection `masks`, as the modules read it."""
+        return build_mask_collection(self.pattern, self.values)
+
+
+def write_masked(
+    folder: Path, model: BertConfig, params: dict, values: Scores, learned: dict
+) -> None:
+    """Writes the folder.
+
+    Args:
+      folder: of the stage.
+      model: before removal.
+      params: unmasked.
+      values: of the masks.
+      learned: the method's scores, if it has any.
+    """
+    write_once(save_arrays, folder / "params.safetensors", params)
+    write_once(save_arrays, folder / "masks.safetensors", dict(values))
+    if learned:
+        write_once(save_arrays, folder / "scores.safetensors", learned)
+    text = json.dumps(config_to_json(model), indent=2) + "\n"
+    write_once(write_whole, folder / MODEL, text)
+
+
+def read_masked(inputs: Inputs, config: RunConfig, folder: Path) -> Masked:
+    """Reads the folder; one from before `model.json` goes by the source it was pruned from.
+
+    Raises:
+      UserError: that source cannot be read any more.
+    """
+    path, dtype = folder / MODEL, config.model.dtype
+    if path.exists():
+        data = read_json(path)
+        model = config_from_json(data, head=SAVED, num_labels=2, dtype=dtype, where=str(path))
+    else:
+        source, _ = inputs.pretrained(config.model, config.seed)
+        model = finished(source, approximations_of(config.pruning))
+    structure = structure_of(model)
+    params, values = (load_arrays(folder / f"{name}.safetensors") for name in ("params", "masks"))
+    return Masked(model, structure, pattern_of(config.pruning, structure), params, values)
+
+
+def summarize_masks(masked: Masked) -> list[LayerSummary]:
+    """What the masks leave, by layer."""
+    return summarize(apply_masks(masked.params, masked.masks), masked.structure)
