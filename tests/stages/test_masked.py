@@ -5,25 +5,23 @@ import shutil
 
 import numpy as np
 import pytest
-from bpjax.models.config import BertConfig
-from bpjax.models.names import config_from_json, config_to_json
 
 from bpjax.config import read_config, validate
+from bpjax.models.bert import ARCHITECTURE, BertConfig
 from bpjax.stages.inputs import prepare
 from bpjax.stages.masked import MODEL, read_masked
-from bpjax.training.approximations import FIELDS, finished
+from bpjax.training.approximations import NAMES, finished
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-@pytest.mark.parametrize("names", [(), ("relu",), tuple(FIELDS)])
+@pytest.mark.parametrize("names", [(), ("relu",), NAMES])
 def test_a_models_config_comes_back(family, names):
     types = 0 if family == "distilbert" else 2
     for head, labels in (("span", 2), ("classification", 3), ("regression", 1)):
-        config = BertConfig(family=family, type_vocab_size=types, head=head, num_labels=labels)
+        config = BertConfig(model_type=family, type_vocab_size=types, head=head, num_labels=labels)
         config = finished(config, names)
-        data = json.loads(json.dumps(config_to_json(config)))
-        found = config_from_json(data, head="saved", num_labels=2, dtype="float32", where="x")
-        assert found == config
+        data = json.loads(json.dumps(ARCHITECTURE.write(config)))
+        assert ARCHITECTURE.read(data, "saved", 2, "x") == config
 
 
 def test_shrink_needs_no_source_but_of_an_older_folder(finished_run, tmp_path):

@@ -140,7 +140,7 @@ def test_a_run_ends_with_them_alone(finished_run, tmp_path):
     assert report["equivalence"]["predictions_changed"] == 0
     assert report["shrunken"] == {k: report["masked"][k] for k in report["shrunken"]}
     data = json.loads((tmp_path / "run" / "shrink" / "model" / "config.json").read_text())
-    assert (data["hidden_act"], data["bpjax"]["norm"]) == ("relu", "affine")
+    assert (data["hidden_act"], data["bpjax"]["changes"]["norm"]) == ("relu", "affine")
     # Cut again by another budget: what was replaced stays so, and is not replaced once more.
     options += [f"--config.prune.source={tmp_path / 'run'}", "--config.budget.value=0.3"]
     again = run(read_config(str(path), options), tmp_path / "again", "command")
