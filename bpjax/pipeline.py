@@ -20,7 +20,7 @@ from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
 from bpjax.stages.base import Inputs, Stage
 from bpjax.stages.inputs import check_inputs, given, prepare
-from bpjax.stages.masked import read_masked, summarize_masks
+from bpjax.stages.masked import read_masked
 from bpjax.stages.plan import plan as plan_steps
 from bpjax.training.scalars import read_scalars
 from bpjax.workdir import Workdir
@@ -126,10 +126,10 @@ def _write(
     workdir: Path,
 ) -> None:
     """Plots, page, card and, last of all, the report: a folder with a report is a finished run."""
-    masked = read_masked(inputs, config, made["masked"])
-    plot_masks(jax.device_get(masked.values), workdir / "masks.png")
+    model, params, values, removal = read_masked(inputs, config, made["masked"])
+    plot_masks(jax.device_get(values), workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=inputs.task.metric)
-    write_run_page(report, summarize_masks(masked), masked.model.intermediate, workdir)
+    write_run_page(report, removal.summarize(params, values), model.intermediate, workdir)
     write_card(report, inputs.task.head, made["model"])
     write_report(report, workdir)

@@ -17,17 +17,14 @@ from bpjax.models.config import BertConfig
 from bpjax.pruning.budget import reachable
 from bpjax.pruning.costs import linear_cost, parameter_cost
 from bpjax.pruning.methods.base import Method
-from bpjax.pruning.patterns import Pattern
-from bpjax.pruning.structure import Structure
 from bpjax.stages.base import Artefacts, Inputs, Stage
 from bpjax.stages.budget_file import Budget, write_budget
 from bpjax.stages.recipe import (
     approximations_of,
     method_of,
-    pattern_of,
     refusals,
-    structure_of,
 )
+from bpjax.stages.removal import Removal, removal_of, structure_of
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
@@ -51,7 +48,6 @@ def price(
     options: BudgetSection,
     model: BertConfig,
     params: dict,
-    structure: Structure,
     replaced: tuple[str, ...] = (),
 ) -> Priced:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
@@ -60,7 +56,6 @@ def price(
       options: of another kind than "penalty".
       model: before pruning.
       params: of that model.
-      structure: of that model.
       replaced: what fine-pruning replaces by a cheaper operation, keys of `approximations.FIELDS`.
     """
     kind, value = options.kind, options.value
@@ -70,6 +65,7 @@ def price(
         gained = _times_faster(model, cheaper, shape) if replaced else 1.0
         cost = measure_cost(cheaper, forward, *shape)
         return Priced(Budget(cost, gained / value), gained)
+    structure = structure_of(model)
     count = sum(x.size for x in jax.tree.leaves(params))
     whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
     cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, count)
@@ -80,10 +76,8 @@ def require_reachable(
     options: BudgetSection,
     priced: Priced,
     params: dict,
-    structure: Structure,
-    pattern: Pattern,
     method: Method,
-    round_to: int,
+    removal: Removal,
 ) -> None:
     """Refuses a budget that the masks cannot be cut to.
 
@@ -91,21 +85,19 @@ def require_reachable(
       options: the config's words for it.
       priced: of these options.
       params: of the model before pruning.
-      structure: of that model.
-      pattern: that it will be pruned by.
       method: that will prune it.
-      round_to: as in `surgery.shrink`.
+      removal: of what it masks.
 
     Raises:
       UserError: the masks cannot be cut so far, or the model is smaller already.
     """
     budget, whole = priced
-    least = reachable(method, budget.fraction_of(structure, pattern, round_to), params)
+    least = reachable(method, removal.fraction(budget.cost), params)
     if not least <= budget.fraction <= 1:
         ends = (whole, whole / least) if options.kind == "speedup" else (least * whole, whole)
         raise UserError(
             f"config.budget.value is {options.value}: expected {options.kind} of {ends[0]:g} to "
-            f"{ends[1]:g}, what {pattern.name} masks of this model can reach; change it"
+            f"{ends[1]:g}, what {removal.pattern.name} masks of this model can reach; change it"
         )
 
 
@@ -140,27 +132,26 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     kind = config.budget.kind
     model, _ = inputs.pretrained(config.model, config.seed)
     with refusals():
-        pattern = pattern_of(config.pruning, structure_of(model))
-    if kind != "density" and any(group.norms for group in pattern.groups):
+        removal = removal_of(config, model)
+    if kind != "density" and removal.narrows:
         raise UserError(
-            f"config.budget.kind is {kind}: expected density, for {pattern.name} also removes "
-            "dimensions of the hidden state, which it alone counts; change it, or pruning.pattern"
+            f"config.budget.kind is {kind}: expected density, for {removal.pattern.name} also "
+            "removes dimensions of the hidden state, which it alone counts; change it, or "
+            "pruning.pattern"
         )
     if kind != "speedup":
         _price(inputs, config, reach=True)
 
 
 def _price(inputs: Inputs, config: RunConfig, *, reach: bool) -> Priced:
-    options, pruning, budget = config.prune, config.pruning, config.budget
+    pruning, budget = config.pruning, config.budget
     model, params = inputs.pretrained(config.model, config.seed)
-    structure = structure_of(model)
-    priced = price(budget, model, params, structure, approximations_of(pruning))
+    priced = price(budget, model, params, approximations_of(pruning))
     if reach:
         with refusals():
-            pattern = pattern_of(pruning, structure)
-            method = method_of(pruning, options.rewind, structure, pattern)
-        round_to = config.shrink.round_to
-        require_reachable(budget, priced, params, structure, pattern, method, round_to)
+            removal = removal_of(config, model)
+            method = method_of(pruning, config.prune.rewind, removal)
+        require_reachable(budget, priced, params, method, removal)
     return priced
 
 

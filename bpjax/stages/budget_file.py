@@ -1,15 +1,10 @@
 """budget/done.json: what may be left of a model, by name."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
-
 from bpjax.pruning.costs import Cost, Table
-from bpjax.pruning.kept import kept_units
-from bpjax.pruning.patterns import Pattern, Scores
-from bpjax.pruning.structure import Structure
 from bpjax.stages.base import Artefacts
 
 _KINDS = ("attention", "ffn")
@@ -25,12 +20,6 @@ class Budget(NamedTuple):
 
     cost: Cost
     fraction: float
-
-    def fraction_of(
-        self, structure: Structure, pattern: Pattern, round_to: int
-    ) -> Callable[[Scores], jax.Array]:
-        """From mask values to the fraction of the whole model's cost that surgery will leave."""
-        return lambda values: self.cost.fraction(kept_units(structure, pattern, values), round_to)
 
 
 def write_budget(budget: Budget) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from bpjax.errors import UserError
 from bpjax.pruning.fill import fill as fill_zeros
 from bpjax.stages.base import FILL_NOISE, Artefacts, Inputs, Stage, stream
 from bpjax.stages.opened import save_model
-from bpjax.stages.recipe import check_warmup, pattern_of, refusals, structure_of, teacher_of
+from bpjax.stages.recipe import check_warmup, refusals, teacher_of
+from bpjax.stages.removal import removal_of, structure_of
 from bpjax.stages.train import train
 
 
@@ -40,11 +41,11 @@ def check(inputs: Inputs, config: RunConfig) -> None:
         return
     model, _ = inputs.pretrained(config.model, config.seed)
     with refusals():
-        pattern = pattern_of(config.pruning, structure_of(model))
-    if any(group.norms for group in pattern.groups):
+        removal = removal_of(config, model)
+    if removal.narrows:
         raise UserError(
-            f"config.distillation.hidden.fill is {weight}: expected 0, for {pattern.name} leaves "
-            "fewer dimensions of the hidden state than the teacher has; set it, or "
+            f"config.distillation.hidden.fill is {weight}: expected 0, for {removal.pattern.name} "
+            "leaves fewer dimensions of the hidden state than the teacher has; set it, or "
             "distillation.layers.fill in its place"
         )
 

@@ -15,17 +15,11 @@ from bpjax.files import write_whole
 from bpjax.models.config import BertConfig
 from bpjax.models.names import config_from_json, config_to_json
 from bpjax.models.sources import read_json
-from bpjax.pruning.patterns import (
-    Pattern,
-    Scores,
-    apply_masks,
-    build_mask_collection,
-)
-from bpjax.pruning.structure import Structure
-from bpjax.pruning.summary import LayerSummary, summarize
+from bpjax.pruning.patterns import Scores
 from bpjax.stages.base import Inputs
 from bpjax.stages.opened import SAVED
-from bpjax.stages.recipe import approximations_of, pattern_of, structure_of
+from bpjax.stages.recipe import approximations_of
+from bpjax.stages.removal import Removal, removal_of
 from bpjax.training.approximations import finished
 from bpjax.workdir import load_arrays, save_arrays
 
@@ -37,22 +31,15 @@ class Masked(NamedTuple):
 
     Attributes:
       model: its config, of the sizes before removal.
-      structure: of that model.
-      pattern: laid over it.
       params: unmasked.
       values: of the masks, by group name.
+      removal: of what they leave nothing of.
     """
 
     model: BertConfig
-    structure: Structure
-    pattern: Pattern
     params: dict
     values: Scores
-
-    @property
-    def masks(self) -> dict:
-        """The collection `masks`, as the modules read it."""
-        return build_mask_collection(self.pattern, self.values)
+    removal: Removal
 
 
 def write_masked(
@@ -88,11 +75,5 @@ def read_masked(inputs: Inputs, config: RunConfig, folder: Path) -> Masked:
     else:
         source, _ = inputs.pretrained(config.model, config.seed)
         model = finished(source, approximations_of(config.pruning))
-    structure = structure_of(model)
     params, values = (load_arrays(folder / f"{name}.safetensors") for name in ("params", "masks"))
-    return Masked(model, structure, pattern_of(config.pruning, structure), params, values)
-
-
-def summarize_masks(masked: Masked) -> list[LayerSummary]:
-    """What the masks leave, by layer."""
-    return summarize(apply_masks(masked.params, masked.masks), masked.structure)
+    return Masked(model, params, values, removal_of(config, model))

@@ -13,7 +13,7 @@ import numpy as np
 from bpjax.config import RunConfig
 from bpjax.models.config import BertConfig
 from bpjax.stages.base import Inputs
-from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, structure_of, teacher_of
+from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, teacher_of
 from bpjax.training.distill import LOGITS, Teacher
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
@@ -75,7 +75,7 @@ def step_bytes(
 def _make_step(
     inputs: Inputs, config: RunConfig, model: BertConfig, params: dict, teacher: Teacher
 ) -> tuple[Step, TrainState]:
-    pruning = pruning_of(config, structure_of(model), inputs.steps_per_epoch(config.batch))
+    pruning = pruning_of(config, model, inputs.steps_per_epoch(config.batch))
     optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
     rng = jax.random.key(config.seed)
     state = init_state(params, pruning, optimizer, rng, teacher.projection(model))

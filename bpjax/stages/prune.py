@@ -23,7 +23,6 @@ from bpjax.stages.recipe import (
     check_warmup,
     pruning_of,
     refusals,
-    structure_of,
     teacher_of,
 )
 from bpjax.stages.train import train
@@ -44,7 +43,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     model, params = inputs.pretrained(config.model, config.seed)
     if prune.start == "dense" or not prune.epochs:
         _, params = inputs.opened.open(artefacts["dense"], dtype=dtype)
-    pruning = pruning_of(config, structure_of(model), epoch, budget_of(artefacts))
+    pruning = pruning_of(config, model, epoch, budget_of(artefacts))
     final = pruning.schedule(max(1, prune.epochs * epoch))
 
     @jax.jit
@@ -134,7 +133,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     check_distillation(inputs, config)
     model, params = inputs.pretrained(config.model, config.seed)
     with refusals():
-        pruning = pruning_of(config, structure_of(model), epoch)
+        pruning = pruning_of(config, model, epoch)
     if config.prune.source:
         with fine_pruned(config.prune.source, config.pruning):
             pass

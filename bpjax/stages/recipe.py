@@ -9,18 +9,16 @@ import optax
 from bpjax.config import RunConfig
 from bpjax.config.sections import DistillationSection, PruningSection, TrainingSection
 from bpjax.errors import UserError
-from bpjax.models import bert
 from bpjax.models.config import BertConfig
 from bpjax.pruning.budget import within_budget
 from bpjax.pruning.keep_heads import keep_heads_of
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.base import Method
-from bpjax.pruning.patterns import Pattern, make_pattern
 from bpjax.pruning.schedules import cubic
-from bpjax.pruning.structure import Structure
 from bpjax.stages.base import Inputs
 from bpjax.stages.budget_file import Budget
 from bpjax.stages.earlier import kept_heads
+from bpjax.stages.removal import Removal, removal_of
 from bpjax.training.approximations import FIELDS
 from bpjax.training.distill import Teacher
 from bpjax.training.optimizer import make_optimizer
@@ -33,40 +31,24 @@ Found by trial: 20 does for 8,000 steps; where there are fewer, scores have to m
 """
 
 
-def structure_of(model: BertConfig) -> Structure:
-    """What a model declares of itself."""
-    return bert.describe(model)
-
-
 def approximations_of(pruning: PruningSection) -> tuple[str, ...]:
     """What fine-pruning replaces by a cheaper operation: keys of `approximations.FIELDS`."""
     return tuple(name for name in FIELDS if getattr(pruning, name))
 
 
-def pattern_of(pruning: PruningSection, structure: Structure) -> Pattern:
-    """The pattern, laid over a model.
-
-    Raises:
-      ValueError: a rule that fits no kernel.
-    """
-    return make_pattern(pruning.pattern, structure, pruning.block, pruning.block_rules)
-
-
-def method_of(
-    pruning: PruningSection, rewind: str, structure: Structure, pattern: Pattern
-) -> Method:
+def method_of(pruning: PruningSection, rewind: str, removal: Removal) -> Method:
     """The pruning method, over a model's pattern.
 
     Args:
       pruning: gives the method and its options.
       rewind: workdir of a run whose heads are held; empty for none.
-      structure: of the model.
-      pattern: laid over it.
+      removal: of what it masks.
 
     Raises:
       ValueError: a value that the method refuses.
       UserError: no run to rewind from.
     """
+    structure, pattern, _ = removal
     method = make_method(pruning.method, pattern, **pruning.options)
     if rewind:
         method = keep_heads_of(method, pattern, structure, kept_heads(rewind, structure))
@@ -74,13 +56,13 @@ def method_of(
 
 
 def pruning_of(
-    config: RunConfig, structure: Structure, epoch: int, budget: Budget | None = None
+    config: RunConfig, model: BertConfig, epoch: int, budget: Budget | None = None
 ) -> Pruning:
     """How the prune stage prunes a model.
 
     Args:
       config: of the run.
-      structure: of the model before pruning.
+      model: before pruning.
       epoch: steps of an epoch.
       budget: what may be left; None where the config gives the penalty instead.
 
@@ -90,10 +72,10 @@ def pruning_of(
     """
     options, prune = config.pruning, config.prune
     steps = max(1, prune.epochs * epoch)
-    pattern = pattern_of(options, structure)
-    method = method_of(options, prune.rewind, structure, pattern)
+    removal = removal_of(config, model)
+    method = method_of(options, prune.rewind, removal)
     if budget:
-        fraction_of = budget.fraction_of(structure, pattern, config.shrink.round_to)
+        fraction_of = removal.fraction(budget.cost)
         method = within_budget(method, fraction_of, budget.fraction, steps)
     penalty = START_PENALTY / math.sqrt(steps) if budget else config.budget.value
     schedule = cubic(
@@ -105,7 +87,7 @@ def pruning_of(
         density=(1.0, budget.fraction if budget else 1.0),
         penalty=penalty if method.penalized else 0.0,
     )
-    return Pruning(method, pattern, schedule, approximations_of(options))
+    return Pruning(method, removal.pattern, schedule, approximations_of(options))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.methods import make_method
 from bpjax.stages import budget
 from bpjax.stages.inputs import timed_shapes
+from bpjax.stages.removal import Removal
 from bpjax.training.evaluation import forward
 
 STRUCTURE = bert.describe(TINY)
@@ -87,8 +88,9 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
     def plan(value, *replaced):
         options = BudgetSection("speedup", value, "4x32")
         method = make_method("movement", pattern)
-        priced = budget.price(options, TINY, params, STRUCTURE, replaced)
-        budget.require_reachable(options, priced, params, STRUCTURE, pattern, method, 1)
+        priced = budget.price(options, TINY, params, replaced)
+        removal = Removal(STRUCTURE, pattern, round_to=1)
+        budget.require_reachable(options, priced, params, method, removal)
         return priced.budget
 
     assert plan(3.0).fraction == pytest.approx(1 / 3)

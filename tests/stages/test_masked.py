@@ -11,7 +11,6 @@ from bpjax.models.config import BertConfig
 from bpjax.models.names import config_from_json, config_to_json
 from bpjax.stages.inputs import prepare
 from bpjax.stages.masked import MODEL, read_masked
-from bpjax.stages.shrink import remove
 from bpjax.training.approximations import FIELDS, finished
 
 
@@ -39,8 +38,8 @@ def test_shrink_needs_no_source_but_of_an_older_folder(finished_run, tmp_path):
     (old / MODEL).unlink()
     again = read_masked(inputs, config, old)
     assert len(inputs.opened._found) == 1
-    assert again.model == masked.model and again.structure == masked.structure
-    (model, params), (other, same) = (remove(x, 1) for x in (masked, again))
+    assert again.model == masked.model and again.removal == masked.removal
+    (model, params), (other, same) = (x.removal.cut(*x[:3]) for x in (masked, again))
     assert model == other
     for name, value in params["head"].items():
         np.testing.assert_array_equal(value, same["head"][name])
