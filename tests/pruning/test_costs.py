@@ -22,9 +22,6 @@ from bpjax.pruning.costs import (
     parameter_cost,
 )
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.methods import make_method
-from bpjax.stages import budget
-from bpjax.stages.inputs import timed_shapes
 from bpjax.training.evaluation import forward
 
 STRUCTURE = bert.describe(TINY)
