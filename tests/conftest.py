@@ -28,6 +28,28 @@ from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa:
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+# The longest first, for the last file to end is a short one. Other files wait for the run that
+# test_pipeline's first test makes, so one that does not comes next.
+FIRST = (
+    "test_pipeline.py",
+    "test_surgery.py",
+    "test_mesh.py",
+    "test_sweep.py",
+    "test_version_1.py",
+    "test_bad_input.py",
+    "test_approximations.py",
+    "test_methods_activation.py",
+    "test_budget.py",
+    "test_loop.py",
+    "test_step.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def pytest_unconfigure():
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

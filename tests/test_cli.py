@@ -10,6 +10,7 @@ import small_run
 from test_tasks_prepare import write_sst2
 
 from bpjax import cli
+from bpjax.measure import latency
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.tasks import get_task
 from bpjax.training.evaluation import apply
@@ -110,14 +111,21 @@ def test_benchmark_times_one_model(call, models):
     assert shape[0] == "2x8" and float(shape[1]) > 0 and len(shape) == 2
 
 
-def test_benchmark_times_two_against_each_other(call, models):
+def test_benchmark_times_two_against_each_other(call, models, monkeypatch):
     dense, smaller = models
+    asked = []
+
+    def compare(models, shapes, vocab_size, rounds):
+        asked.append((list(models), shapes, vocab_size, rounds))
+        times = {str(smaller): (1.0, 1.25), str(dense): (3.0, 4.0)}
+        return {name: dict(zip(("1x8", "2x16"), times[name], strict=True)) for name in models}
+
+    monkeypatch.setattr(latency, "compare_latency", compare)
     arguments = ("--shapes=1x8,2x16", "--rounds=2")
     *_, first, second = call("benchmark", smaller, f"--against={dense}", *arguments).splitlines()
-    assert first.split()[0] == "1x8"
-    shape, mine, other, gain = second.split()
-    assert shape == "2x16"
-    assert float(gain.removesuffix("x")) == pytest.approx(float(other) / float(mine), rel=0.2)
+    assert asked == [([str(smaller), str(dense)], [(1, 8), (2, 16)], 40, 2)]
+    assert first.split() == ["1x8", "1.00", "3.00", "3.00x"]
+    assert second.split() == ["2x16", "1.25", "4.00", "3.20x"]
 
 
 def test_benchmark_of_a_model_without_a_head_times_its_layers(tmp_path):

@@ -1,5 +1,7 @@
 """A BERT so small that tests can compare it with itself, in double precision too."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -36,12 +38,17 @@ def make_batch():
     return tuple(map(jax.numpy.asarray, (ids, mask, types)))
 
 
+@functools.cache
+def shapes_of(config):
+    return jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
+
+
 def make_params(config=TINY, seed=0):
     """Parameters of which none is zero or one, in the config's type."""
-    shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     generator = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda x: jax.numpy.asarray(0.5 * generator.normal(size=x.shape), config.dtype), shapes
+        lambda x: jax.numpy.asarray(0.5 * generator.normal(size=x.shape), config.dtype),
+        shapes_of(config),
     )
 
 

@@ -107,6 +107,59 @@ def test_stored_layout_is_hugging_faces(tmp_path):
     assert "bpjax" not in data
 
 
+# The config of FacebookAI/roberta-base on the hub, and the shapes of its embeddings.
+ROBERTA = {
+    "architectures": ["RobertaForMaskedLM"],
+    "attention_probs_dropout_prob": 0.1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-05,
+    "max_position_embeddings": 514,
+    "model_type": "roberta",
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "pad_token_id": 1,
+    "type_vocab_size": 1,
+    "vocab_size": 50265,
+}
+ROBERTA_EMBEDDINGS = {
+    "word_embeddings": (50265, 768),
+    "position_embeddings": (514, 768),
+    "token_type_embeddings": (1, 768),
+}
+
+
+def test_robertas_first_two_positions_are_of_no_token(tmp_path):
+    config = bert.ARCHITECTURE.read(ROBERTA, "none", 2, "config.json")
+    assert config.max_positions == 512
+    stored = {x.name: x.shape for x in bert.ARCHITECTURE.tensors(config).values()}
+    for name, shape in ROBERTA_EMBEDDINGS.items():
+        assert stored[f"embeddings.{name}.weight"] == shape
+    assert bert.ARCHITECTURE.write(config)["max_position_embeddings"] == 514
+
+    small = DENSE.replace(model_type="roberta", max_positions=6, type_vocab_size=1)
+    params = saved(tmp_path, small)
+    assert load_pretrained(tmp_path, head="saved")[0] == small
+    ids, ones = jnp.arange(6)[None], jnp.ones((1, 6), jnp.int32)
+
+    def hidden(row):
+        """Of six tokens, with one row of the positions changed."""
+        table = params["embeddings"]["position"]["embedding"].at[row].add(1.0)
+        embeddings = params["embeddings"] | {"position": {"embedding": table}}
+        changed = params | {"embeddings": embeddings}
+        return bert.Bert(small).apply({"params": changed}, ids, ones, 0 * ones).hidden
+
+    # Eight rows: a token each has the last six.
+    found = [np.asarray(hidden(row)) for row in range(8)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert all(np.abs(other - found[0]).max() > 1e-2 for other in found[2:])
+
+
 def test_shrunken_config_claims_no_single_size(tmp_path):
     saved(tmp_path, RAGGED)
     data = json.loads((tmp_path / "config.json").read_text())

@@ -4,7 +4,6 @@ tests/data/version_1 was made with the code before sizes went by sublayer; its R
 """
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -14,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_run
 from safetensors.numpy import load_file
-from small_run import lasting
 
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.report.environment import describe_environment
@@ -63,13 +62,9 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
     """Its end is that of the uninterrupted run, curve and masks and models."""
     run = shutil.copytree(DATA / "run", tmp_path / "run")
     command = [sys.executable, "-m", "bpjax", "run", "--config=config.py", "--workdir=stopped"]
-    # Compiled as it was then, in full: the suite's settings compile less.
-    environment = {name: x for name, x in os.environ.items() if not name.startswith("JAX_")}
-    environment |= {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XDG_CACHE_HOME": str(tmp_path),
-    }
+    # Compiled as it was then.
+    settings = {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    environment = small_run.environment() | settings
     done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads((run / "whole" / "report.json").read_text())
@@ -99,5 +94,7 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
     if exact:
         jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
         # The config has fields that there were not; another commit computed it.
-        told = {key: value for key, value in lasting(report).items() if key not in NEW}
-        assert {key: value for key, value in lasting(found).items() if key in told} == told
+        told = {key: value for key, value in small_run.lasting(report).items() if key not in NEW}
+        assert {
+            key: value for key, value in small_run.lasting(found).items() if key in told
+        } == told

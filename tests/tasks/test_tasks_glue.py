@@ -1,7 +1,5 @@
 """GLUE: features, metrics, held-out rows; small files, then the real SST-2."""
 
-import time
-
 import numpy as np
 import pytest
 import transformers
@@ -221,11 +219,9 @@ def test_a_slow_tokenizer_is_refused(data_dir, tokenizer, monkeypatch):
 
 
 def test_real_sst2(shared_data, tokenizer, tmp_path):
-    start = time.perf_counter()
     prepare("sst2", shared_data / "glue" / "SST-2", tmp_path)
     task = get_task("sst2", data_dir=str(tmp_path), max_length=64)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
-    assert time.perf_counter() - start < 60
     assert len(train.rows) == 67349
     assert len(evaluation.rows) == 872
     assert sum(gold.label for gold in train.examples) == 37569

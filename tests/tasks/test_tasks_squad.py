@@ -1,7 +1,6 @@
 """SQuAD: the official metrics, windows and decoding; small cases, then the real data."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -283,9 +282,7 @@ def test_real_squad(shared_data, tokenizer, tmp_path):
     features = task.evaluation(tokenizer)
     assert len({window.example.id for window in features.examples}) == 10570
     assert features.lengths.max() == 384
-    start = time.perf_counter()
     metrics = task.evaluate(features, gold_logits(features))
-    assert time.perf_counter() - start < 30
     # Not 100: some answers are longer than 30 tokens, and some begin or end inside a token.
     assert metrics["exact_match"] > 99.3
     assert metrics["f1"] > 99.4

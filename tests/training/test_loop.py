@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import signal
-import time
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from test_step import (
     OPTIMIZER,
     SOFT,
     STILL,
-    compile_fast,  # noqa: F401
     make_batch,
     step_of,
 )
@@ -26,6 +24,7 @@ from tiny import make_params
 
 from bpjax.errors import Interrupted
 from bpjax.tasks.base import Features
+from bpjax.training import loop
 from bpjax.training.checkpoints import Checkpoints
 from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import eval_batches
@@ -49,6 +48,21 @@ def train(workdir, batches=lambda start: BATCHES[start:], **changes):
         log_every=1,
     )
     return fit("prune", start_state(), step_of(SOFT), batches, workdir=workdir, **options | changes)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when a test moves it; it is 50 at the start."""
+
+    class Clock:
+        now = 50.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    return clock
 
 
 class StopError(Exception):
@@ -137,12 +151,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, log_every):
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
-def test_seconds_are_counted_over_all_starts(tmp_path):
+def test_seconds_are_counted_over_all_starts(tmp_path, clock):
+    def batches(start):
+        for batch in BATCHES[start:]:
+            clock.now += 2.0
+            yield batch
+
     checkpoints = Checkpoints(tmp_path / "prune" / "checkpoints")
     checkpoints.save(start_state(), 1000.0)
     checkpoints.close()
-    seconds = train(tmp_path).seconds
-    assert 1000 < seconds < 1100
+    assert train(tmp_path, batches).seconds == 1000.0 + 8 * 2.0
 
 
 def test_a_checkpoint_holds_the_whole_state(tmp_path):
@@ -250,14 +268,19 @@ def test_a_signal_saves_and_ends_between_two_steps(tmp_path, whole, number):
     assert read_scalars(tmp_path) == read_scalars(whole[0])
 
 
-def test_waiting_for_data_is_told(tmp_path):
+def test_waiting_for_data_is_told(tmp_path, clock):
     def batches(start):
         for batch in BATCHES[start:]:
-            time.sleep(0.2)
+            clock.now += 3.0
             yield batch
 
-    step_of(SOFT)(start_state(), BATCHES[0])  # compiled
-    assert train(tmp_path, batches).waiting > 0.3
+    def evaluate(state):  # twice; data is not waited for meanwhile
+        clock.now += 4.0
+        return {"metric": 0.0}
+
+    fitted = train(tmp_path, batches, evaluate=evaluate)
+    assert fitted.seconds == 8 * 3.0 + 2 * 4.0
+    assert fitted.waiting == 8 * 3.0 / fitted.seconds
 
 
 def test_scalars_drop_what_a_run_cut_short_had_logged(tmp_path):

@@ -39,9 +39,9 @@ def require_same(found, whole):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def eight_devices(config, workdir, fsdp, end_by=None):
+def one_process(config, workdir, fsdp, end_by=None):
     mesh = f"--config.mesh.fsdp={fsdp}"
-    return [small_run.start(config, workdir, mesh, devices=8, end_by=end_by)]
+    return [small_run.start(config, workdir, mesh, devices=4, end_by=end_by)]
 
 
 def two_processes(config, workdir, fsdp, end_by=None):
@@ -53,7 +53,7 @@ def two_processes(config, workdir, fsdp, end_by=None):
     arguments += [f"--config.mesh.fsdp={fsdp}"]
     return [
         small_run.start(
-            config, workdir, *arguments, f"--process={i}", devices=4, end_by=end_by if i else None
+            config, workdir, *arguments, f"--process={i}", devices=2, end_by=end_by if i else None
         )
         for i in range(2)
     ]
@@ -61,10 +61,13 @@ def two_processes(config, workdir, fsdp, end_by=None):
 
 @pytest.mark.parametrize(
     ("begin", "fsdp", "go_on"),
-    [(eight_devices, 1, two_processes), (two_processes, 2, eight_devices)],
+    [(one_process, 1, two_processes), (two_processes, 2, one_process)],
 )
 def test_any_devices_learn_what_one_does(begin, fsdp, go_on, finished_run, tmp_path):
-    """SIGTERM to one process: all end after the same step. Others, on another mesh, go on."""
+    """SIGTERM to one process: all end after the same step. Others, on another mesh, go on.
+
+    On four devices, two by two where fsdp is 2, and two a process where there are two processes.
+    """
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
     processes = begin(config, workdir, fsdp, end_by=signal.SIGTERM)
@@ -83,9 +86,16 @@ def test_any_devices_learn_what_one_does(begin, fsdp, go_on, finished_run, tmp_p
 @pytest.fixture(scope="module")
 def found():
     script = pathlib.Path(__file__).with_name("eight_devices.py")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join(map(str, (small_run.TESTS, small_run.TESTS.parent))),
+    }
     text = subprocess.run(
-        [sys.executable, script], env=os.environ | flags, check=True, capture_output=True, text=True
+        [sys.executable, script],
+        env=small_run.environment() | flags,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return json.loads(text)
 

@@ -37,14 +37,6 @@ SGD = optax.sgd(0.1)
 OPTIMIZER = make_optimizer(steps=8, warmup_steps=0, learning_rate=0.01, score_learning_rate=0.1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_fast():
-    """What is compiled here runs a few times only."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make_batch(length=4, rows=3, padding=0, seed=0):
     generator = np.random.default_rng(seed)
     total = rows + padding

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_step import DENSE, GUIDE, STILL, compile_fast, same, train  # noqa: F401
+from test_step import DENSE, GUIDE, STILL, same, train
 from tiny import make_params
 
 from bpjax.errors import UserError
