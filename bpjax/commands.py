@@ -90,7 +90,7 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Gives the metrics of a saved model on a task."""
     from bpjax.config import read_task_options
     from bpjax.models.tokenizer import load_tokenizer
-    from bpjax.stages.inputs import load_for
+    from bpjax.stages.opened import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
     from bpjax.training.input import eval_batches

@@ -1,35 +1,39 @@
-"""The pipeline: teacher → fine-prune → shrink → fill → measure → report.
+"""The pipeline: a list of stages, of which a config selects, and the report.
 
-Each stage reads what the stage before it wrote, and is skipped when it is finished. Nothing after
-shrink knows that masks exist.
+Each stage reads what those before it made, and is skipped when it is finished. Nothing after shrink
+knows that masks exist.
 """
 
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from bpjax.config import default_fields
+from bpjax import stages
+from bpjax.config import RunConfig, default_fields, validate
 from bpjax.distributed import write_once
 from bpjax.models.heads import HEADS
-from bpjax.models.sources import find_folder
 from bpjax.report.card import write_card
-from bpjax.report.environment import describe_environment
 from bpjax.report.page import write_run_page
 from bpjax.report.plots import plot_curves, plot_masks
 from bpjax.report.write import write_report
-from bpjax.stages import finish, inputs, train
-from bpjax.stages import plan as stages_plan
-from bpjax.stages.budget import read_budget
+from bpjax.stages.base import Inputs, Stage
+from bpjax.stages.inputs import check_inputs, given, prepare
+from bpjax.stages.masked import read_masked
+from bpjax.stages.plan import plan as plan_steps
 from bpjax.training.scalars import read_scalars
-from bpjax.workdir import Workdir, load_arrays
+from bpjax.workdir import Workdir
+
+Notes = dict[str, dict[str, Any]]
 
 
 def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
     """Runs a config from its first unfinished stage to the report.
 
     Args:
-      config: as `bpjax.config.default_config`, validated.
+      config: as `bpjax.config.default_config`.
       workdir: where the stages and the report go; made if missing.
       command: how the run was started, for the report.
 
@@ -37,15 +41,19 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
       The report, as in `workdir`/report.json.
 
     Raises:
-      UserError: bad data, checkpoint or workdir.
+      UserError: bad config, data, checkpoint or workdir.
     """
+    typed = validate(config)
     # It goes on on other devices.
-    defaults = default_fields(config.task.name)
+    defaults = default_fields(typed.task.name)
     folder = Workdir(workdir, config.to_dict(), free=("mesh",), defaults=defaults)
-    data = inputs.prepare(config)
-    inputs.check(data)
+    inputs = _prepare(typed)
     with folder.exclusive():
-        return _run(data, folder, command)
+        notes, made = _run(inputs, typed, folder)
+        report = _report(inputs, typed, notes)
+        report |= {"command": command, "config": config.to_dict()}
+        write_once(_write, report, inputs, typed, made, workdir)
+    return report
 
 
 def plan(config: Any, workdir: Path) -> dict[str, Any]:
@@ -54,78 +62,75 @@ def plan(config: Any, workdir: Path) -> dict[str, Any]:
     Raises:
       UserError: what `run` would refuse before it trains.
     """
-    data = inputs.prepare(config)
-    inputs.check(data)
-    return {"workdir": str(workdir), "config": config.to_dict(), **stages_plan.plan(data)}
+    typed = validate(config)
+    inputs = _prepare(typed)
+    found = {stage.name: stage.plan(inputs, typed) for stage in _wanted(typed)}
+    steps = {name: count for name, count in found.items() if count}
+    planned = plan_steps(inputs, typed, steps)
+    return {"workdir": str(workdir), "config": config.to_dict(), **planned}
 
 
-def _run(data: inputs.Run, folder: Workdir, command: str) -> dict[str, Any]:
-    config, workdir = data.config, folder.path
-    planned = folder.stage("budget", lambda _: data.plan_budget())
-    budget = read_budget(planned)
-    teacher = folder.stage("teacher", lambda stage: train.train_teacher(data, stage))
-    source = config.teacher.source
-    teacher_dir = find_folder(source) if source else workdir / "teacher" / "model"
-    guide = config.distillation.source
-    guide_dir = find_folder(guide) if guide else teacher_dir
-    prune = folder.stage(
-        "prune", lambda stage: train.prune(data, teacher_dir, guide_dir, budget, stage)
-    )
-    shrunk = folder.stage("shrink", lambda stage: finish.shrink(data, workdir / "prune", stage))
-    shrunken_dir = model_dir = workdir / "shrink" / "model"
-    filled = {"seconds": 0.0}
-    if config.fill.epochs:
-        filled = folder.stage(
-            "fill", lambda stage: train.fill(data, guide_dir, shrunken_dir, stage)
-        )
-        model_dir = workdir / "fill" / "model"
-    # The environment is the one that latencies were measured in, whoever writes the report.
-    measured = folder.stage(
-        "measure",
-        lambda _: (
-            finish.measure(data, teacher_dir, model_dir) | {"environment": describe_environment()}
-        ),
-    )
-    trained = {"teacher": teacher, "prune": prune, "fill": filled}
+def _wanted(config: RunConfig) -> Iterator[Stage]:
+    return (stage for stage in stages.STAGES if stage.wanted(config))
 
-    report = {
+
+def _prepare(config: RunConfig) -> Inputs:
+    """The data, after all checks: the last stage's first, for the dearest is the first one's."""
+    inputs = prepare(config)
+    check_inputs(inputs, config)
+    for stage in reversed([*_wanted(config)]):
+        stage.check(inputs, config)
+    return inputs
+
+
+def _run(inputs: Inputs, config: RunConfig, folder: Workdir) -> tuple[Notes, dict[str, Path]]:
+    """What the stages noted, by name, and where the newest artefact of each kind is."""
+    notes: Notes = {}
+    made = given(config)
+    for stage in _wanted(config):
+        taken = {kind: made[kind] for kind in stage.takes if kind in made}
+        work = functools.partial(stage.run, inputs, config, taken)
+        notes[stage.name] = folder.stage(stage.name, work)
+        if stage.makes:
+            made[stage.makes] = stage.artefact(folder.path / stage.name)
+    return notes, made
+
+
+def _report(inputs: Inputs, config: RunConfig, notes: Notes) -> dict[str, Any]:
+    report: dict[str, Any] = {
         "task": config.task.name,
         "model": config.model.source,
         "pattern": config.pruning.pattern,
         "method": config.pruning.method,
         "seed": config.seed,
-        "command": command,
-        "config": config.to_dict(),
-        "rows": {"train": len(data.train.rows), "evaluation": len(data.evaluation.rows)},
+        "rows": {"train": len(inputs.train.rows), "evaluation": len(inputs.evaluation.rows)},
+        # 0 of those that the config leaves out.
         "seconds": {
-            "budget": planned["seconds"],
-            "teacher": teacher["seconds"],
-            "prune": prune["seconds"],
-            "shrink": shrunk["seconds"],
-            "fill": filled["seconds"],
-            "measure": measured.pop("seconds"),
+            stage.name: notes.get(stage.name, {}).get("seconds", 0.0) for stage in stages.STAGES
         },
         # Of the stages that trained here: fraction of the seconds, bytes on a device.
         **{
-            key: {name: notes[key] for name, notes in trained.items() if key in notes}
+            key: {name: found[key] for name, found in notes.items() if key in found}
             for key in ("waiting", "step_bytes")
         },
-        **measured,
-        "masked": prune["metrics"],
-        "shrunken": shrunk["metrics"],
-        "equivalence": shrunk["equivalence"],
     }
-    write_once(_write, report, data, model_dir, workdir)
+    for stage in _wanted(config):
+        report |= stage.report(notes[stage.name])
     return report
 
 
-def _write(report: dict[str, Any], data: inputs.Run, model_dir: Path, workdir: Path) -> None:
+def _write(
+    report: dict[str, Any],
+    inputs: Inputs,
+    config: RunConfig,
+    made: Mapping[str, Path],
+    workdir: Path,
+) -> None:
     """Plots, page, card and, last of all, the report: a folder with a report is a finished run."""
-    masks = jax.device_get(load_arrays(workdir / "prune" / "masks.safetensors"))
-    plot_masks(masks, workdir / "masks.png")
+    model, params, values, removal = read_masked(inputs, config, made["masked"])
+    plot_masks(jax.device_get(values), workdir / "masks.png")
     if rows := read_scalars(workdir):  # none where nothing was trained
-        plot_curves(rows, workdir / "curves.png", metric=data.task.metric)
-    _, layers = finish.summarize_masks(data, workdir / "prune")
-    write_run_page(report, layers, workdir)
-    write_card(report, HEADS[data.task.head].card_task, model_dir)
+        plot_curves(rows, workdir / "curves.png", metric=inputs.task.metric)
+    write_run_page(report, removal.summarize(params, values), workdir)
+    write_card(report, HEADS[inputs.task.head].card_task, made["model"])
     write_report(report, workdir)

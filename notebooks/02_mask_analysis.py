@@ -14,8 +14,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from bpjax.config import read_saved
 from bpjax.models import bert
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.pruning.kept import kept_units
@@ -75,7 +75,7 @@ print(format_layers(report["heads_kept"], report["ffn_kept"]))
 # most log₂ n. Heads that pruning kept are marked.
 
 # %%
-data = prepare(ConfigDict(report["config"]))
+data = prepare(read_saved(report["config"]))
 source = report["config"]["teacher"]["source"] or RUN / "teacher" / "model"
 dense, dense_params = load_pretrained(source, head="saved")
 

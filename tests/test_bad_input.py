@@ -212,6 +212,21 @@ def test_a_dense_model_of_another_size(refuse_run, tmp_path):
     refuse_run(f"teacher.source={model}", saying=saying)
 
 
+@pytest.mark.parametrize(
+    ("term", "told"),
+    [
+        ("attention.prune", "has (1, 2) (heads by layer), expected the model's (2, 2)"),
+        ("hidden.prune", "has (2, 24) (layers and dimensions), expected the model's (2, 16)"),
+    ],
+)
+def test_a_teacher_of_another_shape(refuse_run, tmp_path, term, told):
+    config = small_run.SMALL.replace(head="span", heads=(1, 2), hidden_size=24)
+    model = small_run.save_model(tmp_path / "teacher", config)
+    named = f"config.distillation.{term.partition('.')[0]}: {model} "
+    saying = [named, told, "set its weight to 0, or learn from a model of that shape"]
+    refuse_run(f"distillation.source={model}", f"distillation.{term}=1.0", saying=saying)
+
+
 def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path):
     """Of one size: what is 'cat' to the model would be 'dog' to its teacher."""
     config = small_run.SMALL.replace(head="span")

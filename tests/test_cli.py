@@ -28,7 +28,9 @@ COMMANDS = (
 )
 DENSE = small_run.SMALL.replace(vocab_size=40, head="classification")
 SMALLER = DENSE.replace(
-    heads=(1, 0), intermediate=(7, 0), original=(DENSE.heads, DENSE.intermediate, DENSE.hidden_size)
+    heads=(1, 0),
+    intermediate=(7, 0),
+    dense_sizes=(DENSE.heads, DENSE.intermediate, DENSE.hidden_size),
 )
 
 

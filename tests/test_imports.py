@@ -36,6 +36,8 @@ ALLOWED = {
         "workdir",
         "distributed",
         "errors",
+        "files",
+        "report.environment",
     },
     "pipeline": {"any"},
     "sweep": {"any"},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -76,6 +77,11 @@ def to_values(record: Any) -> dict[str, Any]:
         else:
             values[found.name] = to_values(value) if dataclasses.is_dataclass(value) else value
     return values
+
+
+def to_json_values(record: Any) -> dict[str, Any]:
+    """The same in JSON's types."""
+    return json.loads(json.dumps(to_values(record)))
 
 
 def to_record(kind: type, values: Mapping[str, Any]) -> Any:

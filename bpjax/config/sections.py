@@ -129,7 +129,7 @@ class PruningSection:
 
     method: str = field("movement", one_of(METHODS), "Pruning method; its options are below.")
     pattern: str = field("hybrid", one_of(PATTERNS), "Shape of what is removed together.")
-    block: tuple[int, ...] = field(
+    block: tuple[int, int] = field(
         (32, 32),
         every(1, "two whole numbers of at least 1, such as (32, 32)", 2),
         "Rows and columns of a block, in weights.",

@@ -87,7 +87,7 @@ def load_pretrained(
         raise UserError(f"head {head!r}: expected one of {', '.join(HEADS)} or saved")
     folder = find_folder(source)
     checkpoint = Checkpoint(folder)
-    config = read_config(folder, head, num_labels).replace(dtype=dtype)
+    config = read_config(folder / CONFIG, head, num_labels).replace(dtype=dtype)
     architecture = models.architecture(config)
     table = architecture.tensors(config)
     strict = head == "saved" and config.head != "none"
@@ -124,13 +124,12 @@ def load_pretrained(
     return config, traverse_util.unflatten_dict(params, sep="/")
 
 
-def read_config(folder: Path, head: str = "saved", num_labels: int = 2) -> Any:
-    """The config of a model's folder.
+def read_config(path: Path, head: str = "saved", num_labels: int = 2) -> Any:
+    """The config of a model, from a config.json.
 
     Raises:
-      UserError: no config.json, another architecture, or what that architecture refuses.
+      UserError: no such file, another architecture, or what that architecture refuses.
     """
-    path = folder / CONFIG
     data = read_json(path)
     known = models.ARCHITECTURES
     architecture = known.get(str(data.get("model_type")))

@@ -5,6 +5,7 @@ read one or more *residual streams* by kernels and write to one. `Silence` says 
 nothing but a constant. From this alone come masks, budgets, surgery, fill and reports.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ GATED = Silence(("gate", "up"), None)
 """`activation(gate) · up` is 0 where either is, for activations with `activation(0) = 0`."""
 
 
+@functools.cache
 def inner(activation: Callable[[Array], Array]) -> Silence:
     """Of an FFN: a dimension that reads nothing is its bias through the activation."""
     return Silence(("in",), lambda biases: activation(biases["in"]))

@@ -2,105 +2,103 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from bpjax import models
+from bpjax.config import RunConfig
+from bpjax.config.sections import BudgetSection
 from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost
 from bpjax.measure.latency import compare_latency, parse_shapes
 from bpjax.models.architecture import Config
 from bpjax.pruning.budget import reachable
-from bpjax.pruning.costs import (
-    Cost,
-    cost_from_json,
-    cost_to_json,
-    linear_cost,
-    parameter_cost,
-)
-from bpjax.pruning.kept import kept_units
+from bpjax.pruning.costs import linear_cost, parameter_cost
 from bpjax.pruning.methods.base import Method
-from bpjax.pruning.patterns import Pattern, Scores
+from bpjax.stages.base import Artefacts, Inputs, Stage
+from bpjax.stages.budget_file import Budget, write_budget
+from bpjax.stages.recipe import (
+    approximations_of,
+    method_of,
+    refusals,
+)
+from bpjax.stages.removal import Removal, removal_of, structure_of
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
-_KINDS = ("attention", "ffn")
 BYTES = 4  # of a parameter: models are saved in float32
 
 
-class Budget(NamedTuple):
-    """What may be left of a model.
+class Priced(NamedTuple):
+    """A budget in the units of a config.
 
     Attributes:
-      cost: of a model by its sizes.
-      fraction: of the whole model's cost that may be left.
+      budget: what may be left.
+      whole: of the whole model: its density, parameters or bytes; for a speedup how many times
+        faster cheaper operations alone make it.
     """
 
-    cost: Cost
-    fraction: float
-
-    def fraction_of(
-        self, model: Config, pattern: Pattern, round_to: int
-    ) -> Callable[[Scores], jax.Array]:
-        """From mask values to the fraction of the whole model's cost that surgery will leave."""
-        structure = models.describe(model)
-        return lambda values: self.cost.fraction(
-            structure, kept_units(structure, pattern, values), round_to
-        )
+    budget: Budget
+    whole: float
 
 
-def plan_budget(
-    options: Any,
+def price(
+    options: BudgetSection,
     model: Config,
     params: dict,
-    method: Method,
-    pattern: Pattern,
-    round_to: int,
     approximations: tuple[str, ...] = (),
-) -> dict[str, Any]:
+) -> Priced:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
 
     Args:
-      options: `config.budget`, of another kind than "penalty".
+      options: of another kind than "penalty".
       model: before pruning.
       params: of that model.
-      method: that will prune it.
-      pattern: that it will prune by.
-      round_to: as in `surgery.shrink`.
       approximations: of what fine-pruning trains in, see `training.approximations`.
-
-    Returns:
-      `seconds`, and what `read_budget` reads.
-
-    Raises:
-      UserError: the masks cannot be cut so far, or the model is smaller already.
     """
-    started = time.perf_counter()
-    structure, kind, value = models.describe(model), options.kind, options.value
-    count = sum(x.size for x in jax.tree.leaves(params))
+    kind, value = options.kind, options.value
     if kind == "speedup":
         (shape,) = parse_shapes([options.shape])
         cheaper = finished(model, approximations)
         gained = _times_faster(model, cheaper, shape) if approximations else 1.0
-        cost, fraction = measure_cost(cheaper, forward, *shape), gained / value
-    else:
-        whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
-        cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)
-        fraction = value / whole
-    least = reachable(method, Budget(cost, fraction).fraction_of(model, pattern, round_to), params)
-    if not least <= fraction <= 1:
-        ends = (gained, gained / least) if kind == "speedup" else (least * whole, whole)
+        cost = measure_cost(cheaper, forward, *shape)
+        return Priced(Budget(cost, gained / value), gained)
+    structure = structure_of(model)
+    count = sum(x.size for x in jax.tree.leaves(params))
+    whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
+    cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)
+    return Priced(Budget(cost, value / whole), whole)
+
+
+def require_reachable(
+    options: BudgetSection,
+    priced: Priced,
+    params: dict,
+    method: Method,
+    removal: Removal,
+) -> None:
+    """Refuses a budget that the masks cannot be cut to.
+
+    Args:
+      options: the config's words for it.
+      priced: of these options.
+      params: of the model before pruning.
+      method: that will prune it.
+      removal: of what it masks.
+
+    Raises:
+      UserError: the masks cannot be cut so far, or the model is smaller already.
+    """
+    budget, whole = priced
+    least = reachable(method, removal.fraction(budget.cost), params)
+    if not least <= budget.fraction <= 1:
+        ends = (whole, whole / least) if options.kind == "speedup" else (least * whole, whole)
         raise UserError(
-            f"config.budget.value is {value}: expected {kind} of {ends[0]:g} to {ends[1]:g}, "
-            f"what {pattern.name} masks of this model can reach; change it"
+            f"config.budget.value is {options.value}: expected {options.kind} of {ends[0]:g} to "
+            f"{ends[1]:g}, what {removal.pattern.name} masks of this model can reach; change it"
         )
-    return {
-        "seconds": time.perf_counter() - started,
-        "cost": cost_to_json(cost),
-        "fraction": fraction,
-    }
 
 
 def _times_faster(model: Config, cheaper: Config, shape: tuple[int, int]) -> float:
@@ -114,8 +112,53 @@ def _times_faster(model: Config, cheaper: Config, shape: tuple[int, int]) -> flo
     return dense / found
 
 
-def read_budget(notes: Mapping[str, Any]) -> Budget | None:
-    """The budget that `plan_budget` noted, from JSON; None where it noted none."""
-    if "cost" not in notes:
-        return None
-    return Budget(cost_from_json(notes["cost"]), notes["fraction"])
+def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
+    """Finds what the model may cost.
+
+    Raises:
+      UserError: a speedup that cannot be reached; other budgets are refused by `check`.
+    """
+    started = time.perf_counter()
+    priced = _price(inputs, config, reach=config.budget.kind == "speedup")
+    return {"seconds": time.perf_counter() - started, **write_budget(priced.budget)}
+
+
+def check(inputs: Inputs, config: RunConfig) -> None:
+    """Refuses a budget that cannot be reached, but for a speedup, whose reach is to be measured.
+
+    Raises:
+      UserError: it cannot, or the pattern removes what its kind does not count.
+    """
+    kind = config.budget.kind
+    model, _ = inputs.pretrained(config.model, config.seed)
+    with refusals():
+        removal = removal_of(config, model)
+    if kind != "density" and removal.narrows:
+        raise UserError(
+            f"config.budget.kind is {kind}: expected density, for {removal.pattern.name} also "
+            "removes dimensions of the hidden state, which it alone counts; change it, or "
+            "pruning.pattern"
+        )
+    if kind != "speedup":
+        _price(inputs, config, reach=True)
+
+
+def _price(inputs: Inputs, config: RunConfig, *, reach: bool) -> Priced:
+    pruning, budget = config.pruning, config.budget
+    model, params = inputs.pretrained(config.model, config.seed)
+    priced = price(budget, model, params, approximations_of(pruning))
+    if reach:
+        with refusals():
+            removal = removal_of(config, model)
+            method = method_of(pruning, config.prune.rewind, removal)
+        require_reachable(budget, priced, params, method, removal)
+    return priced
+
+
+BUDGET = Stage(
+    name="budget",
+    run=run,
+    makes="budget",
+    wanted=lambda config: config.budget.kind != "penalty",
+    check=check,
+)

@@ -4,15 +4,18 @@ import functools
 import statistics
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from bpjax.config import RunConfig
 from bpjax.models import describe
 from bpjax.models.architecture import Config
 from bpjax.pruning.costs import linear_parameters
-from bpjax.stages.inputs import Run
+from bpjax.stages.base import Inputs
+from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, teacher_of
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
@@ -22,8 +25,13 @@ from bpjax.training.terms import LOGITS, Teacher, init_learned
 TIMED = 3  # steps, after the one that compiles
 
 
-def plan(run: Run) -> dict[str, Any]:
+def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[str, Any]:
     """Compiles and times a step of fine-pruning, and counts the rest.
+
+    Args:
+      inputs: data.
+      config: of the run.
+      steps: by stage that trains.
 
     Returns:
       `model`: `parameters` and `linear_params`; `rows`: of `train` and `evaluation`; `devices`;
@@ -31,63 +39,63 @@ def plan(run: Run) -> dict[str, Any]:
       each batch (without compilation and evaluation; stages without masks take a little less);
       `step_bytes`: memory of a step on the longest rows, on each device.
     """
-    config = run.config
-    model, params = run.pretrained()
-    lengths, buckets = run.train.lengths, config.batch.buckets
-    shapes = Counter(
-        found.bucket for found in plan_epoch(lengths, config.batch.size, buckets, config.seed, 0)
-    )
+    model, params = inputs.pretrained(config.model, config.seed)
+    size, buckets = config.batch.size, config.batch.buckets
+    epoch_plan = plan_epoch(inputs.train.lengths, size, buckets, config.seed, 0)
+    shapes = Counter(found.bucket for found in epoch_plan)
     (usual, _), *_ = shapes.most_common()
     source = config.distillation.source or config.teacher.source
-    teacher = run.teacher(source, "prune") if source else run.make_teacher(model, params, "prune")
-    step, state = _make_step(run, model, params, teacher)
-    memory = step_bytes(run, step, state, teacher)  # before the steps take over the state
-    seconds = _time(step, state, _make_batch(run, usual, teacher))
+    found = inputs.opened.open(source, dtype=model.dtype) if source else (model, params)
+    teacher = teacher_of(config.distillation, "prune", *found)
+    step, state = _make_step(inputs, config, model, params, teacher)
+    # Before the steps take over the state.
+    memory = step_bytes(inputs, config, step, state, teacher)
+    seconds = _time(step, state, _make_batch(inputs, config, usual, teacher))
     epoch = sum(seconds * count * bucket / usual for bucket, count in shapes.items())
-    epochs = {
-        name: config[name].epochs
-        for name in ("teacher", "prune", "fill")
-        if config[name].epochs and not config[name].get("source")
-    }
+    per_epoch = inputs.steps_per_epoch(config.batch)
     return {
         "model": {
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
             "linear_params": sum(linear_parameters(describe(model)).values()),
         },
-        "rows": {"train": len(run.train.rows), "evaluation": len(run.evaluation.rows)},
+        "rows": {"train": len(inputs.train.rows), "evaluation": len(inputs.evaluation.rows)},
         "devices": jax.device_count(),
-        "steps": {name: count * run.steps_per_epoch() for name, count in epochs.items()},
-        "seconds": {name: count * epoch for name, count in epochs.items()},
+        "steps": dict(steps),
+        "seconds": {name: count / per_epoch * epoch for name, count in steps.items()},
         "step_bytes": memory,
     }
 
 
-def step_bytes(run: Run, step: Step, state: TrainState, teacher: Teacher | None) -> int:
+def step_bytes(
+    inputs: Inputs, config: RunConfig, step: Step, state: TrainState, teacher: Teacher | None
+) -> int:
     """Memory of a step on the longest rows, on each device."""
-    longest = resolve_buckets(run.train.lengths, run.config.batch.buckets)[-1]
-    return step.memory(state, _make_batch(run, longest, teacher))
+    longest = resolve_buckets(inputs.train.lengths, config.batch.buckets)[-1]
+    return step.memory(state, _make_batch(inputs, config, longest, teacher))
 
 
-def _make_step(run: Run, model: Config, params: dict, teacher: Teacher) -> tuple[Step, TrainState]:
-    config, pruning = run.config, run.pruning(model)
+def _make_step(
+    inputs: Inputs, config: RunConfig, model: Config, params: dict, teacher: Teacher
+) -> tuple[Step, TrainState]:
+    pruning = pruning_of(config, model, inputs.steps_per_epoch(config.batch))
     optimizer = make_optimizer(steps=100, warmup_steps=10, learning_rate=1e-5)
     rng = jax.random.key(config.seed)
     learned = init_learned(teacher, describe(model), describe(teacher.config))
     state = init_state(params, pruning, optimizer, rng, learned)
-    step = run.make_step(model, pruning, optimizer, teacher)
-    return step, run.layout.shard(state)
+    step = step_of(inputs, config, model, pruning, optimizer, teacher)
+    return step, inputs.layout.shard(state)
 
 
-def _make_batch(run: Run, bucket: int, teacher: Teacher | None) -> Batch:
+def _make_batch(inputs: Inputs, config: RunConfig, bucket: int, teacher: Teacher | None) -> Batch:
     """Rows that fit the bucket, with the teacher's logits where a run would have them at hand."""
-    size = run.config.batch.size
-    fitting = np.flatnonzero(run.train.lengths <= bucket)
+    size, train = config.batch.size, inputs.train
+    fitting = np.flatnonzero(train.lengths <= bucket)
     rows = fitting[np.arange(size) % len(fitting)]
-    whole = collate(run.train, BatchPlan(bucket, rows))
-    if teacher and run.keeps_logits(teacher):
+    whole = collate(train, BatchPlan(bucket, rows))
+    if teacher and keeps_logits(config.distillation, teacher):
         logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
         whole[LOGITS] = np.zeros(logits.shape, np.float32)
-    part = run.layout.part(size)
+    part = inputs.layout.part(size)
     return {name: value[part] for name, value in whole.items()}
 
 

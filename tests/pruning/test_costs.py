@@ -8,7 +8,8 @@ import pytest
 from tiny import TINY, linear, make_params, pattern_of
 
 from bpjax import models
-from bpjax.config import default_config
+from bpjax.config import default_config, validate
+from bpjax.config.sections import BudgetSection
 from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost
 from bpjax.models import bert
@@ -21,9 +22,6 @@ from bpjax.pruning.costs import (
     parameter_cost,
 )
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.methods import make_method
-from bpjax.stages import budget
-from bpjax.stages.inputs import Run
 from bpjax.training.evaluation import forward
 
 STRUCTURE = bert.describe(TINY)
@@ -124,16 +122,17 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
 
     monkeypatch.setattr(budget, "measure_cost", measure)
     monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
-    pattern, options = pattern_of("hybrid", (4, 3)), default_config().budget
-    options.kind, options.shape = "speedup", "4x32"
+    pattern, params = pattern_of("hybrid", (4, 3)), make_params()
 
     def plan(value, *cheaper):
-        options.value = value
+        options = BudgetSection("speedup", value, "4x32")
         method = make_method("movement", pattern)
-        return budget.plan_budget(options, TINY, make_params(), method, pattern, 1, cheaper)
+        priced = budget.price(options, TINY, params, STRUCTURE, cheaper)
+        budget.require_reachable(options, priced, params, STRUCTURE, pattern, method, 1)
+        return priced.budget
 
-    assert plan(3.0)["fraction"] == pytest.approx(1 / 3)
-    assert plan(3.0, "relu")["fraction"] == pytest.approx(1.5 / 3)
+    assert plan(3.0).fraction == pytest.approx(1 / 3)
+    assert plan(3.0, "relu").fraction == pytest.approx(1.5 / 3)
     assert timed == [("gelu", 4, 32), ("relu", 4, 32)]
     with pytest.raises(UserError, match="value is 11.*expected speedup of 1 to 10, what hybrid"):
         plan(11.0)
@@ -144,7 +143,6 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
 def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
     config = default_config()
     config.budget.shape, config.measure.shapes = "4x32", ("1x128", "8x128")
-    run = Run(config, *[None] * 5)
-    assert run.shapes() == [(1, 128), (8, 128)]
-    config.budget.kind = "speedup"
-    assert run.shapes() == [(4, 32), (1, 128), (8, 128)]
+    assert timed_shapes(validate(config)) == [(1, 128), (8, 128)]
+    config.budget.kind, config.pruning.movement.binarizer = "speedup", "top_k"
+    assert timed_shapes(validate(config)) == [(4, 32), (1, 128), (8, 128)]

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from bpjax.stages.base import FILL_NOISE, NUMBERS, STREAMS, row_seed, stream
+from bpjax.stages import STAGES
+from bpjax.stages.base import FILL_NOISE, STREAMS, row_seed, stream
 from bpjax.training.input import plan_epoch
 
 ROWS = {
@@ -17,6 +18,9 @@ KEYS = {
     "prune": [677216225, 3396477011],
     "fill": [460981195, 1144372815],
 }
+
+
+NUMBERS = {stage.name: stage.number for stage in STAGES}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -33,4 +37,6 @@ def test_the_noise_of_fill_stays():
 
 def test_numbers_are_frozen():
     assert STREAMS == FILL_NOISE == 5
-    assert NUMBERS == {"teacher": 0, "prune": 1, "shrink": 2, "fill": 3, "measure": 4}
+    drawn = {"teacher": 0, "prune": 1, "shrink": 2, "fill": 3, "measure": 4}
+    assert drawn | {"budget": None} == NUMBERS
+    assert len(set(NUMBERS.values())) == len(NUMBERS)

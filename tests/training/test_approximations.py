@@ -17,11 +17,11 @@ from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.models.layers.norm import LayerNorm
 from bpjax.pipeline import run
 from bpjax.pruning.patterns import build_mask_collection
-from bpjax.training.approximations import FIELDS, approximate, finish
+from bpjax.training.approximations import NAMES, approximate, finish
 from bpjax.training.evaluation import apply
 from bpjax.training.step import init_state
 
-BOTH = tuple(FIELDS)
+BOTH = tuple(NAMES)
 REPLACED = {"activation": "relu", "norm": "affine"}
 
 
@@ -140,7 +140,7 @@ def test_a_run_ends_with_them_alone(finished_run, tmp_path):
     assert report["equivalence"]["predictions_changed"] == 0
     assert report["shrunken"] == {k: report["masked"][k] for k in report["shrunken"]}
     data = json.loads((tmp_path / "run" / "shrink" / "model" / "config.json").read_text())
-    assert (data["hidden_act"], data["bpjax"]["norm"]) == ("relu", "affine")
+    assert (data["hidden_act"], data["bpjax"]["changes"]["norm"]) == ("relu", "affine")
     # Cut again by another budget: what was replaced stays so, and is not replaced once more.
     options += [f"--config.prune.source={tmp_path / 'run'}", "--config.budget.value=0.3"]
     again = run(read_config(str(path), options), tmp_path / "again", "command")

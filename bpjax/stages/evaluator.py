@@ -1,0 +1,52 @@
+"""A model's outputs and metrics on the rows of a run."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bpjax.config.sections import BatchSection
+from bpjax.models.architecture import Config
+from bpjax.stages.base import Inputs
+from bpjax.tasks.base import Features, take
+from bpjax.training.evaluation import Batch, predict
+from bpjax.training.input import eval_batches
+
+
+class Evaluator(NamedTuple):
+    """Evaluates models on the evaluation split.
+
+    Attributes:
+      inputs: the task and its rows.
+      batch: how many rows a batch has, and its lengths.
+    """
+
+    inputs: Inputs
+    batch: BatchSection
+
+    @property
+    def size(self) -> int:
+        """Rows of a batch: a size that the devices divide."""
+        return self.inputs.layout.round_up(self.batch.eval_size)
+
+    def predict(self, model: Config, params: dict, masks: dict | None = None) -> list[np.ndarray]:
+        """Logits of the evaluation split, a row each."""
+        inputs = self.inputs
+        part = inputs.layout.part(self.size)
+        batches = eval_batches(inputs.evaluation, self.size, self.batch.buckets, part)
+        return predict(model, params, batches, masks, inputs.layout)
+
+    def evaluate(self, logits: list[np.ndarray]) -> dict[str, float]:
+        """The task's metrics of such logits, in percent."""
+        return self.inputs.task.evaluate(self.inputs.evaluation, logits)
+
+    def metrics(self, model: Config, params: dict, masks: dict | None = None) -> dict[str, float]:
+        """The task's metrics of a model, in percent."""
+        return self.evaluate(self.predict(model, params, masks))
+
+    def calibration_batches(self, most: int) -> Iterator[Batch]:
+        """Up to so many training rows, spread over the split, to measure activations on."""
+        train = self.inputs.train
+        kept = take(range(len(train.rows)), min(most, len(train.rows)))
+        rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
+        return eval_batches(rows, self.batch.eval_size, self.batch.buckets)

@@ -1,0 +1,101 @@
+"""The measure stage: metric, size and latency of the dense and the pruned model, side by side."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bpjax.config import RunConfig
+from bpjax.errors import UserError
+from bpjax.measure.flops import theoretical_speedup
+from bpjax.measure.latency import compare_latency
+from bpjax.models import describe
+from bpjax.pruning.costs import linear_parameters
+from bpjax.report.environment import describe_environment
+from bpjax.report.sizes import size_keys
+from bpjax.stages.base import Artefacts, Inputs, Stage
+from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.inputs import timed_shapes
+from bpjax.training.evaluation import forward
+
+
+def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
+    """Measures the two on the device that the run is on, which the notes describe."""
+    started = time.perf_counter()
+    shapes, evaluator = timed_shapes(config), Evaluator(inputs, config.batch)
+    folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
+    models = {
+        name: inputs.opened.open(path, dtype=config.model.dtype) for name, path in folders.items()
+    }
+    latency = compare_latency(
+        {
+            name: (functools.partial(forward, model), params)
+            for name, (model, params) in models.items()
+        },
+        shapes,
+        vocab_size=min(model.vocab_size for model, _ in models.values()),
+        rounds=config.measure.rounds,
+    )
+    structures = {name: describe(model) for name, (model, _) in models.items()}
+    linear = {name: sum(linear_parameters(x).values()) for name, x in structures.items()}
+    units = {name: {x.name: x.units for x in s.sublayers} for name, s in structures.items()}
+    measured: dict[str, Any] = {}
+    for name, (model, params) in models.items():
+        measured[name] = {
+            "metrics": evaluator.metrics(model, params),
+            "hidden_size": structures[name].streams["hidden"].size,
+            "linear_params": linear[name],
+            "total_params": sum(x.size for x in jax.tree.leaves(params)),
+            "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
+            "latency_ms": latency[name],
+        }
+    return {
+        "seconds": time.perf_counter() - started,
+        **measured,
+        "density": linear["pruned"] / linear["dense"],
+        **size_keys(units["pruned"], units["dense"]),
+        "speedup": {s: latency["dense"][s] / latency["pruned"][s] for s in latency["dense"]},
+        "theoretical_speedup": {
+            f"{b}x{n}": theoretical_speedup(structures["dense"], structures["pruned"], b, n)
+            for b, n in shapes
+        },
+        # That in which latencies were measured, whoever writes the report.
+        "environment": describe_environment(),
+    }
+
+
+def check(inputs: Inputs, config: RunConfig) -> None:
+    """Refuses a given dense model that differs from the model in more than its parameters.
+
+    Raises:
+      UserError: it does.
+    """
+    source = config.teacher.source
+    if not source:
+        return
+    pair = inputs.pretrained(config.model, config.seed)[0], inputs.opened.open(source)[0]
+    ours, theirs = (
+        dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
+        for model in pair
+    )
+    for name, expected in ours.items():
+        if theirs[name] != expected and name != "dtype":
+            raise UserError(
+                f"{source} has {name} {theirs[name]}, expected {expected} as the model that is "
+                "compared with it; to learn from it, name it as distillation.source, "
+                "or set model.source to one of its sizes"
+            )
+
+
+def report(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """All that was measured."""
+    return {name: value for name, value in notes.items() if name != "seconds"}
+
+
+MEASURE = Stage(
+    name="measure", number=4, run=run, takes=("dense", "model"), check=check, report=report
+)

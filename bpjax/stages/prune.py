@@ -1,0 +1,162 @@
+"""The prune stage: fine-pruning, or the cutting of what is trained already."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bpjax.config import RunConfig
+from bpjax.errors import UserError
+from bpjax.models.architecture import Config
+from bpjax.pruning.patterns import Scores, build_mask_collection
+from bpjax.pruning.summary import mask_density
+from bpjax.stages.base import Artefacts, Inputs, Stage
+from bpjax.stages.budget_file import budget_of
+from bpjax.stages.earlier import fine_pruned
+from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.masked import write_masked
+from bpjax.stages.recipe import (
+    check_distillation,
+    check_warmup,
+    pruning_of,
+    refusals,
+    teacher_of,
+)
+from bpjax.stages.train import train
+from bpjax.training import approximations
+from bpjax.training.calibration import input_norms
+from bpjax.training.step import Pruning, TrainState, init_state
+from bpjax.workdir import load_arrays
+
+
+def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
+    """Fine-prunes the pretrained or the dense model; saves its weights, scores and final masks.
+
+    With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
+    masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
+    """
+    dtype, prune, epoch = config.model.dtype, config.prune, inputs.steps_per_epoch(config.batch)
+    evaluator = Evaluator(inputs, config.batch)
+    model, params = inputs.pretrained(config.model, config.seed)
+    if prune.start == "dense" or not prune.epochs:
+        _, params = inputs.opened.open(artefacts["dense"], dtype=dtype)
+    pruning = pruning_of(config, model, epoch, budget_of(artefacts))
+    final = pruning.schedule(max(1, prune.epochs * epoch))
+
+    @jax.jit
+    def final_masks(state: TrainState) -> tuple[Scores, jax.Array]:
+        values = pruning.method.masks(state.method, state.params, final, None)
+        return values, mask_density(pruning.pattern, values)
+
+    def finished(state: TrainState, masks: dict) -> tuple[Any, dict]:
+        batches = evaluator.calibration_batches(prune.calibration_rows)
+        return approximations.finish(model, pruning.approximations, state.params, masks, batches)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        # With the final threshold, whatever today's: what the model would be if cut now.
+        values, density = final_masks(state)
+        masks = build_mask_collection(pruning.pattern, values)
+        metrics = evaluator.metrics(*finished(state, masks), masks)
+        return metrics | {"final_density": float(density)}
+
+    started = time.perf_counter()
+    if prune.source:
+        state = _load_pruned(config, pruning, params)
+        model = approximations.finished(model, pruning.approximations)  # by that run
+    elif not prune.epochs:
+        state = _calibrated(evaluator, config, pruning, model, params)
+    else:
+        source = config.distillation.source or artefacts["dense"]
+        teacher = inputs.opened.open(source, dtype=dtype)
+        state, metrics, notes = train(
+            inputs,
+            config,
+            PRUNE,
+            prune,
+            folder,
+            model=model,
+            params=params,
+            pruning=pruning,
+            teacher=teacher_of(config.distillation, PRUNE.name, *teacher),
+            evaluate=evaluate,
+        )
+    if not _trains(config):
+        metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
+    values, _ = final_masks(state)
+    model, params = finished(state, build_mask_collection(pruning.pattern, values))
+    write_masked(folder, model, params, values, state.method.learned)
+    return {**notes, "metrics": metrics}
+
+
+def _trains(config: RunConfig) -> bool:
+    return config.prune.epochs > 0 and not config.prune.source
+
+
+def _calibrated(
+    evaluator: Evaluator, config: RunConfig, pruning: Pruning, model: Config, params: dict
+) -> TrainState:
+    """A state before any step, of a method that has seen what it asks for."""
+    state = init_state(params, pruning, optax.identity(), jax.random.key(config.seed))
+    if pruning.method.calibrate:
+        batches = evaluator.calibration_batches(config.prune.calibration_rows)
+        norms = input_norms(model, params, batches)
+        state = state._replace(method=pruning.method.calibrate(state.method, norms))
+    return state
+
+
+def _load_pruned(config: RunConfig, pruning: Pruning, params: dict) -> TrainState:
+    """The end of another run's fine-pruning, to be cut by this run's budget."""
+    state = init_state(params, pruning, optax.identity(), jax.random.key(0))
+    learned = state.method.learned
+    with fine_pruned(config.prune.source, config.pruning) as folder:
+        found = load_arrays(folder / "params.safetensors")
+        if learned:
+            learned = load_arrays(folder / "scores.safetensors")
+        ours = state.params, state.method.learned
+        if jax.tree.map(jnp.shape, ours) != jax.tree.map(jnp.shape, (found, learned)):
+            raise ValueError("its model has other sizes")
+    return state._replace(params=found, method=state.method._replace(learned=learned))
+
+
+def check(inputs: Inputs, config: RunConfig) -> None:
+    """Finds a teacher, pattern, method or schedule that does not fit.
+
+    Raises:
+      UserError: one does not.
+    """
+    epoch = inputs.steps_per_epoch(config.batch)
+    if _trains(config):
+        check_warmup("prune", config.prune, epoch)
+    check_distillation(inputs, config)
+    model, params = inputs.pretrained(config.model, config.seed)
+    with refusals():
+        pruning = pruning_of(config, model, epoch)
+    if config.prune.source:
+        with fine_pruned(config.prune.source, config.pruning):
+            pass
+    one_shot = not (config.prune.epochs or config.prune.source)
+    if one_shot and pruning.method.init(jax.random.key(0), params).learned:
+        raise UserError(
+            f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
+            "scores; raise it, or take a method without scores, such as magnitude"
+        )
+
+
+def plan(inputs: Inputs, config: RunConfig) -> int:
+    """Steps of fine-pruning; none where something is cut as it is."""
+    return config.prune.epochs * inputs.steps_per_epoch(config.batch) if _trains(config) else 0
+
+
+PRUNE = Stage(
+    name="prune",
+    number=1,
+    run=run,
+    takes=("dense", "budget"),
+    makes="masked",
+    check=check,
+    plan=plan,
+    report=lambda notes: {"masked": notes["metrics"]},
+)
