@@ -30,7 +30,6 @@ setup(
         "jax>=0.10.2",
         "jaxtyping",
         "jinja2",
-        "joblib",
         "matplotlib",
         "ml_collections",
         "numpy>=2",

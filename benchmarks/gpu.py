@@ -112,7 +112,7 @@ def _time_training(
 ) -> dict[str, Any]:
     """Plain and hybrid-masked with distillation, beside PyTorch's plain step, compiled."""
     params = models.init(config, jax.random.key(0))
-    tokens = random_batch(*shape, config.vocab_size)
+    tokens = random_batch(models.inputs(config), *shape)
     batch = {**tokens, "label": jnp.zeros(shape[0], jnp.int32), "weight": jnp.ones(shape[0])}
     peers.forget_compiled()
     half = {"dtype": "bfloat16"}
@@ -151,7 +151,7 @@ def _time_inference(
     calls: dict[Any, Callable[[], Any]] = {}
     for variant, config in variants.items():
         params = models.init(config, jax.random.key(0))
-        tokens = random_batch(*shape, config.vocab_size)
+        tokens = random_batch(models.inputs(config), *shape)
         half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
         ours = jax.jit(functools.partial(forward, config.replace(dtype="bfloat16")))
         compiled = ours.lower(half, tokens).compile()

@@ -69,7 +69,7 @@ def _of_model(name: str, config: BertConfig) -> dict[str, Any]:
     masks = build_mask_collection(
         pattern := make_pattern("hybrid", structure, (32, 32)), _draw(pattern, structure)
     )
-    batch = random_batch(8, 128, config.vocab_size)
+    batch = random_batch(models.inputs(config), 8, 128)
     started = time.perf_counter()
     small = surgery.shrink(apply_masks(params, masks), structure)
     cut = time.perf_counter() - started
@@ -106,7 +106,7 @@ def _of_length(config: BertConfig) -> list[dict[str, Any]]:
     for length in LENGTHS:
         shape = (4096 // length, length)
         model = {"ms": (functools.partial(forward, config), params)}
-        taken = compare_latency(model, [shape], vocab_size=config.vocab_size, seconds=8)
+        taken = compare_latency(model, [shape], inputs=models.inputs(config), seconds=8)
         milliseconds = next(iter(taken["ms"].values()))
         rows.append(
             {
@@ -130,7 +130,7 @@ def _of_masks(patterns: dict[str, Pattern]) -> list[dict[str, Any]]:
     """Gradient of parameters and mask values at 32×16, over that without masks."""
     config = MINILM
     params = models.init(config, jax.random.key(0))
-    batch = random_batch(32, 16, config.vocab_size)
+    batch = random_batch(models.inputs(config), 32, 16)
 
     def gradient_of(pattern: Pattern) -> Any:
         def loss(params: dict, values: dict) -> jax.Array:
@@ -169,7 +169,7 @@ from benchmarks.steps import StepCall
 from bpjax.measure.latency import random_batch
 from bpjax.models import bert
 import jax.numpy as jnp
-batch = {**random_batch(32, 16, MINILM.vocab_size), "label": jnp.zeros(32, jnp.int32),
+batch = {**random_batch(models.inputs(MINILM), 32, 16), "label": jnp.zeros(32, jnp.int32),
          "weight": jnp.ones(32)}
 step = StepCall(MINILM, models.init(MINILM, jax.random.key(0)), batch, masked=True, dtype="float32")
 jax.block_until_ready(step())

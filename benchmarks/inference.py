@@ -70,7 +70,7 @@ def _time_shape(
     peers.forget_compiled()
     calls = {}
     for variant, (config, params, model) in parts.items():
-        batch = random_batch(*shape, config.vocab_size)
+        batch = random_batch(models.inputs(config), *shape)
         inputs = peers.tensors(batch)
         compiled = jax.jit(functools.partial(forward, config)).lower(params, batch).compile()
         calls |= {

@@ -17,8 +17,8 @@ import torch
 import transformers
 
 from benchmarks.peers import tensors
+from bpjax import models
 from bpjax.export.formats import FORMATS, export
-from bpjax.models.bert import INPUTS
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.report.environment import describe_environment
@@ -48,11 +48,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / "model"
             checked = export(form, config, params, options.model, exported)
-            call = (format_.open or open_torch)(exported)
+            call = format_.open(config, exported) if format_.open else open_torch(exported)
             theirs = np.empty_like(ours)
             for batch in eval_batches(features, ROWS, ()):
                 real = batch["index"] >= 0
-                theirs[batch["index"][real]] = call({x: batch[x] for x in INPUTS})[real]
+                theirs[batch["index"][real]] = call(
+                    {x.name: batch[x.name] for x in models.inputs(config)}
+                )[real]
         found[form] = {
             **checked,  # times at 8x128 of what can be run here
             "max_abs_diff": float(np.abs(theirs - ours).max()),

@@ -20,8 +20,6 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bpjax.models.bert.module import INPUTS
-
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
@@ -145,7 +143,9 @@ def _placed(layout: Layout, tree: Any) -> Any:
 
 def _batch(layout: Layout) -> dict[str, jax.ShapeDtypeStruct]:
     count = ROWS * layout.devices
-    shapes: dict[str, Any] = dict.fromkeys(INPUTS, ((count, LENGTH), jnp.int32))
+    shapes: dict[str, Any] = {
+        each.name: ((count, LENGTH), jnp.int32) for each in models.inputs(BASE)
+    }
     shapes |= dict.fromkeys(("label", "index"), ((count,), jnp.int32))
     shapes["weight"] = ((count,), jnp.float32)
     return {

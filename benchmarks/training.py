@@ -24,7 +24,7 @@ def time_training(*, rounds: int, seconds: float) -> list[dict[str, Any]]:
     rows = []
     for name, config, (size, length) in CASES:
         params = models.init(config, jax.random.key(0))
-        tokens = random_batch(size, length, config.vocab_size)
+        tokens = random_batch(models.inputs(config), size, length)
         batch = {
             **tokens,
             "label": jnp.zeros(size, jnp.int32),

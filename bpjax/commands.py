@@ -132,19 +132,21 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     import functools
 
     from bpjax.measure.latency import compare_latency, parse_shapes
+    from bpjax.models import inputs
     from bpjax.models.checkpoint import load_pretrained
+    from bpjax.models.inputs import common
     from bpjax.report.table import align
     from bpjax.training.evaluation import apply
 
     shapes = parse_shapes(options.shapes.split(","))
     folders = [options.model] + ([options.against] if options.against else [])
-    models, sizes = {}, []
+    models, taken = {}, []
     for folder in folders:
         config, params = load_pretrained(folder, head="saved")
-        sizes.append(config.vocab_size)
+        taken.append(inputs(config))
         # States and logits: of a model without a head, logits alone would be no work at all.
         models[folder] = (functools.partial(apply, config), params)
-    latency = compare_latency(models, shapes, vocab_size=min(sizes), rounds=options.rounds)
+    latency = compare_latency(models, shapes, inputs=common(taken), rounds=options.rounds)
     rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
     for shape in latency[options.model]:
         times = [latency[folder][shape] for folder in folders]

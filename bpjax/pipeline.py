@@ -103,7 +103,7 @@ def _report(inputs: Inputs, config: RunConfig, notes: Notes) -> dict[str, Any]:
         "pattern": config.pruning.pattern,
         "method": config.pruning.method,
         "seed": config.seed,
-        "rows": {"train": len(inputs.train.rows), "evaluation": len(inputs.evaluation.rows)},
+        "rows": {"train": len(inputs.train), "evaluation": len(inputs.evaluation)},
         # 0 of those that the config leaves out.
         "seconds": {
             stage.name: notes.get(stage.name, {}).get("seconds", 0.0) for stage in stages.STAGES

@@ -1,24 +1,26 @@
 """The doors out of bpjax; what other software can run here is asked the same as the model first."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
+from bpjax import models
 from bpjax.errors import UserError
 from bpjax.export.huggingface import add_code, drop_card, pad
 from bpjax.export.onnx import open_onnx, to_onnx
-from bpjax.export.outputs import answer
+from bpjax.export.outputs import outputs_of
 from bpjax.export.stablehlo import open_stablehlo, to_stablehlo
 from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models.architecture import Config
-from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import TOKEN_TYPES, Input
 
 Call = Callable[[dict[str, Any]], np.ndarray]
 
@@ -28,12 +30,13 @@ class Format(NamedTuple):
 
     Attributes:
       convert: (config, params, folder): turns a folder that `save_pretrained` wrote into this form.
-      open: the converted folder as a function of a batch; None where other software loads it.
+      open: (config, folder): the converted folder as a function of a batch; None where other
+        software loads it.
       change: of sizes and parameters before they are saved.
     """
 
     convert: Callable[[Config, dict[str, Any], Path], None]
-    open: Callable[[Path], Call] | None = None
+    open: Callable[[Config, Path], Call] | None = None
     change: Callable[[Config, dict[str, Any]], tuple[Config, dict[str, Any]]] | None = None
 
 
@@ -79,7 +82,7 @@ def export(
     def finish(written: Path) -> None:
         convert(config, params, written)
         if open_:
-            found.update(compare(config, params, open_(written)))
+            found.update(compare(config, params, open_(config, written)))
 
     save_pretrained(folder, config, params, tokenizer, finish=finish)
     return found
@@ -104,20 +107,10 @@ def compare(
       RuntimeError: they differ by more than `TOLERANCE`, or an answer is not a number.
     """
     params = jax.device_put(params)
-    ours = jax.jit(functools.partial(answer, config))
-    apart = []
+    ours = jax.jit(functools.partial(outputs_of, config))
+    inputs, apart = models.inputs(config), []
     for size, length in _SHAPES:
-        batch = random_batch(size, min(length, config.max_positions), config.vocab_size)
-        places = jnp.arange(batch["input_ids"].shape[1])
-        mask = (places < jnp.arange(size)[:, None] + 3).astype(jnp.int32)
-        batch["attention_mask"] = mask
-        # A RoBERTa of transformers counts its positions by what is not this token.
-        pad_id = ENCODERS[config.model_type].pad_token_id
-        batch["input_ids"] = jnp.where(
-            batch["input_ids"] == pad_id, (pad_id + 1) % config.vocab_size, batch["input_ids"]
-        )
-        if config.type_vocab_size > 1:
-            batch["token_type_ids"] = (places >= 2) * mask
+        batch, mask = _padded_batch(inputs, size, min(length, config.max_positions))
         # Some devices round the operands of products unless they are told not to.
         with jax.default_matmul_precision("highest"):
             difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
@@ -127,8 +120,27 @@ def compare(
     worst = float(max(np.max(each) for each in apart))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")
-    batch = random_batch(timed[0], min(timed[1], config.max_positions), config.vocab_size)
+    batch = random_batch(inputs, timed[0], min(timed[1], config.max_positions))
     times = measure_latency(
         {"ms": lambda: call(batch), "bpjax_ms": lambda: ours(params, batch)}, seconds=20.0
     )
     return {"max_abs_diff": worst, **times}
+
+
+def _padded_batch(
+    inputs: Sequence[Input], size: int, length: int
+) -> tuple[dict[str, Any], Int[Array, "batch length"]]:
+    """Random rows of 3 tokens and more, of two segments where the model tells them apart."""
+    batch = random_batch(inputs, size, length)
+    mask = (jnp.arange(length) < jnp.arange(size)[:, None] + 3).astype(jnp.int32)
+    for each in inputs:
+        found = batch[each.name]
+        if each.name == TOKEN_TYPES:
+            batch[each.name] = (jnp.arange(length) >= 2) * mask * ((each.below or 0) > 1)
+        elif each.below:
+            # A RoBERTa of transformers counts its positions by what is not this token.
+            other = (each.fill + 1) % each.below
+            batch[each.name] = jnp.where(found == each.fill, other, found)
+        else:
+            batch[each.name] = mask
+    return batch, mask

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bpjax import models
 from bpjax.errors import UserError
 from bpjax.export.huggingface import CODE, add_code
 from bpjax.models.architecture import Config
-from bpjax.models.bert.encoders import ENCODERS
-from bpjax.models.bert.module import INPUTS
 from bpjax.models.heads import HEADS
 from bpjax.models.sources import CONFIG, WEIGHTS
 
@@ -36,11 +35,11 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     head = HEADS[config.head]
     auto = getattr(transformers, head.auto_class)
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-    family = ENCODERS[config.model_type]
-    names = [name for name in INPUTS if family.token_types or name != "token_type_ids"]
+    names = [each.name for each in models.inputs(config) if each.below != 0]
     # A tensor each: the exporter takes one that is given twice for one input.
     example = {name: torch.ones((2, config.max_positions), dtype=torch.long) for name in names}
-    outputs = [x for x in head.onnx_outputs if family.base_pooler or x != "pooler_output"]
+    given = model(**{name: x[:1, :2] for name, x in example.items()})
+    outputs = [name for name in head.onnx_outputs if name in given]
     sizes = {
         0: torch.export.Dim("batch", min=1),
         1: torch.export.Dim("length", min=1, max=config.max_positions),
@@ -64,8 +63,9 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def open_onnx(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
+def open_onnx(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
     """What was saved, in ONNX Runtime on CPU, as a function of a batch: answers as bpjax's."""
+    del config
     session = start_session(folder / FILE)
     inputs = [each.name for each in session.get_inputs()]
     # Start and end, say, which are the columns of our logits.

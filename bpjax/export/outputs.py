@@ -6,15 +6,14 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
-from bpjax.models.bert.module import INPUTS
 
 
-def answer(
+def outputs_of(
     config: Config, params: dict[str, Any], batch: dict[str, Any]
 ) -> Float[Array, "batch *answer"]:
     """A model's logits, or without a head its last hidden states."""
-    inputs = (batch[name] for name in INPUTS)
-    outputs: Outputs = models.build(config).apply({"params": params}, *inputs)  # type: ignore[assignment]
+    inputs = {each.name: batch[each.name] for each in models.inputs(config)}
+    outputs: Outputs = models.build(config).apply({"params": params}, **inputs)  # type: ignore[assignment]
     found = outputs.hidden if outputs.logits is None else outputs.logits
     assert found is not None
     return found

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from bpjax.export.outputs import answer
+from bpjax import models
+from bpjax.export.outputs import outputs_of
 from bpjax.models.architecture import Config
-from bpjax.models.bert.module import INPUTS
 from bpjax.models.sources import WEIGHTS
 
 FILE = "model.stablehlo"
@@ -24,24 +24,34 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def to_stablehlo(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Puts `model.stablehlo`, a serialised `jax.export.Exported`, in place of a folder's weights.
 
-    It takes int32 `[batch, length]` each, of any batch and length, and gives logits as bpjax does,
-    or the hidden states of a model without a head.
+    It takes the model's inputs one after the other, of any batch and length, and gives logits as
+    bpjax does, or the hidden states of a model without a head.
     """
-    sizes = export.symbolic_shape(
-        "batch, length",
-        constraints=("batch >= 1", "length >= 1", f"length <= {config.max_positions}"),
+    inputs = models.inputs(config)
+    lengths = list(dict.fromkeys(n for each in inputs for n in each.shape if isinstance(n, str)))
+    scope = export.SymbolicScope(
+        ["batch >= 1", *(f"{n} >= 1" for n in lengths)]
+        + [f"{n} <= {config.max_positions}" for n in lengths]
     )
-    spec = jax.ShapeDtypeStruct(sizes, jnp.int32)
+    specs = [
+        jax.ShapeDtypeStruct(
+            export.symbolic_shape(", ".join(map(str, ("batch", *each.shape))), scope=scope),
+            jnp.dtype(each.dtype),
+        )
+        for each in inputs
+    ]
 
-    def call(*inputs: jax.Array) -> jax.Array:
-        return answer(config, params, dict(zip(INPUTS, inputs, strict=True)))
+    def call(*arrays: jax.Array) -> jax.Array:
+        named = zip((each.name for each in inputs), arrays, strict=True)
+        return outputs_of(config, params, dict(named))
 
-    exported = export.export(jax.jit(call), platforms=PLATFORMS)(spec, spec, spec)
+    exported = export.export(jax.jit(call), platforms=PLATFORMS)(*specs)
     (folder / FILE).write_bytes(exported.serialize())
     (folder / WEIGHTS).unlink()
 
 
-def open_stablehlo(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
+def open_stablehlo(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
     """What was saved, as a function of a batch."""
     call = jax.jit(export.deserialize(bytearray((folder / FILE).read_bytes())).call)
-    return lambda batch: np.asarray(call(*(batch[name] for name in INPUTS)))
+    names = [each.name for each in models.inputs(config)]
+    return lambda batch: np.asarray(call(*(batch[name] for name in names)))

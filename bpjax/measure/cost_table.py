@@ -59,7 +59,7 @@ def measure_cost(
         params = models.init(smaller, jax.random.key(0))
         timed[name] = (functools.partial(forward, smaller), params)
     taken = compare_latency(
-        timed, [(batch, length)], vocab_size=config.vocab_size, rounds=50, seconds=seconds
+        timed, [(batch, length)], inputs=models.inputs(config), rounds=50, seconds=seconds
     )
     time = {name: next(iter(by_shape.values())) for name, by_shape in taken.items()}
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from bpjax.errors import UserError
+from bpjax.models.inputs import TOKEN_TYPES, Input
 
 Forward = Callable[[Any, dict[str, jax.Array]], Any]
 """`(params, batch) -> logits`, batch as the training input makes it, without labels."""
@@ -70,7 +71,7 @@ def compare_latency(
     models: Mapping[str, tuple[Forward, Any]],
     shapes: Sequence[tuple[int, int]] = SHAPES,
     *,
-    vocab_size: int,
+    inputs: Sequence[Input],
     rounds: int = 20,
     warmup: int = 3,
     seconds: float = 30.0,
@@ -84,7 +85,7 @@ def compare_latency(
     Args:
       models: forward function and parameters, by name.
       shapes: (batch, length) pairs.
-      vocab_size: token ids are drawn below it: the smallest vocabulary among the models.
+      inputs: of the models; see `inputs.common` where their vocabularies differ.
       rounds: timed calls of each model and shape at most.
       warmup: untimed rounds before.
       seconds: time to spend on one shape, compilation aside.
@@ -95,8 +96,8 @@ def compare_latency(
     """
     results: dict[str, dict[str, float]] = {name: {} for name in models}
     for batch, length in shapes:
-        inputs = random_batch(batch, length, vocab_size, seed)
-        calls = {name: _compile(*model, inputs) for name, model in models.items()}
+        tokens = random_batch(inputs, batch, length, seed)
+        calls = {name: _compile(*model, tokens) for name, model in models.items()}
         medians = measure_latency(calls, rounds=rounds, warmup=warmup, seconds=seconds)
         for name, milliseconds in medians.items():
             results[name][f"{batch}x{length}"] = milliseconds
@@ -115,20 +116,27 @@ def parse_shapes(shapes: Sequence[str]) -> list[tuple[int, int]]:
     return [(int(batch), int(length)) for batch, length in (shape.split("x") for shape in shapes)]
 
 
-def random_batch(batch: int, length: int, vocab_size: int, seed: int = 0) -> dict[str, jax.Array]:
+def random_batch(
+    inputs: Sequence[Input], batch: int, length: int, seed: int = 0
+) -> dict[str, jax.Array]:
     """A batch of random tokens without padding, all of the first segment.
 
-    Returns:
-      `input_ids`, `attention_mask` and `token_type_ids`, each `[batch, length]` int32.
+    Args:
+      inputs: of the model, see `models.inputs`.
+      batch: rows.
+      length: tokens in a row, of every input whose length differs by row.
+      seed: of the tokens.
     """
-    ids = np.random.default_rng(seed).integers(vocab_size, size=(batch, length), dtype=np.int32)
-    return jax.device_put(
-        {
-            "input_ids": ids,
-            "attention_mask": np.ones_like(ids),
-            "token_type_ids": np.zeros_like(ids),
-        }
-    )
+    generator, found = np.random.default_rng(seed), {}
+    for each in inputs:
+        shape = (batch, *(length if isinstance(n, str) else n for n in each.shape))
+        if each.below is None:
+            found[each.name] = np.ones(shape, each.dtype)
+        elif each.name == TOKEN_TYPES:
+            found[each.name] = np.zeros(shape, each.dtype)
+        else:
+            found[each.name] = generator.integers(each.below, size=shape, dtype=each.dtype)
+    return jax.device_put(found)
 
 
 def _compile(forward: Forward, params: Any, inputs: dict[str, jax.Array]) -> Callable[[], Any]:

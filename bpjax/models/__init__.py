@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 
 from bpjax.models import bert
 from bpjax.models.architecture import Architecture, Config
+from bpjax.models.inputs import Input
 from bpjax.pruning.structure import Sizes, Structure
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -36,6 +37,11 @@ def describe(config: Config) -> Structure:
     return architecture(config).describe(config)
 
 
+def inputs(config: Config) -> tuple[Input, ...]:
+    """What a model reads of a batch."""
+    return architecture(config).inputs(config)
+
+
 def resize(config: Config, sizes: Sizes) -> Any:
     """The config of a model of other sizes, such as surgery left."""
     return architecture(config).resize(config, sizes)
@@ -43,5 +49,8 @@ def resize(config: Config, sizes: Sizes) -> Any:
 
 def init(config: Config, rng: Key[Array, ""]) -> dict:
     """Fresh parameters: normal(0.02) kernels and embeddings, zero biases, unit norms."""
-    ids = jnp.zeros((1, 2), jnp.int32)
-    return jax.jit(build(config).init)(rng, ids, ids, ids)["params"]
+    example = {
+        each.name: jnp.zeros((1, *(2 if isinstance(n, str) else n for n in each.shape)), each.dtype)
+        for each in inputs(config)
+    }
+    return jax.jit(build(config).init)(rng, **example)["params"]

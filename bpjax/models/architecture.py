@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from bpjax.models.inputs import Input
 from bpjax.pruning.structure import Sizes, Structure
 
 Json = Mapping[str, Any]
@@ -105,6 +106,7 @@ class Architecture(NamedTuple):
       resize: `(config, sizes) -> config` of a model of other sizes, after surgery say.
       dense: the config before anything was removed; None where that is not known.
       pad: the config of the dense sizes that transformers' own class has, for zeros to be added.
+      inputs: what the module reads of a batch, by name.
       tensors: every parameter, by its path joined with "/": where it lies in a checkpoint.
       owned: prefixes of names in a checkpoint of which each must have a place in the model.
       heads: the class of transformers for each head that the architecture has.
@@ -122,6 +124,7 @@ class Architecture(NamedTuple):
     resize: Callable[[Any, Sizes], Any]
     dense: Callable[[Any], Any]
     pad: Callable[[Any], Any]
+    inputs: Callable[[Any], tuple[Input, ...]]
     tensors: Callable[[Any], dict[str, Stored]]
     owned: Callable[[Any], tuple[str, ...]]
     heads: Callable[[Any], Mapping[str, str]]

@@ -1,18 +1,41 @@
 """What a model or its head wants of a batch: arrays by name."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+INPUT_IDS, TOKEN_TYPES = "input_ids", "token_type_ids"
+
+ATTENTION_MASK = "attention_mask"
+"""1 at the real tokens of a row, 0 at padding."""
+
+WEIGHT = "weight"
+"""Of each row in means; 0 for rows that only fill a batch up."""
+
+INDEX = "index"
+"""The row of the features that a row of the batch is; -1 for one that fills it up."""
+
+LABEL = "label"
+"""What most heads learn: a class, a score, or a class a token."""
+
+TEACHER_LOGITS = "teacher_logits"
+"""What a teacher says of a batch, where it was asked before."""
 
 
 class Input(NamedTuple):
     """One array of a batch.
+
+    Tokens are `Input("input_ids", ("length",), below=30522)`, those of a decoder
+    `Input("decoder_input_ids", ("target_length",), below=50265)`, and an image is
+    `Input("pixel_values", (3, 224, 224), "float32")`.
 
     Attributes:
       name: its key in the batch.
       shape: of one row; a word stands for a length that differs by row, which is padded: `()` is
         one number a row, `("length",)` one a token.
       dtype: of its numbers.
-      fill: what stands at padding.
-      below: random values for timing are drawn below it; None where none are drawn.
+      fill: what stands at padding where the model was made; real tokens are never this one.
+      below: random values for timing are drawn below it; 0 where the model has no use for it, None
+        for a mask, which is 1 at all that is real.
     """
 
     name: str
@@ -20,3 +43,14 @@ class Input(NamedTuple):
     dtype: str = "int32"
     fill: int = 0
     below: int | None = None
+
+
+def common(inputs: Sequence[Sequence[Input]]) -> tuple[Input, ...]:
+    """Inputs that several models take alike: the smallest vocabulary of each name."""
+    first, *others = inputs
+    found = []
+    for each in first:
+        same = [other for rest in others for other in rest if other.name == each.name]
+        limits = [x.below for x in (each, *same) if x.below is not None]
+        found.append(each._replace(below=min(limits) if limits else None))
+    return tuple(found)

@@ -62,7 +62,7 @@ class Inputs(NamedTuple):
 
     def steps_per_epoch(self, batch: BatchSection) -> int:
         """Updates in one pass over the training rows."""
-        return steps_per_epoch(len(self.train.rows), batch.size)
+        return steps_per_epoch(len(self.train), batch.size)
 
 
 def _check_nothing(inputs: Inputs, config: RunConfig) -> None:

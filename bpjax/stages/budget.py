@@ -107,7 +107,7 @@ def _times_faster(model: Config, cheaper: Config, shape: tuple[int, int]) -> flo
         name: (functools.partial(forward, config), models.init(config, jax.random.key(0)))
         for name, config in (("dense", model), ("cheaper", cheaper))
     }
-    taken = compare_latency(timed, [shape], vocab_size=model.vocab_size, rounds=50)
+    taken = compare_latency(timed, [shape], inputs=models.inputs(model), rounds=50)
     dense, found = (next(iter(taken[name].values())) for name in timed)
     return dense / found
 

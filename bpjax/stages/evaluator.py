@@ -8,7 +8,7 @@ import numpy as np
 from bpjax.config.sections import BatchSection
 from bpjax.models.architecture import Config
 from bpjax.stages.base import Inputs
-from bpjax.tasks.base import Features, take
+from bpjax.tasks.base import take
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import eval_batches
 
@@ -47,6 +47,5 @@ class Evaluator(NamedTuple):
     def calibration_batches(self, most: int) -> Iterator[Batch]:
         """Up to so many training rows, spread over the split, to measure activations on."""
         train = self.inputs.train
-        kept = take(range(len(train.rows)), min(most, len(train.rows)))
-        rows = Features([train.rows[i] for i in kept], [train.examples[i] for i in kept])
-        return eval_batches(rows, self.batch.eval_size, self.batch.buckets)
+        kept = take(range(len(train)), min(most, len(train)))
+        return eval_batches(train.take(kept), self.batch.eval_size, self.batch.buckets)

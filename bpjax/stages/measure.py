@@ -14,6 +14,8 @@ from bpjax.errors import UserError
 from bpjax.measure.flops import theoretical_speedup
 from bpjax.measure.latency import compare_latency
 from bpjax.models import describe
+from bpjax.models import inputs as inputs_of
+from bpjax.models.inputs import common
 from bpjax.pruning.costs import linear_parameters
 from bpjax.pruning.structure import Structure
 from bpjax.report.environment import describe_environment
@@ -38,7 +40,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
             for name, (model, params) in models.items()
         },
         shapes,
-        vocab_size=min(model.vocab_size for model, _ in models.values()),
+        inputs=common([inputs_of(model) for model, _ in models.values()]),
         rounds=config.measure.rounds,
     )
     structures = {name: describe(model) for name, (model, _) in models.items()}

@@ -58,7 +58,7 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
             "linear_params": sum(linear_parameters(describe(model)).values()),
         },
-        "rows": {"train": len(inputs.train.rows), "evaluation": len(inputs.evaluation.rows)},
+        "rows": {"train": len(inputs.train), "evaluation": len(inputs.evaluation)},
         "devices": jax.device_count(),
         "steps": dict(steps),
         "seconds": {name: count / per_epoch * epoch for name, count in steps.items()},

@@ -5,7 +5,7 @@ student and shrunken model.
 """
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
+from bpjax.tasks.columns import Column, Rows, columns_of
 
 # The rows held out are the same whatever the seed of a run.
 HOLDOUT_SEED = 0
@@ -23,22 +24,41 @@ class Features:
     """Tokenised rows of one split.
 
     Attributes:
-      rows: one dict a model input: `input_ids` and `token_type_ids`, both int32 [n], and the
-        task's labels as 0-d arrays. Ragged: n differs by row and nothing is padded.
+      columns: one row a model input: `input_ids` and `token_type_ids`, int32 and ragged, and the
+        task's labels, one a row or one a token.
       examples: one entry a row, whatever the task's metric needs.
     """
 
-    rows: list[dict[str, np.ndarray]]
-    examples: list[Any]
+    columns: Mapping[str, Column]
+    examples: Sequence[Any]
 
     def __post_init__(self) -> None:
-        if len(self.rows) != len(self.examples):
-            raise ValueError(f"{len(self.rows)} rows but {len(self.examples)} examples")
+        for name, column in self.columns.items():
+            if column.rows != len(self.examples):
+                raise ValueError(f"{column.rows} rows of {name} but {len(self.examples)} examples")
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, np.ndarray]], examples: Sequence[Any]) -> "Features":
+        """Features of rows given one by one, see `columns_of`."""
+        return cls(columns_of(rows), examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def rows(self) -> Rows:
+        """The columns, seen a row at a time."""
+        return Rows(self.columns)
 
     @property
     def lengths(self) -> Int[np.ndarray, " rows"]:
         """Tokens of each row, special tokens included."""
-        return np.array([len(row["input_ids"]) for row in self.rows], np.int32)
+        return self.columns["input_ids"].lengths if self.columns else np.zeros(0, np.int32)
+
+    def take(self, rows: Sequence[int]) -> "Features":
+        """Some of the rows, in the order given."""
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return Features(columns, [self.examples[row] for row in rows])
 
 
 @runtime_checkable

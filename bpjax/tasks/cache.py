@@ -1,57 +1,95 @@
-"""Tokenised features, kept in the user's cache folder so that a second start does not make them."""
+"""Tokenised columns, kept in the user's cache folder so that a second start does not make them."""
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
-import pickle
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bpjax
-from bpjax.tasks.base import Features
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bpjax.tasks.columns import Column
 
 ENOUGH = 1000  # rows; fewer are made faster than they are found
 
+Make = Callable[..., dict[str, Column]]
 
-def cached(make: Callable[..., Features]) -> Callable[..., Features]:
+
+def cached(version: int) -> Callable[[Make], Make]:
     """Keeps what a task's method makes of rows and a tokenizer.
 
-    The file's name is a digest of all that its content depends on: bpjax's version, the task's
-    options, the rows, and the tokenizer. It is written whole or not at all, and made again if it
-    cannot be read. Where the folder cannot be written nothing is kept. It is BPJAX_FEATURES where
-    that is set (empty: nothing is kept), else `bpjax/features` in the user's cache folder.
+    The file's name is a digest of all that its content depends on: the task's options, the rows,
+    the tokenizer, and the version of the code that makes it. It is written whole or not at all, as
+    safetensors, and made again if it cannot be read. Where the folder cannot be written nothing is
+    kept. It is BPJAX_FEATURES where that is set (empty: nothing is kept), else `bpjax/features` in
+    the user's cache folder.
+
+    Args:
+      version: of the method; to be raised whenever the columns that it makes change.
     """
 
-    @functools.wraps(make)
-    def features(task: Any, rows: list[Any], tokenizer: Any) -> Features:
-        folder = _folder()
-        if folder is None or len(rows) < ENOUGH:
-            return make(task, rows, tokenizer)
-        import joblib
+    def decorate(make: Make) -> Make:
+        @functools.wraps(make)
+        def columns(task: Any, rows: list[Any], tokenizer: Any) -> dict[str, Column]:
+            folder = _folder()
+            if folder is None or len(rows) < ENOUGH:
+                return make(task, rows, tokenizer)
+            path = folder / f"{_digest(version, task, rows, tokenizer)}.safetensors"
+            found = _read(path)
+            if found is None:
+                found = make(task, rows, tokenizer)
+                _write(path, found)
+            return found
 
-        words = json.loads(tokenizer.backend_tokenizer.to_str())
-        words["truncation"] = words["padding"] = None  # those of its last call
-        name = joblib.hash(
-            (bpjax.__version__, type(task).__name__, dataclasses.asdict(task), rows, words)
-        )
-        path = folder / f"{name}.joblib"
-        try:
-            return joblib.load(path)
-        except (OSError, EOFError, ValueError, KeyError, AttributeError, pickle.UnpicklingError):
-            found = make(task, rows, tokenizer)
-        partial = path.with_suffix(f".{uuid.uuid4().hex}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            joblib.dump(found, partial)
-            partial.replace(path)
-        except OSError:  # no room, or somebody else's folder
-            partial.unlink(missing_ok=True)
-        return found
+        return columns
 
-    return features
+    return decorate
+
+
+def _digest(version: int, task: Any, rows: list[Any], tokenizer: Any) -> str:
+    words = json.loads(tokenizer.backend_tokenizer.to_str())
+    words["truncation"] = words["padding"] = None  # those of its last call
+    options = type(task).__name__, version, dataclasses.asdict(task)
+    digest = hashlib.sha256(repr(options).encode())
+    digest.update(json.dumps(words, sort_keys=True).encode())
+    for row in rows:
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:40]
+
+
+def _read(path: Path) -> dict[str, Column] | None:
+    """What `_write` wrote; None where there is no such file, or another one."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            told = json.loads((file.metadata() or {})["columns"])
+            return {
+                name: Column(
+                    file.get_tensor(f"{name}/values"),
+                    file.get_tensor(f"{name}/starts") if ragged else None,
+                    fill,
+                )
+                for name, (ragged, fill) in told.items()
+            }
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, columns: dict[str, Column]) -> None:
+    tensors = {f"{name}/values": column.values for name, column in columns.items()}
+    tensors |= {f"{n}/starts": c.starts for n, c in columns.items() if c.starts is not None}
+    told = {name: (column.starts is not None, column.fill) for name, column in columns.items()}
+    partial = path.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={"columns": json.dumps(told)})
+        partial.replace(path)
+    except (OSError, SafetensorError):  # no room, or somebody else's folder
+        partial.unlink(missing_ok=True)
 
 
 def _folder() -> Path | None:

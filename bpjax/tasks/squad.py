@@ -10,8 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from bpjax.errors import UserError
 from bpjax.tasks import base, spans
 from bpjax.tasks.cache import cached
+from bpjax.tasks.columns import Column
 from bpjax.tasks.official import locate
 from bpjax.tasks.source import Source
+
+FEATURES = 1  # of the code that makes them: see `cache.cached`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +89,22 @@ class SpanTask:
         texts = {identity: answer.text for identity, answer in answers.items()}
         return spans.score(texts, distinct(features.examples))
 
-    @cached
     def _features(
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:
+        columns = self._columns(examples, tokenizer)
+        owners, firsts, offsets = (columns.pop(name) for name in ("owner", "first", "offsets"))
+        windows = [
+            spans.Window(examples[owners.values[i]], int(firsts.values[i]), offsets[i])
+            for i in range(offsets.rows)
+        ]
+        return base.Features(columns, windows)
+
+    @cached(FEATURES)
+    def _columns(
+        self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Column]:
+        """What the model reads of each window, and where the window comes from."""
         base.require_fast(tokenizer)
         self._require_room(tokenizer.num_special_tokens_to_add(pair=True))
         encoded = tokenizer(
@@ -104,23 +119,27 @@ class SpanTask:
             return_token_type_ids=True,
             return_attention_mask=False,
         )
-        rows, windows = [], []
-        for number, owner in enumerate(encoded["overflow_to_sample_mapping"]):
+        owners = encoded["overflow_to_sample_mapping"]
+        firsts, offsets, answers = [], [], []
+        for number, owner in enumerate(owners):
             sequences = encoded.sequence_ids(number)  # 0 question, 1 passage, None special
             first, count = sequences.index(1), sequences.count(1)
-            offsets = np.array(encoded["offset_mapping"][number][first : first + count], np.int32)
-            window = spans.Window(examples[owner], first, offsets)
-            start, end = _answer_tokens(window)
-            windows.append(window)
-            rows.append(
-                {
-                    "input_ids": np.array(encoded["input_ids"][number], np.int32),
-                    "token_type_ids": np.array(encoded["token_type_ids"][number], np.int32),
-                    "start_position": np.array(start, np.int32),
-                    "end_position": np.array(end, np.int32),
-                }
-            )
-        return base.Features(rows, windows)
+            places = np.array(encoded["offset_mapping"][number][first : first + count], np.int32)
+            answers.append(_answer_tokens(spans.Window(examples[owner], first, places)))
+            firsts.append(first)
+            offsets.append(places)
+        starts, ends = np.array(answers, np.int32).reshape(-1, 2).T.copy()
+        lengths = np.cumsum([0, *map(len, offsets)], dtype=np.int64)
+        flat = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int32)
+        return {
+            "input_ids": Column.ragged(encoded["input_ids"]),
+            "token_type_ids": Column.ragged(encoded["token_type_ids"]),
+            "start_position": Column(starts),
+            "end_position": Column(ends),
+            "owner": Column(np.array(owners, np.int32)),
+            "first": Column(np.array(firsts, np.int32)),
+            "offsets": Column(flat, lengths),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

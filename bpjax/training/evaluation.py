@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
-from bpjax.models.bert.module import INPUTS
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, MASKS, SCORES
 from bpjax.pruning.structure import at, has
@@ -43,7 +42,7 @@ def apply(
     """
     found: Any = models.build(config).apply(
         {"params": params, MASKS: masks or {}, APPROXIMATIONS: approximations or {}},
-        *(batch[name] for name in INPUTS),
+        **{each.name: batch[each.name] for each in models.inputs(config)},
         deterministic=dropout is None,
         hidden_states=activations,
         rngs=None if dropout is None else {"dropout": dropout},

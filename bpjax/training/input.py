@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bpjax.errors import UserError
-from bpjax.models.bert.module import INPUTS
+from bpjax.models.inputs import ATTENTION_MASK, INDEX, TOKEN_TYPES, WEIGHT
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 
@@ -124,30 +124,20 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
     """Pads the rows of a plan to its bucket.
 
     Returns:
-      input_ids, attention_mask (1 = real token), token_type_ids: int32 [batch, bucket]; the labels,
-      stacked [batch]; weight float32 [batch], 0 for padding rows; index int32 [batch], the row in
-      the features or PADDING.
+      The columns, ragged ones `[batch, bucket]`; attention_mask (1 = real token) and, where there
+      is no such column, token_type_ids of the first segment, int32 [batch, bucket]; weight float32
+      [batch], 0 for padding rows; index int32 [batch], the row in the features or PADDING.
     """
-    size = len(plan.rows)
-    batch: Batch = {key: np.zeros((size, plan.bucket), np.int32) for key in INPUTS}
-    for key, value in features.rows[0].items():
-        if value.ndim == 0:
-            batch[key] = np.zeros(size, value.dtype)
-    for place, index in enumerate(plan.rows):
-        if index == PADDING:
-            # One attended token: a softmax over nothing is NaN, and NaN times weight 0 is still
-            # NaN.
-            batch["attention_mask"][place, 0] = 1
-            continue
-        row = features.rows[index]
-        batch["attention_mask"][place, : len(row["input_ids"])] = 1
-        for key, value in row.items():
-            if value.ndim == 0:
-                batch[key][place] = value
-            else:
-                batch[key][place, : len(value)] = value
-    batch["weight"] = (plan.rows != PADDING).astype(np.float32)
-    batch["index"] = plan.rows.astype(np.int32)
+    rows, bucket = plan.rows, plan.bucket
+    lengths = np.where(rows == PADDING, 0, features.lengths[rows])
+    # A padding row attends to one token: a softmax over nothing is NaN, and NaN times weight 0 is
+    # still NaN.
+    mask = np.arange(bucket) < np.maximum(lengths, 1)[:, None]
+    batch: Batch = {TOKEN_TYPES: np.zeros((len(rows), bucket), np.int32)}
+    batch |= {name: column.pad(rows, bucket) for name, column in features.columns.items()}
+    batch[ATTENTION_MASK] = mask.astype(np.int32)
+    batch[WEIGHT] = (rows != PADDING).astype(np.float32)
+    batch[INDEX] = rows.astype(np.int32)
     return batch
 
 

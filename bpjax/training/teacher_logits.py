@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from bpjax import models
 from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
@@ -81,7 +82,7 @@ def cached_logits(
         if not everywhere(path.exists()):  # another run may write it meanwhile
             batches = _with_bar(
                 eval_batches(features, batch_size, buckets, layout.part(batch_size)),
-                steps_per_epoch(len(features.rows), batch_size),
+                steps_per_epoch(len(features), batch_size),
             )
             rows = predict(teacher.config, teacher.params, batches, None, layout)
             write_once(_save, path, rows if per_token else [row[None] for row in rows])
@@ -110,8 +111,10 @@ def _digest(teacher: Teacher, features: Features, batching: tuple) -> str:
     for name, value in jax.tree.leaves_with_path(teacher.params):
         digest.update(jax.tree_util.keystr(name).encode())
         digest.update(np.ascontiguousarray(value).data)
-    for row in features.rows:
-        for key in ("input_ids", "token_type_ids"):
-            digest.update(row[key].tobytes())
-        digest.update(b"|")
+    read = {each.name for each in models.inputs(teacher.config)}
+    for key, column in features.columns.items():
+        if key in read:
+            digest.update(repr((key, column.fill, column.values.shape)).encode())
+            digest.update(np.ascontiguousarray(column.values).data)
+            digest.update(b"" if column.starts is None else column.starts.tobytes())
     return digest.hexdigest()[:32]

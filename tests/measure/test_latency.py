@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bpjax import models
 from bpjax.measure.flops import forward_flops, linear_flops, theoretical_speedup
 from bpjax.measure.latency import compare_latency, measure_latency, random_batch
 from bpjax.models.bert import BertConfig
@@ -72,6 +73,9 @@ def test_waits_for_the_result():
     assert waited > 0.5
 
 
+TOKENS = models.inputs(BertConfig(vocab_size=50))
+
+
 def test_compares_models_on_every_shape():
     def forward(params, batch):
         hidden = params["table"][batch["input_ids"]] * batch["attention_mask"][..., None]
@@ -86,7 +90,7 @@ def test_compares_models_on_every_shape():
         return forward, {"table": table, "kernel": kernel, "repeat": np.zeros(repeat)}
 
     models = {"deep": model(24), "shallow": model(1)}
-    result = compare_latency(models, [(4, 64), (1, 8)], vocab_size=50, rounds=5, seconds=1.0)
+    result = compare_latency(models, [(4, 64), (1, 8)], inputs=TOKENS, rounds=5, seconds=1.0)
     assert {name: list(by_shape) for name, by_shape in result.items()} == {
         "deep": ["4x64", "1x8"],
         "shallow": ["4x64", "1x8"],
@@ -95,13 +99,14 @@ def test_compares_models_on_every_shape():
 
 
 def test_random_batch_stays_in_the_vocabulary():
-    batch = random_batch(2, 64, vocab_size=7)
+    few = [TOKENS[0]._replace(below=7), *TOKENS[1:]]
+    batch = random_batch(few, 2, 64)
     ids = np.asarray(batch["input_ids"])
     assert ids.shape == (2, 64)
     assert set(ids.ravel().tolist()) == set(range(7))
     assert batch["attention_mask"].all() and not batch["token_type_ids"].any()
     assert {x.dtype for x in batch.values()} == {jnp.dtype("int32")}
-    np.testing.assert_array_equal(ids, random_batch(2, 64, vocab_size=7)["input_ids"])
+    np.testing.assert_array_equal(ids, random_batch(few, 2, 64)["input_ids"])
 
 
 MINILM = BertConfig(hidden_size=384, head_dim=32, heads=(12,) * 6, intermediate=(1536,) * 6)

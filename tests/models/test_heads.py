@@ -225,7 +225,7 @@ def test_a_head_is_added_by_its_record(monkeypatch, tmp_path):
     config = TINY.replace(head="ranks", num_labels=2, hidden_dropout=0.0, attention_dropout=0.0)
     params, taught = make_params(config), Teacher(config, make_params(config, seed=1), 0.5, 2.0)
     ids = [np.arange(n, dtype=np.int32) for n in (2, 5, 3)]
-    features = Features([{"input_ids": x, "token_type_ids": 0 * x} for x in ids], ids)
+    features = Features.of([{"input_ids": x, "token_type_ids": 0 * x} for x in ids], ids)
     # One row is filled up with padding; the teacher's outputs are computed once and brought along.
     (batch,) = eval_batches(features, 4, ())
     (batch,) = cached_logits(taught, features, 2, (), tmp_path).attach([batch])

@@ -132,7 +132,7 @@ def test_from_fine_pruning_to_a_file_that_runs_elsewhere(tmp_path):
     assert all((x != 0).all() for x in jax.tree.leaves(filled))
 
     export("stablehlo", found, loaded, tmp_path / "model", tmp_path / "exported")
-    call = open_stablehlo(tmp_path / "exported")
+    call = open_stablehlo(found, tmp_path / "exported")
     batch = {name: make_batch()[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     assert relative(call(batch), before) < 1e-5
 

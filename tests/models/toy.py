@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.models.architecture import Architecture, Outputs, Stored
+from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, Input
 from bpjax.models.layers.attention import attend
 from bpjax.models.layers.linear import Linear
 from bpjax.models.sizes import SHRUNKEN_KEY, from_json, to_json
@@ -44,7 +45,6 @@ class Toy(nn.Module):
         self,
         input_ids,
         attention_mask,
-        token_type_ids=None,
         deterministic=True,
         hidden_states=False,
     ):
@@ -178,6 +178,10 @@ TOY = Architecture(
     resize=resize,
     dense=lambda config: None,
     pad=lambda config: config,
+    inputs=lambda config: (
+        Input(INPUT_IDS, ("length",), below=config.vocab_size),
+        Input(ATTENTION_MASK, ("length",)),
+    ),
     tensors=tensors,
     owned=lambda config: ("layer_",),
     heads=lambda config: {"classification": "ToyForSequenceClassification"},

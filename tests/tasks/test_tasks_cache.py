@@ -72,6 +72,14 @@ def test_nothing_is_kept_where_nothing_can_be(make, monkeypatch, chosen):
     assert make()[1] and make()[1]
 
 
+def test_other_code_makes_them_anew(make, monkeypatch):
+    """The version of what makes them is a part of the name."""
+    make()
+    raised = cache.cached(2)(Glue._columns.__wrapped__)
+    monkeypatch.setattr(Glue, "_columns", raised)
+    assert make()[1] and not make()[1]
+
+
 def test_few_rows_are_not_kept(make, tmp_path):
     make(rows=ROWS[: cache.ENOUGH - 1])
     assert not (tmp_path / "kept").exists()

@@ -148,7 +148,7 @@ def golds(*labels, split="validation"):
 
 
 def make_features(examples):
-    return Features([{"input_ids": np.zeros(2, np.int32)}] * len(examples), examples)
+    return Features.of([{"input_ids": np.zeros(2, np.int32)}] * len(examples), examples)
 
 
 def test_accuracy():

@@ -30,7 +30,7 @@ def make_features(count, seed=0, longest=16):
         }
         for i, n in enumerate(lengths)
     ]
-    return Features(rows, list(range(count)))
+    return Features.of(rows, list(range(count)))
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 257])

@@ -312,7 +312,7 @@ def test_predictions_are_in_the_order_of_the_rows_and_without_padding():
         }
         for length in (5, 2, 8, 2)
     ]
-    features = Features(rows, rows)
+    features = Features.of(rows, rows)
     found = predict(config, params, eval_batches(features, 2, (4, 8)), None)
     assert [x.shape for x in found] == [(5, 2), (2, 2), (8, 2), (2, 2)]
     alone_logits = jax.jit(functools.partial(forward, config))

@@ -25,7 +25,7 @@ def make_features(rows=5, seed=0):
         length = int(generator.integers(2, 7))
         ids = generator.integers(0, 20, length).astype(np.int32)
         made.append({"input_ids": ids, "token_type_ids": 0 * ids, "label": np.array(1, np.int32)})
-    return Features(made, made)
+    return Features.of(made, made)
 
 
 def cache(folder, teacher=GUIDE, features=None, batch_size=2, buckets=(4, 7)):
@@ -108,7 +108,7 @@ def test_the_digest_sees_what_rows_are_cut_into(tmp_path):
 
     def features(*parts):
         rows = [{"input_ids": part, "token_type_ids": 0 * part} for part in parts]
-        return Features(rows, rows)
+        return Features.of(rows, rows)
 
     cache(tmp_path, features=features(ids))
     cache(tmp_path, features=features(ids[:2], ids[2:]))

@@ -7,7 +7,7 @@ from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.config_json import read, write
 from bpjax.models.bert.describe import dense, describe, pad, resize
 from bpjax.models.bert.encoders import ENCODERS
-from bpjax.models.bert.module import Bert
+from bpjax.models.bert.module import Bert, inputs
 from bpjax.models.bert.tensors import owned, tensors
 
 ARCHITECTURE = Architecture(
@@ -19,6 +19,7 @@ ARCHITECTURE = Architecture(
     resize=resize,
     dense=dense,
     pad=pad,
+    inputs=inputs,
     tensors=tensors,
     owned=owned,
     heads=lambda config: ENCODERS[config.model_type].classes,

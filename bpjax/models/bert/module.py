@@ -13,12 +13,20 @@ from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.sublayers import FeedForward, SelfAttention
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPES, Input
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a model reads of a batch, in the order of its arguments."""
+
+def inputs(config: BertConfig) -> tuple[Input, ...]:
+    """Tokens, which of them are real, and their segments, which DistilBERT has no use for."""
+    fill = ENCODERS[config.model_type].pad_token_id
+    return (
+        Input(INPUT_IDS, ("length",), fill=fill, below=config.vocab_size),
+        Input(ATTENTION_MASK, ("length",)),
+        Input(TOKEN_TYPES, ("length",), below=config.type_vocab_size),
+    )
 
 
 class Bert(nn.Module):

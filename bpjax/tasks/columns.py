@@ -1,0 +1,122 @@
+"""Columns of features: flat arrays, and where each row begins in those whose length differs."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One array a row, end to end.
+
+    Attributes:
+      values: `[rows, …]` of rows of one shape, `()` among them; of ragged ones `[total, …]`.
+      starts: where each row's values begin, and `total` at the end; None where rows have one shape.
+      fill: what stands at padding.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray | None = None
+    fill: int = 0
+
+    @classmethod
+    def ragged(
+        cls, rows: Sequence[Any], dtype: str = "int32", *, inner: int = 0, fill: int = 0
+    ) -> "Column":
+        """Of rows whose lengths differ: `[length]` each, or `[length, inner]`."""
+        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        flat = chain.from_iterable(rows)
+        if inner:
+            flat = chain.from_iterable(flat)
+        values = np.fromiter(flat, dtype, int(starts[-1]) * max(1, inner))
+        return cls(values.reshape(-1, inner) if inner else values, starts, fill)
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.values) if self.starts is None else len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Of each row, int32; 1 where all have one shape."""
+        if self.starts is None:
+            return np.ones(self.rows, np.int32)
+        return np.diff(self.starts).astype(np.int32)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        if self.starts is None:
+            return np.asarray(self.values[row])
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def take(self, rows: Sequence[int]) -> "Column":
+        """Some of the rows, in the order given."""
+        if self.starts is None:
+            return dataclasses.replace(self, values=self.values[np.asarray(rows, int)])
+        chosen = [self[row] for row in rows]
+        starts = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
+        values = np.concatenate(chosen) if chosen else self.values[:0]
+        return dataclasses.replace(self, values=values, starts=starts)
+
+    def pad(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """Some rows as one array, ragged ones padded to `length`.
+
+        Args:
+          rows: which, by place; where it is negative, there is only padding, or 0.
+          length: at least that of the longest.
+        """
+        real = np.flatnonzero(rows >= 0)
+        if self.starts is None:
+            found = np.zeros((len(rows), *self.values.shape[1:]), self.values.dtype)
+            found[real] = self.values[rows[real]]
+            return found
+        shape = (len(rows), length, *self.values.shape[1:])
+        found = np.full(shape, self.fill, self.values.dtype)
+        for place in real:
+            row = self[rows[place]]
+            found[place, : len(row)] = row
+        return found
+
+
+Columns = Mapping[str, Column]
+"""By name; all of as many rows."""
+
+
+def columns_of(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Column]:
+    """Columns of rows given one by one.
+
+    Args:
+      rows: arrays by name, the same names in each. Those of one axis are ragged; others have one
+        shape.
+    """
+    columns = {}
+    for name in rows[0] if rows else ():
+        values = [np.asarray(row[name]) for row in rows]
+        if values[0].ndim == 1:
+            columns[name] = Column.ragged(values, str(values[0].dtype))
+        else:
+            columns[name] = Column(np.stack(values))
+    return columns
+
+
+class Rows(Sequence[dict[str, np.ndarray]]):
+    """Columns, seen a row at a time."""
+
+    def __init__(self, columns: Columns):
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return next((column.rows for column in self._columns.values()), 0)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        place = range(len(self))[row]
+        return {name: column[place] for name, column in self._columns.items()}
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return (self[row] for row in range(len(self)))
