@@ -74,8 +74,8 @@ class Column:
             return found
         shape = (len(rows), length, *self.values.shape[1:])
         found = np.full(shape, self.fill, self.values.dtype)
-        for place in real:
-            row = self[rows[place]]
+        for place in real.tolist():
+            row = self[int(rows[place])]
             found[place, : len(row)] = row
         return found
 

@@ -72,7 +72,8 @@ def token_means(
             if context.method_name == method and args:
                 x = read(context.module, args[0])
                 if x is not None:
-                    found["/".join(context.module.path)] = jnp.sum(x * real, axis=0)
+                    rows = x.reshape(-1, x.shape[-1])
+                    found["/".join(context.module.path)] = jnp.sum(rows * real, axis=0)
             return call(*args, **kwargs)
 
         with nn.intercept_methods(listen):
