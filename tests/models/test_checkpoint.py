@@ -149,7 +149,7 @@ def test_robertas_first_two_positions_are_of_no_token(tmp_path):
 
     def hidden(row):
         """Of six tokens, with one row of the positions changed."""
-        table = params["embeddings"]["position"]["embedding"].at[row].add(1.0)
+        table = params["embeddings"]["position"]["embedding"].at[row, 0].add(1.0)
         embeddings = params["embeddings"] | {"position": {"embedding": table}}
         changed = params | {"embeddings": embeddings}
         return bert.Bert(small).apply({"params": changed}, ids, ones, 0 * ones).hidden
