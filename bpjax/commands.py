@@ -109,38 +109,22 @@ def inspect(options: argparse.Namespace, _: list[str]) -> Output:
     from bpjax import models
     from bpjax.models.checkpoint import load_pretrained
     from bpjax.pruning.costs import linear_parameters
-    from bpjax.pruning.summary import by_layer, summarize
-    from bpjax.report.table import format_layers
+    from bpjax.pruning.summary import summarize
+    from bpjax.report.parts import Part, format_parts
 
     config, params = load_pretrained(options.model, head="saved")
     structure, dense = models.describe(config), models.architecture(config).dense(config)
-    layers = by_layer(summarize(params, structure))
-    left = _by_layer(structure)
-    density = None
-    if dense:
-        before = _by_layer(models.describe(dense))
-        density = [now / then if then else 1.0 for now, then in zip(left, before, strict=True)]
-    found: dict[str, Any] = {
-        "heads": [x.units for x in structure.sublayers if x.kind == "attention"],
-        "intermediate": [x.units for x in structure.sublayers if x.kind == "ffn"],
-        "density": density,
-        "nonzero": [layer.density for layer in layers],
-        "linear_params": sum(linear_parameters(structure).values()),
-    }
-    table = format_layers(found["heads"], found["intermediate"], density, found["nonzero"], left)
-    ending = f"{found['linear_params']:,} linear parameters stored in {len(layers)} layers"
-    return Output(f"{table}\n\n{ending}", found)
-
-
-def _by_layer(structure: Any) -> list[int]:
-    """Linear parameters of each layer."""
-    from bpjax.pruning.costs import linear_parameters
-
-    weights = linear_parameters(structure)
-    layers: dict[str, int] = {}
-    for sublayer in structure.sublayers:
-        layers[sublayer.layer] = layers.get(sublayer.layer, 0) + weights[sublayer.name]
-    return [*layers.values()]
+    left = linear_parameters(structure)
+    before = linear_parameters(models.describe(dense)) if dense else {}
+    parts = [
+        Part(each.name, units.units, left[each.name], before.get(each.name), each.nonzero)
+        for units, each in zip(structure.sublayers, summarize(params, structure), strict=True)
+    ]
+    table, found = format_parts(parts)
+    count = sum(left.values())
+    layers = len({each.layer for each in structure.sublayers})
+    ending = f"{count:,} linear parameters stored in {layers} layers"
+    return Output(f"{table}\n\n{ending}", found | {"linear_params": count})
 
 
 def benchmark(options: argparse.Namespace, _: list[str]) -> Output:

@@ -90,6 +90,7 @@ def test_quiet_says_nothing_and_json_is_json_alone(call, models):
     found = json.loads(call("inspect", models[1], "--json"))
     assert (found["heads"], found["intermediate"]) == ([1, 0], [7, 0])
     assert found["linear_params"] == 736
+    assert found["sizes"]["layer_0/ffn"] == 7 and found["density"] == [736 / 2048, 0.0]
 
 
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, tmp_path, small_model):

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bpjax"
 
-# A room is a package or module directly in bpjax. "report" also draws from pruning.summary.
+# Packages and modules directly in bpjax. "report" also draws from pruning.summary.
 ALLOWED = {
     "errors": set(),
     "files": set(),
@@ -38,6 +38,7 @@ ALLOWED = {
         "errors",
         "files",
         "report.environment",
+        "report.sizes",
     },
     "pipeline": {"any"},
     "sweep": {"any"},
@@ -78,7 +79,7 @@ def package_of(module):
 
 
 def find_trespasses(module, source, is_package=False):
-    """What a module imports from rooms that are not open to it."""
+    """What a module imports from packages that are not open to it."""
     package = module if is_package else module.rpartition(".")[0]
     room = package_of(module)
     wanted = {name.removeprefix("bpjax.") for name in imported(source, package) if "bpjax." in name}
@@ -98,8 +99,8 @@ MODULES = dict(modules())
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_stays_in_the_rooms_open_to_it(module):
-    assert package_of(module) in ALLOWED, f"new room: say in {__file__} what it may import"
+def test_module_imports_what_it_may(module):
+    assert package_of(module) in ALLOWED, f"new package: say in {__file__} what it may import"
     path = MODULES[module]
     assert not find_trespasses(module, path.read_text(), path.name == "__init__.py")
 
@@ -132,6 +133,21 @@ def test_the_rule_itself(module, source, found):
     assert bool(trespasses) == bool(found)
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if package_of(name) != "models"])
+def test_no_architecture_is_known_outside_models(module):
+    text = MODULES[module].read_text()
+    names = {
+        path.name for path in (PACKAGE / "models").iterdir() if (path / "describe.py").exists()
+    }
+    assert names and "BertConfig" not in text
+    assert not [name for name in names if f"models.{name}" in text]
+
+
+def test_only_stages_see_the_whole_config():
+    users = {package_of(name) for name, path in MODULES.items() if "RunConfig" in path.read_text()}
+    assert users == {"config", "stages", "pipeline"}
+
+
 def test_ml_collections_stays_where_configs_are_read():
     users = {name for name, path in MODULES.items() if "ml_collections" in path.read_text()}
     assert {package_of(name) for name in users} == {"config", "sweep"}
@@ -151,7 +167,7 @@ def loaded_by(*names):
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_pruning_loads_no_flax_and_no_other_room():
+def test_pruning_loads_no_flax_and_no_other_package():
     names = [name for name in MODULES if package_of(name) == "pruning"]
     loaded = loaded_by("bpjax.pruning", *names)
     assert not {name.partition(".")[0] for name in loaded} & (HEAVY | {"flax", "transformers"})

@@ -45,9 +45,8 @@ def kept_units(structure: Structure, pattern: Pattern, values: Scores) -> KeptUn
         feeds = [kernel for kernel in sublayer.reads if kernel.role in sublayer.silence.feeds]
         for kernel in (*feeds, sublayer.write):
             if kernel.path in masks:
-                kept &= _alive_blocks(sublayer, kernel, masks[kernel.path])[
-                    blocks(sublayer, kernel)
-                ]
+                found = _alive_blocks(sublayer, kernel, masks[kernel.path])
+                kept &= found[blocks(sublayer, kernel)] if kernel.grouped else found
         return kept
 
     streams = {name: jnp.ones(stream.size, bool) for name, stream in structure.streams.items()}

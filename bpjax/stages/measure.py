@@ -15,6 +15,7 @@ from bpjax.measure.flops import theoretical_speedup
 from bpjax.measure.latency import compare_latency
 from bpjax.models import describe
 from bpjax.pruning.costs import linear_parameters
+from bpjax.pruning.structure import Structure
 from bpjax.report.environment import describe_environment
 from bpjax.report.sizes import size_keys
 from bpjax.stages.base import Artefacts, Inputs, Stage
@@ -47,7 +48,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     for name, (model, params) in models.items():
         measured[name] = {
             "metrics": evaluator.metrics(model, params),
-            "hidden_size": structures[name].streams["hidden"].size,
+            **_stream_sizes(structures[name]),
             "linear_params": linear[name],
             "total_params": sum(x.size for x in jax.tree.leaves(params)),
             "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
@@ -66,6 +67,12 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         # That in which latencies were measured, whoever writes the report.
         "environment": describe_environment(),
     }
+
+
+def _stream_sizes(structure: Structure) -> dict[str, Any]:
+    """Dimensions of the residual streams; of an encoder's only one as it is called there."""
+    sizes = {name: stream.size for name, stream in structure.streams.items()}
+    return {"hidden_size": sizes["hidden"]} if [*sizes] == ["hidden"] else {"streams": sizes}
 
 
 def check(inputs: Inputs, config: RunConfig) -> None:

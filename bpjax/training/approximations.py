@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config
+from bpjax.models.layers.collections import REAL, SHARE
 from bpjax.models.layers.norm import LayerNorm, token_moments
 from bpjax.pruning.structure import Path
 from bpjax.training.calibration import token_means
@@ -39,11 +40,11 @@ def approximate(
     if "relu" in names:
         for sublayer in models.describe(config).sublayers:
             if sublayer.kind == "ffn":
-                found[(*sublayer.write.path[:-1], "share")] = share
+                found[(*sublayer.write.path[:-1], SHARE)] = share
     if "affine_norm" in names:
         real = real_tokens(batch)
         for path in _norms(config):
-            found |= {(*path, "share"): share, (*path, "real"): real}
+            found |= {(*path, SHARE): share, (*path, REAL): real}
     return traverse_util.unflatten_dict(found)
 
 

@@ -12,6 +12,7 @@ from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.bert.module import INPUTS
 from bpjax.models.heads import HEADS
+from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, MASKS, SCORES
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
@@ -41,19 +42,19 @@ def apply(
       approximations: the collection of that name, of `training.approximations`.
     """
     found: Any = models.build(config).apply(
-        {"params": params, "masks": masks or {}, "approximations": approximations or {}},
+        {"params": params, MASKS: masks or {}, APPROXIMATIONS: approximations or {}},
         *(batch[name] for name in INPUTS),
         deterministic=dropout is None,
         hidden_states=activations,
         rngs=None if dropout is None else {"dropout": dropout},
-        mutable=["intermediates"] if activations else False,
+        mutable=[INTERMEDIATES] if activations else False,
     )
     if not activations:
         return found
     outputs, collected = found
-    sown, scores = collected.get("intermediates", {}), {}
+    sown, scores = collected.get(INTERMEDIATES, {}), {}
     for sublayer in models.describe(config).sublayers:
-        path = (*sublayer.write.path[:-1], "scores")
+        path = (*sublayer.write.path[:-1], SCORES)
         if has(sown, path):
             scores[sublayer.name] = at(sown, path)[0]
     return outputs._replace(attention_scores=scores)

@@ -19,7 +19,7 @@ RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
 @pytest.mark.parametrize("original", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
 def test_a_padded_model_is_dense_and_the_same(original):
-    config = RAGGED.replace(original=original)
+    config = RAGGED.replace(dense_sizes=original)
     params = make_params(config)
     dense, padded = pad(config, params)
     assert dense.heads == (3, 3)  # hidden size 6, heads of 2

@@ -13,7 +13,7 @@ from tiny import DOUBLE, TINY, linear, make_batch, make_params, pattern_of, rela
 from bpjax import models
 from bpjax.errors import UserError
 from bpjax.models.bert import BertConfig
-from bpjax.models.layers import attention
+from bpjax.models.layers import attention, dropout
 from bpjax.pruning.patterns import build_mask_collection
 
 RAGGED = TINY.replace(heads=(0, 2, 1, 0), intermediate=(3, 0, 5, 0))
@@ -217,7 +217,7 @@ def test_dropout_of_zero_is_the_identity():
 @pytest.mark.parametrize("shape", [(40, 50, 3), (30, 1), (1, 8191), (50, 64)])
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_drops_its_share_and_scales_the_rest(shape, rate):
-    dropped = np.asarray(attention.drop(jnp.ones(shape), rate, jax.random.key(3)))
+    dropped = np.asarray(dropout.drop(jnp.ones(shape), rate, jax.random.key(3)))
     level = round(rate * 256) / 256
     deviation = math.sqrt(rate * (1 - rate) / dropped.size)
     assert abs(np.mean(dropped == 0) - level) < 4 * deviation
@@ -226,13 +226,13 @@ def test_drops_its_share_and_scales_the_rest(shape, rate):
 
 def test_drops_neighbours_independently():
     # Four neighbours share a random word: each must still have its own bits.
-    zeros = np.asarray(attention.drop(jnp.ones((2000, 8)), 0.5, jax.random.key(0))) == 0
+    zeros = np.asarray(dropout.drop(jnp.ones((2000, 8)), 0.5, jax.random.key(0))) == 0
     correlation = np.corrcoef(zeros.T) - np.eye(8)
     assert np.abs(correlation).max() < 4 / math.sqrt(2000)
 
 
 def test_the_highest_rate_drops_nearly_all():
-    dropped = np.asarray(attention.drop(jnp.ones((100, 256)), 0.999, jax.random.key(0)))
+    dropped = np.asarray(dropout.drop(jnp.ones((100, 256)), 0.999, jax.random.key(0)))
     assert 0 < np.mean(dropped != 0) < 0.02
 
 

@@ -5,12 +5,9 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import TINY, linear, make_params, pattern_of
+from tiny import TINY, linear, make_params
 
 from bpjax import models
-from bpjax.config import default_config, validate
-from bpjax.config.sections import BudgetSection
-from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost
 from bpjax.models import bert
 from bpjax.pruning.costs import (
@@ -110,39 +107,3 @@ def test_a_measured_table_rises_with_size():
     for table in cost.tables:
         assert table.costs[0] == 0 and list(table.costs) == sorted(table.costs)
     assert count(config) and make_params(config)
-
-
-def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monkeypatch):
-    """A tenth of the cost is not pruned; ReLU makes the whole model 1.5 times faster."""
-    timed = []
-
-    def measure(config, forward, batch, length):
-        timed.append((config.activation, batch, length))
-        return linear_cost(STRUCTURE)._replace(rest=linear(TINY) / 9)
-
-    monkeypatch.setattr(budget, "measure_cost", measure)
-    monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
-    pattern, params = pattern_of("hybrid", (4, 3)), make_params()
-
-    def plan(value, *cheaper):
-        options = BudgetSection("speedup", value, "4x32")
-        method = make_method("movement", pattern)
-        priced = budget.price(options, TINY, params, STRUCTURE, cheaper)
-        budget.require_reachable(options, priced, params, STRUCTURE, pattern, method, 1)
-        return priced.budget
-
-    assert plan(3.0).fraction == pytest.approx(1 / 3)
-    assert plan(3.0, "relu").fraction == pytest.approx(1.5 / 3)
-    assert timed == [("gelu", 4, 32), ("relu", 4, 32)]
-    with pytest.raises(UserError, match="value is 11.*expected speedup of 1 to 10, what hybrid"):
-        plan(11.0)
-    with pytest.raises(UserError, match="value is 1.2: expected speedup of 1.5 to 15,"):
-        plan(1.2, "relu")
-
-
-def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
-    config = default_config()
-    config.budget.shape, config.measure.shapes = "4x32", ("1x128", "8x128")
-    assert timed_shapes(validate(config)) == [(1, 128), (8, 128)]
-    config.budget.kind, config.pruning.movement.binarizer = "speedup", "top_k"
-    assert timed_shapes(validate(config)) == [(4, 32), (1, 128), (8, 128)]

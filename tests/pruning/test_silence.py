@@ -86,7 +86,7 @@ def run(sublayer, params, states):
         return np.zeros((TOKENS["hidden"], SIZES["hidden"])) + bias
     inside = {}
     for kernel in sublayer.reads:
-        weights, offset = map(lambda x: 0 if x is None else np.asarray(x), read(params, kernel))
+        weights, offset = (0 if x is None else np.asarray(x) for x in read(params, kernel))
         by_block = (states[kernel.stream] @ weights + offset).reshape(
             len(states[kernel.stream]), -1, kernel.width
         )

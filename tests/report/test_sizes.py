@@ -3,6 +3,7 @@
 import pytest
 from test_report import make_report
 
+from bpjax.report.parts import Part, format_parts
 from bpjax.report.sizes import (
     EncoderSizes,
     dense_sizes_of,
@@ -108,3 +109,16 @@ def test_streams_that_changed_have_rows():
     report["pruned"]["streams"] = {"hidden": 4, "encoder": 6}
     (row,) = (line for line in format_report(report).splitlines() if "dimensions" in line)
     assert row.split() == ["hidden", "dimensions", "8", "4", "50.0%"]
+
+
+def test_parts_of_another_architecture_have_a_row_each():
+    parts = [
+        Part("layer_0/cross_attention", 2, 30, 60, 15),
+        Part("layer_0/experts/1", 0, 0, None, 0),
+    ]
+    table, found = format_parts(parts)
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[2] == ["layer_0/cross_attention", "cross_attention", "2", "50.0%", "50.0%"]
+    assert lines[3] == ["layer_0/experts/1", "experts", "0", "–", "100.0%"]
+    assert found["sizes"] == {"layer_0/cross_attention": 2, "layer_0/experts/1": 0}
+    assert "heads" not in found

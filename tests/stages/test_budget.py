@@ -1,7 +1,7 @@
 """The budget stage: what a speedup is over, and at which shapes it is timed."""
 
 import pytest
-from tiny import TINY, make_params, pattern_of
+from tiny import TINY, linear, make_params, pattern_of
 
 from bpjax.config import default_config, validate
 from bpjax.config.sections import BudgetSection
@@ -22,16 +22,16 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
 
     def measure(config, forward, batch, length):
         timed.append((config.activation, batch, length))
-        return linear_cost(STRUCTURE)._replace(rest=TINY.linear_parameters() / 9)
+        return linear_cost(STRUCTURE)._replace(rest=linear(TINY) / 9)
 
     monkeypatch.setattr(budget, "measure_cost", measure)
     monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
     pattern, params = pattern_of("hybrid", (4, 3)), make_params()
 
-    def plan(value, *replaced):
+    def plan(value, *cheaper):
         options = BudgetSection("speedup", value, "4x32")
         method = make_method("movement", pattern)
-        priced = budget.price(options, TINY, params, replaced)
+        priced = budget.price(options, TINY, params, cheaper)
         removal = Removal(STRUCTURE, pattern, round_to=1)
         budget.require_reachable(options, priced, params, method, removal)
         return priced.budget

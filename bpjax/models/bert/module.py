@@ -13,7 +13,7 @@ from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.sublayers import FeedForward, SelfAttention
 from bpjax.models.heads import HEADS
-from bpjax.models.layers.attention import drop
+from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
 
@@ -86,7 +86,7 @@ class Bert(nn.Module):
             return None
         states = x if HEADS[config.head].per_token else self._pool(x)
         if config.head != "span":
-            rng = None if deterministic else self.make_rng("dropout")
+            rng = dropout_key(self, deterministic)
             states = drop(states, config.hidden_dropout, rng)
         logits = Linear(config.num_labels, config, name="head")(states)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -123,7 +123,7 @@ class Embeddings(nn.Module):
         if config.type_vocab_size:
             x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
         x = LayerNorm(config, name="norm")(x)
-        rng = None if deterministic else self.make_rng("dropout")
+        rng = dropout_key(self, deterministic)
         return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
 
 

@@ -9,7 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.layers.activations import ACTIVATIONS
-from bpjax.models.layers.attention import attend, drop
+from bpjax.models.layers.attention import attend
+from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, SCORES, SHARE
+from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Bias, Linear, joint_affine
 from bpjax.models.layers.norm import LayerNorm
 
@@ -34,16 +36,16 @@ class SelfAttention(nn.Module):
             layers = [Linear(size, config, name=name) for name in ("query", "key", "value")]
             projected = joint_affine(x, layers, config).reshape(*mask.shape, -1, config.head_dim)
             query, key, value = jnp.split(projected, 3, axis=2)
-            if self.is_mutable_collection("intermediates"):  # somebody distils from them
+            if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
                 scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(config.head_dim)
-                self.sow("intermediates", "scores", scores)
+                self.sow(INTERMEDIATES, SCORES, scores)
             mixed = attend(
                 query,
                 key,
                 value,
                 mask,
                 dropout=config.attention_dropout,
-                rng=None if deterministic else self.make_rng("dropout"),
+                rng=dropout_key(self, deterministic),
             )
             out = Linear(config.hidden_size, config, name="output")(mixed.reshape(-1, size))
         else:
@@ -69,10 +71,8 @@ class FeedForward(nn.Module):
         if self.size:
             inner = Linear(self.size, config, name="in")(x)
             before, inner = inner, ACTIVATIONS[config.activation](inner)
-            if self.has_variable("approximations", "share"):
-                inner += self.get_variable("approximations", "share") * (
-                    jax.nn.relu(before) - inner
-                )
+            if self.has_variable(APPROXIMATIONS, SHARE):
+                inner += self.get_variable(APPROXIMATIONS, SHARE) * (jax.nn.relu(before) - inner)
             out = Linear(config.hidden_size, config, name="out")(inner)
         else:
             out = Bias(config.hidden_size, config.activation_dtype, name="out")()
@@ -86,6 +86,6 @@ def _add_and_norm(
     deterministic: bool,
 ) -> Float[Array, "tokens hidden"]:
     config = module.config
-    rng = None if deterministic else module.make_rng("dropout")
+    rng = dropout_key(module, deterministic)
     out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
     return LayerNorm(config, name="norm")(x + out)

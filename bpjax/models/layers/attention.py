@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from bpjax.models.layers.dropout import drop
+
 
 def attend(
     query: Float[Array, "batch length heads dim"],
@@ -91,21 +93,3 @@ def _softmax(scores, mask):
     wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     wide = jnp.where(mask > 0, wide, jnp.finfo(wide.dtype).min)
     return jax.nn.softmax(wide, axis=-1).astype(scores.dtype)
-
-
-def drop(
-    x: Float[Array, "*batch n"], rate: float | int, rng: Key[Array, ""] | None
-) -> Float[Array, "*batch n"]:
-    """Dropout: zeroes entries with probability `rate` and scales the rest.
-
-    The rate, in [0, 1), is rounded to 1/256. Without `rng` it is the identity.
-    """
-    level = min(round(rate * 256), 255)
-    if rng is None or level == 0:
-        return x
-    # Random bits are a visible part of a training step on CPU. The generator spends as much on 8
-    # of them as on 32, so each word is drawn once and serves four entries.
-    *batch, n = x.shape
-    words = jax.random.bits(rng, (*batch, -(-n // 4)), jnp.uint32)
-    octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*batch, -1)[..., :n]
-    return jnp.where(octets >= level, x * (256 / (256 - level)), jnp.zeros((), x.dtype))

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bpjax.models.layers.collections import KERNEL, MASKS
 from bpjax.models.layers.products import product
 from bpjax.pruning.blocks import BlockMask
 
@@ -45,8 +46,8 @@ class Linear(nn.Module):
         found = {"kernel": self.param("kernel", INITIALIZER, shape)}
         if self.use_bias:
             found["bias"] = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.has_variable("masks", "kernel"):
-            mask: BlockMask = self.get_variable("masks", "kernel")
+        if self.has_variable(MASKS, KERNEL):
+            mask: BlockMask = self.get_variable(MASKS, KERNEL)
             found = mask.apply(found)
         return found["kernel"], found.get("bias")
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bpjax.models.layers.collections import APPROXIMATIONS, HIDDEN, MASKS, REAL, SHARE
+
 
 class LayerNorm(nn.Module):
     """Layer normalisation over the last axis, computed in at least float32.
@@ -33,13 +35,13 @@ class LayerNorm(nn.Module):
         if config.norm == "layer":
             mean, variance = token_moments(wide, mask)
             normal = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
-            if self.has_variable("approximations", "share"):
-                real: Array = self.get_variable("approximations", "real").reshape(*x.shape[:-1], 1)
+            if self.has_variable(APPROXIMATIONS, SHARE):
+                real: Array = self.get_variable(APPROXIMATIONS, REAL).reshape(*x.shape[:-1], 1)
                 mean, variance = jax.lax.stop_gradient(
                     [jnp.average(moment, weights=real) for moment in (mean, variance)]
                 )
                 alike = (wide - mean) * jax.lax.rsqrt(variance + config.norm_eps)
-                normal += self.get_variable("approximations", "share") * (alike - normal)
+                normal += self.get_variable(APPROXIMATIONS, SHARE) * (alike - normal)
             wide = normal
         if mask is not None:
             scale, bias = scale * mask, bias * mask
@@ -47,8 +49,8 @@ class LayerNorm(nn.Module):
 
     def hidden_mask(self) -> Float[Array, " hidden"] | None:
         """One value a dimension of the hidden state, if it is masked."""
-        masked = self.has_variable("masks", "hidden")
-        return self.get_variable("masks", "hidden") if masked else None
+        masked = self.has_variable(MASKS, HIDDEN)
+        return self.get_variable(MASKS, HIDDEN) if masked else None
 
 
 def token_moments(
