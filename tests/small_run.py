@@ -81,18 +81,18 @@ def environment():
     return os.environ | {"PYTHONWARNINGS": torn}
 
 
-def start(config, workdir, *arguments, devices=1, end_by=None):
+def start(config, workdir, *arguments, devices=1, end_by=None, at=6):
     """The program in a process of its own, on as many simulated devices.
 
-    `end_by`: a signal that it gets after the sixth step of fine-pruning, and then the fourth is
-    saved: see interrupting/sitecustomize.py.
+    `end_by`: a signal that it gets after step `at` of fine-pruning, when the last checkpoint
+    before that is whole: see interrupting/sitecustomize.py.
     """
     program = [sys.executable, "-m", "bpjax", "run"]
     settings = environment()
     if devices > 1:
         settings["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if end_by is not None:
-        settings["BPJAX_TESTS_SIGNAL"] = str(int(end_by))
+        settings |= {"BPJAX_TESTS_SIGNAL": str(int(end_by)), "BPJAX_TESTS_STEP": str(at)}
         settings["PYTHONPATH"] = os.pathsep.join(map(str, (TESTS / "interrupting", TESTS.parent)))
     return subprocess.Popen(
         [*program, f"--config={config}", f"--workdir={workdir}", *arguments],

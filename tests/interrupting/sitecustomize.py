@@ -1,8 +1,9 @@
 """Ends a run by a signal at a step of its own, so that a test need not catch it in the act.
 
 Python imports this file at its start where this folder is in PYTHONPATH: small_run.start sets it.
-After the sixth step of fine-pruning is logged, and the fourth is saved, the process sends
-BPJAX_TESTS_SIGNAL to itself, or to the parent that supervises it, as a cluster would.
+After step BPJAX_TESTS_STEP of fine-pruning is logged, and the last checkpoint before it is whole,
+the process sends BPJAX_TESTS_SIGNAL to itself, or to the parent that supervises it, as a cluster
+would.
 """
 
 import os
@@ -12,7 +13,8 @@ from bpjax.training import scalars
 
 SIGNAL = int(os.environ["BPJAX_TESTS_SIGNAL"])
 SUPERVISED = "BPJAX_WORKER" in os.environ
-STAGE, STEP, SAVED = "prune", 6, 4
+STAGE, STEP = "prune", int(os.environ["BPJAX_TESTS_STEP"])
+SAVED = (STEP - 1) // 4 * 4  # checkpoint_every is 4
 
 begin, write = scalars.Scalars.__init__, scalars.Scalars.write
 

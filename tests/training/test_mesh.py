@@ -39,45 +39,39 @@ def require_same(found, whole):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def one_process(config, workdir, fsdp, end_by=None):
-    mesh = f"--config.mesh.fsdp={fsdp}"
-    return [small_run.start(config, workdir, mesh, devices=4, end_by=end_by)]
+def one_process(config, workdir, **end):
+    """Of four devices, which all have the whole model."""
+    return [small_run.start(config, workdir, devices=4, **end)]
 
 
-def two_processes(config, workdir, fsdp, end_by=None):
-    """The second of them gets the signal."""
+def two_processes(config, workdir, **end):
+    """Of two devices each, the model divided by two; the second process gets the signal."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     arguments = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
-    arguments += [f"--config.mesh.fsdp={fsdp}"]
+    arguments += ["--config.mesh.fsdp=2"]
     return [
         small_run.start(
-            config, workdir, *arguments, f"--process={i}", devices=2, end_by=end_by if i else None
+            config, workdir, *arguments, f"--process={i}", devices=2, **(end if i else {})
         )
         for i in range(2)
     ]
 
 
-@pytest.mark.parametrize(
-    ("begin", "fsdp", "go_on"),
-    [(one_process, 1, two_processes), (two_processes, 2, one_process)],
-)
-def test_any_devices_learn_what_one_does(begin, fsdp, go_on, finished_run, tmp_path):
-    """SIGTERM to one process: all end after the same step. Others, on another mesh, go on.
-
-    On four devices, two by two where fsdp is 2, and two a process where there are two processes.
-    """
+def test_any_devices_learn_what_one_does(finished_run, tmp_path):
+    """SIGTERM to one process: all end after the same step. Others, on another mesh, go on."""
     config, whole, _ = finished_run
     workdir = tmp_path / "run"
-    processes = begin(config, workdir, fsdp, end_by=signal.SIGTERM)
-    for process in processes:
-        _, stderr = process.communicate(timeout=300)
-        assert process.returncode == distributed.RESUME, stderr[-3000:]
-        assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
-    assert not (workdir / "prune" / "done.json").exists()
+    for begin, step in ((two_processes, 6), (one_process, 18)):
+        for process in begin(config, workdir, end_by=signal.SIGTERM, at=step):
+            _, stderr = process.communicate(timeout=300)
+            assert process.returncode == distributed.RESUME, stderr[-3000:]
+            assert re.search(r"bpjax: prune step \d+: saved; the same command goes on", stderr)
+        assert read_scalars(workdir)[-1]["step"] >= step
+        assert not (workdir / "prune" / "done.json").exists()
 
-    for process in go_on(config, workdir, fsdp=2):
+    for process in two_processes(config, workdir):
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr[-3000:]
     require_same(workdir, whole)
