@@ -128,7 +128,7 @@ def _time_training(
         },
         **limits,
     )
-    done = (1 + BACKWARD) * forward_flops(config, *shape)
+    done = (1 + BACKWARD) * forward_flops(models.describe(config), *shape)
     return {
         "model": name,
         "shape": "x".join(map(str, shape)),
@@ -169,8 +169,13 @@ def _time_inference(
             "shape": "x".join(map(str, shape)),
             "ratio_torch": taken[variant, "torch_ms"] / taken[variant, "ms"],
             "speedup": taken[dense, "ms"] / taken[variant, "ms"],
-            "theoretical_speedup": theoretical_speedup(variants[dense], config, *shape),
-            "mfu": forward_flops(config, *shape) / taken[variant, "ms"] / 1e6 / gemm,
+            "theoretical_speedup": theoretical_speedup(
+                models.describe(variants[dense]), models.describe(config), *shape
+            ),
+            "mfu": forward_flops(models.describe(config), *shape)
+            / taken[variant, "ms"]
+            / 1e6
+            / gemm,
             "ms": taken[variant, "ms"],
             "torch_ms": taken[variant, "torch_ms"],
         }

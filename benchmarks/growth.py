@@ -112,7 +112,7 @@ def _of_length(config: BertConfig) -> list[dict[str, Any]]:
             {
                 "shape": "x".join(map(str, shape)),
                 "ms": milliseconds,
-                "gflops": forward_flops(config, *shape) / milliseconds / 1e6,
+                "gflops": forward_flops(models.describe(config), *shape) / milliseconds / 1e6,
             }
         )
     return rows

@@ -40,7 +40,7 @@ def time_inference(
             dense, dense_ms = next(iter(variants.values())), next(iter(found.values()))["ms"]
             for variant, times in found.items():
                 config = variants[variant]
-                flops = forward_flops(config, *shape)
+                flops = forward_flops(models.describe(config), *shape)
                 rate = flops / times["ms"] / 1e6
                 rows.append(
                     {
@@ -54,7 +54,9 @@ def time_inference(
                         "ratio_compile": times["compile_ms"] / times["ms"],
                         "ratio_ort": times["ort_ms"] / times["ms"],
                         "speedup": dense_ms / times["ms"],
-                        "theoretical_speedup": theoretical_speedup(dense, config, *shape),
+                        "theoretical_speedup": theoretical_speedup(
+                            models.describe(dense), models.describe(config), *shape
+                        ),
                     }
                 )
                 print(_line(rows[-1]), flush=True)

@@ -114,18 +114,28 @@ MINILM = BertConfig(hidden_size=384, head_dim=32, heads=(12,) * 6, intermediate=
 
 def test_counts_of_minilm():
     # 6 layers × (4 × 384² + 2 × 384 × 1536) weights, a multiply and an add each, 1,024 tokens.
-    assert linear_flops(MINILM, 8, 128) == 2 * 1024 * 10_616_832
+    structure, linear = models.describe(MINILM), 2 * 1024 * 10_616_832
+    assert linear_flops(structure, 8, 128) == linear
     # and 6 layers × 8 rows × 2 products of [128, 384] by [384, 128].
-    assert forward_flops(MINILM, 8, 128) == 2 * 1024 * 10_616_832 + 6 * 8 * 2 * 2 * 128 * 128 * 384
+    assert (
+        forward_flops(models.describe(MINILM), 8, 128)
+        == 2 * 1024 * 10_616_832 + 6 * 8 * 2 * 2 * 128 * 128 * 384
+    )
+
+
+def speedup(pruned):
+    return theoretical_speedup(models.describe(MINILM), models.describe(pruned), 8, 128)
 
 
 def test_speedup_of_a_known_pruned_minilm():
     # The sizes that nn_pruning's hybrid pattern left of MiniLM on SST-2, 4.52 by its own count.
     pruned = MINILM.replace(heads=(3, 2, 2, 1, 1, 1), intermediate=(1046, 881, 446, 65, 14, 30))
-    assert theoretical_speedup(MINILM, pruned, 8, 128) == pytest.approx(4.52, abs=0.01)
-    assert theoretical_speedup(MINILM, MINILM, 8, 128) == 1
+    assert theoretical_speedup(
+        models.describe(MINILM), models.describe(pruned), 8, 128
+    ) == pytest.approx(4.52, abs=0.01)
+    assert speedup(MINILM) == 1
 
 
 def test_speedup_of_an_empty_encoder_is_infinite():
     empty = MINILM.replace(heads=(0,) * 6, intermediate=(0,) * 6)
-    assert theoretical_speedup(MINILM, empty, 8, 128) == float("inf")
+    assert speedup(empty) == float("inf")

@@ -165,7 +165,12 @@ def test_shrunken_config_claims_no_single_size(tmp_path):
     data = json.loads((tmp_path / "config.json").read_text())
     assert data["architectures"] == ["BpjaxBertModel"]
     assert data["num_attention_heads"] == data["intermediate_size"] == 0
-    assert data["bpjax"] == {"heads": [1, 0, 3, 0], "intermediate": [0, 7, 10, 0], "head_dim": 4}
+    saved_sizes = data["bpjax"]
+    assert (saved_sizes["format"], saved_sizes["head_dim"], saved_sizes["changes"]) == (2, 4, {})
+    units = saved_sizes["sizes"]["units"]
+    assert [units[f"layer_{i}/attention"] for i in range(4)] == [1, 0, 3, 0]
+    assert [units[f"layer_{i}/ffn"] for i in range(4)] == [0, 7, 10, 0]
+    assert saved_sizes["sizes"]["streams"] == {"hidden": 12}
 
 
 def old_names(tensors):

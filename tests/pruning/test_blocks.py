@@ -46,21 +46,24 @@ def test_the_gradient_of_expand_is_sum_blocks(shape, block):
 
 def test_a_mask_zeroes_the_biases_that_nothing_feeds():
     mask = BlockMask(jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), Block(2, 2))
-    kernel, bias = mask.apply(jnp.ones((3, 5)), jnp.arange(1.0, 6.0))
+    masked = mask.apply({"kernel": jnp.ones((3, 5)), "bias": jnp.arange(1.0, 6.0)})
+    kernel, bias = masked["kernel"], masked["bias"]
     np.testing.assert_array_equal(kernel, [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
     np.testing.assert_array_equal(bias, [1, 2, 0, 0, 5])
 
 
 def test_no_gradient_reaches_a_mask_through_the_bias():
     def bias_sum(values):
-        return BlockMask(values, Block(2, 2)).apply(jnp.ones((4, 4)), jnp.ones(4))[1].sum()
+        weights = {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}
+        return BlockMask(values, Block(2, 2)).apply(weights)["bias"].sum()
 
     np.testing.assert_array_equal(jax.grad(bias_sum)(jnp.ones((2, 2))), np.zeros((2, 2)))
 
 
 def test_a_mask_takes_the_kernels_type():
     mask = BlockMask(jnp.ones((1, 1)), Block(4, 4))
-    kernel, bias = mask.apply(jnp.ones((4, 4), jnp.bfloat16), jnp.ones(4, jnp.bfloat16))
+    narrow = {"kernel": jnp.ones((4, 4), jnp.bfloat16), "bias": jnp.ones(4, jnp.bfloat16)}
+    kernel, bias = mask.apply(narrow).values()
     assert kernel.dtype == bias.dtype == jnp.bfloat16
 
 
@@ -86,4 +89,9 @@ def test_refuses_a_kernel_that_is_not_a_matrix():
 @pytest.mark.parametrize("shape", [(2, 2), (1, 3), (3, 3)])
 def test_refuses_a_mask_of_another_grid(shape):
     with pytest.raises(ValueError, match=r"expected \(2, 3\)"):
-        BlockMask(jnp.ones(shape), Block(2, 2)).apply(jnp.ones((4, 5)), jnp.ones(5))
+        BlockMask(jnp.ones(shape), Block(2, 2)).apply({"kernel": jnp.ones((4, 5))})
+
+
+def test_a_kernel_without_bias_gets_none():
+    masked = BlockMask(jnp.ones((2, 2)), Block(2, 2)).apply({"kernel": jnp.ones((4, 4))})
+    assert masked.keys() == {"kernel"}

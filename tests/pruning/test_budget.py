@@ -24,7 +24,9 @@ STEPS = 1024
 
 def fraction_for(pattern, config=CONFIG):
     structure = bert.describe(config)
-    return lambda values: linear_cost(structure).fraction(kept_units(structure, pattern, values))
+    return lambda values: linear_cost(structure).fraction(
+        structure, kept_units(structure, pattern, values)
+    )
 
 
 def start(name, pattern, budget=0.3, **options):

@@ -50,7 +50,7 @@ def test_the_expected_density_is_the_mean_over_draws():
     @jax.vmap
     def draw(rng):
         values = method.masks(state, params, scheduled(), rng)
-        return cost.fraction(kept_units(structure, PATTERN, values))
+        return cost.fraction(structure, kept_units(structure, PATTERN, values))
 
     found = draw(jax.random.split(jax.random.key(0), 40_000)).mean()
     assert float(found) == pytest.approx(float(expected_density(PATTERN, state.learned)), abs=0.005)
