@@ -83,9 +83,9 @@ def package_of(module):
 def find_trespasses(module, source, is_package=False):
     """What a module imports from packages that are not open to it."""
     package = module if is_package else module.rpartition(".")[0]
-    room = package_of(module)
+    own = package_of(module)
     wanted = {name.removeprefix("bpjax.") for name in imported(source, package) if "bpjax." in name}
-    open_to_it = ALLOWED[room] | {room}
+    open_to_it = ALLOWED[own] | {own}
     if "any" in open_to_it:
         return set()
 
