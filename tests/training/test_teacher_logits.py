@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_step import DENSE, TEACHER, STILL, same, train
+from test_step import DENSE, STILL, TEACHER, same, train
 from tiny import make_params
 
 from bpjax.errors import UserError
