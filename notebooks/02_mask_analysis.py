@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.config import read_saved
-from bpjax.models import bert
+from bpjax.models import describe
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
-from bpjax.pruning.summary import summarize
+from bpjax.pruning.summary import by_layer, summarize
 from bpjax.report.table import align, format_layers
 from bpjax.report.write import read_report
 from bpjax.stages.inputs import prepare
@@ -37,7 +37,7 @@ report = read_report(RUN)
 
 # %%
 config, _ = load_pretrained(report["model"])
-structure = bert.describe(config)
+structure = describe(config)
 
 
 def read_masks(run):
@@ -57,14 +57,15 @@ left = kept_units(structure, pattern, values)
 # values died adds a constant, which surgery folds into a bias.
 
 # %%
-for layer, kept in zip(
-    summarize(apply_masks(params, build_mask_collection(pattern, values)), structure),
-    left.heads,
-    strict=True,
-):
-    matrices = ", ".join(f"{name} {density:.0%}" for name, density in layer.matrices.items())
-    heads = " ".join(f"{density:.2f}" for density in layer.heads)
-    print(f"{layer.name}: {matrices}\n  heads {heads} → {int(kept.sum())} kept")
+masked = apply_masks(params, build_mask_collection(pattern, values))
+for layer in by_layer(summarize(masked, structure)):
+    print(f"{layer.name}: density {layer.density:.0%}")
+    for sublayer in layer.sublayers:
+        kernels = ", ".join(f"{role} {density:.0%}" for role, density in sublayer.kernels.items())
+        kept = int(left.units[sublayer.name].sum())
+        print(f"  {sublayer.kind}: {kernels} → {kept} of {len(sublayer.units)} kept")
+        if sublayer.kind == "attention":
+            print("  heads", *(f"{density:.2f}" for density in sublayer.units))
 
 # %%
 print(format_layers(report["heads_kept"], report["ffn_kept"]))
@@ -85,7 +86,7 @@ def entropies(params, batch):
     """Sum over real queries of each head's entropy `[layers, heads]`, and the number of queries."""
     mask = batch["attention_mask"] > 0
     found = []
-    for scores in apply(dense, params, batch, activations=True).attention_scores:
+    for scores in apply(dense, params, batch, activations=True).attention_scores.values():
         weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, -jnp.inf), axis=-1)
         entropy = jax.scipy.special.entr(weights).sum(-1) / jnp.log(2)
         found.append(jnp.where(mask[:, None, :], entropy, 0).sum((0, 2)))
@@ -96,12 +97,13 @@ batches = itertools.islice(eval_batches(data.evaluation, Batching(32)), 4)
 sums, counts = zip(*(entropies(dense_params, batch) for batch in batches), strict=True)
 entropy = np.asarray(sum(sums) / sum(counts))
 
+heads = [np.asarray(left.units[x.name]) for x in structure.sublayers if x.kind == "attention"]
 rows = [("layer", *(f"head {i}" for i in range(entropy.shape[1])))]
-for i, (line, kept) in enumerate(zip(entropy, left.heads, strict=True)):
+for i, (line, kept) in enumerate(zip(entropy, heads, strict=True)):
     marks = ("●" if k else " " for k in kept)
     rows.append((str(i), *(f"{m} {x:.2f}" for m, x in zip(marks, line, strict=True))))
 print(align(rows))
-alive = np.stack(left.heads)
+alive = np.stack(heads)
 for name, which in (("kept", alive), ("removed", ~alive)):
     if which.any():
         print(f"{name}: {which.sum()} heads, {entropy[which].mean():.2f} bits on average")
@@ -119,13 +121,18 @@ def overlap(first, second):
     return both / max(1, either), by_chance / max(first.mean() + second.mean() - by_chance, 1e-9)
 
 
+def units_of(kept, kind):
+    """Which units of all sublayers of a kind are left, end to end."""
+    return np.concatenate([kept.units[x.name] for x in structure.sublayers if x.kind == kind])
+
+
 kept = {run: kept_units(structure, *read_masks(run)) for run in RUNS}
 rows = [("runs", "heads", "by chance", "dimensions", "by chance")]
 for (a, first), (b, second) in itertools.combinations(kept.items(), 2):
     cells = [
         f"{value:.2f}"
-        for part in ("heads", "dimensions")
-        for value in overlap(*(np.concatenate(getattr(x, part)) for x in (first, second)))
+        for kind in ("attention", "ffn")
+        for value in overlap(*(units_of(x, kind) for x in (first, second)))
     ]
     rows.append((f"{a.name} and {b.name}", *cells))
 if len(rows) > 1:

@@ -18,8 +18,8 @@ from sklearn.model_selection import train_test_split
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.schedules import cubic
-from bpjax.pruning.structure import Attention, FeedForward, Layer, Structure
-from bpjax.pruning.summary import summarize
+from bpjax.pruning.structure import VALUE, Kernel, Stream, Structure, Sublayer, inner
+from bpjax.pruning.summary import by_layer, summarize
 from bpjax.pruning.surgery import shrink
 
 HIDDEN, HEAD, STEPS = 64, 16, 800
@@ -71,26 +71,29 @@ class Digits(nn.Module):
 
 
 # %% [markdown]
-# Where its heads and dimensions are: paths of the layers `{kernel, bias}`.
+# Where its heads and dimensions are: the paths of the kernels that read the residual stream and of
+# the one that writes to it, and when a unit is silent: a head without values adds its value bias,
+# a dimension that reads nothing is its bias through the activation.
+
 
 # %%
+def attention(i):
+    query, key, value, output = (
+        Kernel(role, (f"{role}_{i}",), width=HEAD) for role in ("query", "key", "value", "output")
+    )
+    return Sublayer(f"layer_{i}/attention", "attention", 4, (query, key, value), output, VALUE)
+
+
+def ffn(i):
+    reads = (Kernel("in", (f"in_{i}",)),)
+    return Sublayer(
+        f"layer_{i}/ffn", "ffn", 256, reads, Kernel("out", (f"out_{i}",)), inner(nn.relu)
+    )
+
+
 structure = Structure(
-    layers=tuple(
-        Layer(
-            name=f"layer_{i}",
-            attention=Attention(
-                query=(f"query_{i}",),
-                key=(f"key_{i}",),
-                value=(f"value_{i}",),
-                output=(f"output_{i}",),
-                heads=4,
-                head_dim=HEAD,
-            ),
-            ffn=FeedForward((f"in_{i}",), (f"out_{i}",), size=256),
-        )
-        for i in range(2)
-    ),
-    hidden_size=HIDDEN,
+    sublayers=(attention(0), ffn(0), attention(1), ffn(1)),
+    streams={"hidden": Stream(HIDDEN)},
 )
 pattern = make_pattern("hybrid", structure, block=(16, 16))
 method = make_method("movement", pattern)
@@ -148,8 +151,11 @@ for step in range(STEPS):
 
 # %%
 final, _ = masked(trained, STEPS)
-small = shrink(final, structure, nn.relu)
-smaller = Digits(heads=small.heads, sizes=small.intermediate)
+small = shrink(final, structure)
+heads, sizes = (
+    tuple(small.sizes.units[f"layer_{i}/{kind}"] for i in range(2)) for kind in ("attention", "ffn")
+)
+smaller = Digits(heads=heads, sizes=sizes)
 before = model.apply({"params": final}, held_out)
 after = smaller.apply({"params": small.params}, held_out)
 accuracy = float((after.argmax(-1) == held_out_labels).mean())
@@ -158,8 +164,8 @@ count = {
     name: sum(x.size for x in jax.tree.leaves(tree))
     for name, tree in (("before", final), ("after", small.params))
 }
-for layer in summarize(final, structure):
-    print(f"{layer.name}: density {layer.density:.2f}, heads {layer.heads}")
-print(f"heads {small.heads}, FFN dimensions {small.intermediate}")
+for layer in by_layer(summarize(final, structure)):
+    print(f"{layer.name}: density {layer.density:.2f}, heads {layer.sublayers[0].units}")
+print(f"heads {heads}, FFN dimensions {sizes}")
 print(f"{count['before']:,} parameters before, {count['after']:,} after")
 print(f"accuracy {accuracy:.3f}; removal changed no logit by more than {difference:.1e}")

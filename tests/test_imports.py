@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import bpjax
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bpjax"
 
@@ -45,7 +47,7 @@ ALLOWED = {
     "cli": {"any"},
     "commands": {"any"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"any"},  # at first use of a name
 }
 PRUNING_MAY_USE = {"jax", "jaxtyping", "numpy"}
 HEAVY = {"tensorflow_datasets", "grain", "ml_collections", "torch", "tensorflow"}
@@ -81,9 +83,9 @@ def package_of(module):
 def find_trespasses(module, source, is_package=False):
     """What a module imports from packages that are not open to it."""
     package = module if is_package else module.rpartition(".")[0]
-    room = package_of(module)
+    own = package_of(module)
     wanted = {name.removeprefix("bpjax.") for name in imported(source, package) if "bpjax." in name}
-    open_to_it = ALLOWED[room] | {room}
+    open_to_it = ALLOWED[own] | {own}
     if "any" in open_to_it:
         return set()
 
@@ -185,6 +187,15 @@ def test_pruning_loads_no_flax_and_no_other_package():
     loaded = loaded_by("bpjax.pruning", *names)
     assert not {name.partition(".")[0] for name in loaded} & (HEAVY | {"flax", "transformers"})
     assert {package_of(name) for name in loaded if name.startswith("bpjax.")} == {"pruning"}
+
+
+def test_bpjax_alone_loads_no_jax_and_has_what_it_names():
+    assert not {name.partition(".")[0] for name in loaded_by("bpjax")} & (HEAVY | {"jax", "flax"})
+    assert set(bpjax.__all__) == set(bpjax._PLACES)
+    for name in bpjax.__all__:
+        assert callable(getattr(bpjax, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'prune'"):
+        _ = bpjax.prune
 
 
 def test_core_loads_without_the_data_libraries():

@@ -1,4 +1,4 @@
-"""The doors out of bpjax; what other software can run here is asked the same as the model first."""
+"""Export formats; what other software can run here is first compared with the model."""
 
 import functools
 from collections.abc import Callable, Sequence

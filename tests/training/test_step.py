@@ -69,7 +69,7 @@ def prune(method="movement", steps=8, density=0.3, threshold=0.9, penalty=5.0, *
 
 DENSE = Pruning(dense(), NO_PATTERN, cubic(steps=8, warmup_steps=0))
 SOFT, TOP_K, MAGNITUDE = prune(), prune(binarizer="top_k"), prune("magnitude")
-GUIDE = Teacher(STILL, make_params(STILL, seed=5), weight=0.7, temperature=3.0)
+TEACHER = Teacher(STILL, make_params(STILL, seed=5), weight=0.7, temperature=3.0)
 STEPS = {}
 
 
@@ -137,9 +137,9 @@ def test_the_states_buffers_are_donated():
 def test_altered_rows_are_taught_by_the_teacher_alone():
     # A teacher with the student's own parameters has nothing to teach, whatever the words; what
     # moves the student is the labels of the rows that were left alone.
-    guide = GUIDE._replace(params=make_params(STILL), replace=1.0)
+    source = TEACHER._replace(params=make_params(STILL), replace=1.0)
     batch = make_batch(rows=64)
-    step = make_step(STILL, DENSE, SGD, guide)
+    step = make_step(STILL, DENSE, SGD, source)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
     *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
     _, labelled = replace_tokens(batch, 1.0, words)
@@ -155,8 +155,8 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
 def test_activations_are_matched_in_the_same_pass():
     params = make_params(STILL)
     for same_as_teacher in (True, False):
-        guide = params if same_as_teacher else make_params(STILL, seed=5)
-        teacher = GUIDE._replace(params=guide, terms=((0.5, "hidden"), (2.0, "attention")))
+        source = params if same_as_teacher else make_params(STILL, seed=5)
+        teacher = TEACHER._replace(params=source, terms=((0.5, "hidden"), (2.0, "attention")))
         step = make_step(STILL, DENSE, SGD, teacher)
         state = init_state(params, DENSE, SGD, jax.random.key(0))
         _, metrics = step(state, make_batch())
@@ -212,20 +212,20 @@ def test_the_dense_method_is_plain_training():
 
 def test_the_loss_is_mixed_of_task_teacher_and_penalty():
     batch = make_batch()
-    _, _, (first, second) = train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[batch, batch])
+    _, _, (first, second) = train(SOFT, teacher=TEACHER, optimizer=SGD, batches=[batch, batch])
     assert first["penalty"] == 0 and second["penalty"] > 0  # λ rises with the threshold
     for metrics in (first, second):
         mixed = 0.7 * metrics["distillation"] + 0.3 * metrics["task_loss"] + metrics["penalty"]
         assert metrics["loss"] == pytest.approx(mixed, rel=1e-6)
     logits = forward(STILL, make_params(STILL), batch)
-    expected = CLASSIFY.distill(logits, forward(STILL, GUIDE.params, batch), batch, 3.0)
+    expected = CLASSIFY.distill(logits, forward(STILL, TEACHER.params, batch), batch, 3.0)
     assert first["distillation"] == pytest.approx(float(expected), rel=1e-5)
     assert first["task_loss"] == pytest.approx(float(CLASSIFY.loss(logits, batch)), rel=1e-5)
 
 
 def test_the_teacher_is_not_changed():
-    before = jax.tree.map(np.array, GUIDE.params)
-    step, _, _ = train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[make_batch()] * 3)
+    before = jax.tree.map(np.array, TEACHER.params)
+    step, _, _ = train(SOFT, teacher=TEACHER, optimizer=SGD, batches=[make_batch()] * 3)
     assert not any(x.is_deleted() for x in jax.tree.leaves(step.teacher_params))
     same(step.teacher_params, before, rtol=0)
 
@@ -267,7 +267,7 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
 def test_a_padding_row_changes_nothing():
     batch, padded = make_batch(rows=3), make_batch(rows=3, padding=2)
     padded = {name: x.at[:3].set(batch[name]) for name, x in padded.items()}
-    results = [train(SOFT, teacher=GUIDE, optimizer=SGD, batches=[b, b]) for b in (batch, padded)]
+    results = [train(SOFT, teacher=TEACHER, optimizer=SGD, batches=[b, b]) for b in (batch, padded)]
     (_, left, metrics), (_, right, others) = results
     same(metrics, others, rtol=1e-5)
     same(left.params, right.params, rtol=1e-4, atol=1e-6)
@@ -281,8 +281,8 @@ def test_less_memory_and_the_same_step(change):
     config = STILL.replace(remat=change.pop("remat", False))
     results = []
     for step in (
-        make_step(STILL, SOFT, SGD, GUIDE),
-        make_step(config, SOFT, SGD, GUIDE, **change),
+        make_step(STILL, SOFT, SGD, TEACHER),
+        make_step(config, SOFT, SGD, TEACHER, **change),
     ):
         state = init_state(make_params(STILL), SOFT, SGD, jax.random.key(0))
         results.append(step(state, batch))

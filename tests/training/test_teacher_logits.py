@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_step import DENSE, GUIDE, STILL, same, train
+from test_step import DENSE, STILL, TEACHER, same, train
 from tiny import make_params
 
 from bpjax.errors import UserError
@@ -32,7 +32,7 @@ def make_features(rows=5, seed=0):
 BATCHING = Batching(2, (4, 7))
 
 
-def cache(folder, teacher=GUIDE, features=None, batching=BATCHING):
+def cache(folder, teacher=TEACHER, features=None, batching=BATCHING):
     return cached_logits(teacher, features or make_features(), batching, folder)
 
 
@@ -41,7 +41,7 @@ def batches_of(features):
 
 
 @pytest.mark.parametrize(
-    "teacher", [GUIDE, Teacher(SPAN, make_params(SPAN, seed=6))], ids=["classification", "span"]
+    "teacher", [TEACHER, Teacher(SPAN, make_params(SPAN, seed=6))], ids=["classification", "span"]
 )
 def test_attached_logits_are_those_that_the_teacher_would_give(tmp_path, teacher):
     features = make_features()
@@ -64,8 +64,8 @@ def test_attached_logits_are_those_that_the_teacher_would_give(tmp_path, teacher
 def test_a_step_learns_the_same_from_them(tmp_path):
     plain = batches_of(make_features())
     cached = list(cache(tmp_path).attach(plain))
-    _, computed_state, computed = train(DENSE, teacher=GUIDE, batches=plain)
-    _, cached_state, found = train(DENSE, teacher=GUIDE, batches=cached)
+    _, computed_state, computed = train(DENSE, teacher=TEACHER, batches=plain)
+    _, cached_state, found = train(DENSE, teacher=TEACHER, batches=cached)
     same(found, computed, rtol=1e-4, atol=1e-6)
     assert found[0]["distillation"] > 0
     same(
@@ -87,8 +87,8 @@ def test_they_are_computed_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"teacher": GUIDE._replace(params=make_params(STILL, seed=7))},
-        {"teacher": GUIDE._replace(config=STILL.replace(norm_eps=0.5))},
+        {"teacher": TEACHER._replace(params=make_params(STILL, seed=7))},
+        {"teacher": TEACHER._replace(config=STILL.replace(norm_eps=0.5))},
         {"features": make_features(seed=1)},
         {"features": make_features(rows=4)},
         {"batching": BATCHING._replace(buckets=(7,))},
@@ -104,7 +104,7 @@ def test_nothing_stale_is_read(tmp_path, change):
 
 def test_weight_and_temperature_do_not_matter(tmp_path):
     cache(tmp_path)
-    cache(tmp_path, GUIDE._replace(weight=0.1, temperature=9.0))
+    cache(tmp_path, TEACHER._replace(weight=0.1, temperature=9.0))
     assert len(list(tmp_path.iterdir())) == 1
 
 

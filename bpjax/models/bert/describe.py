@@ -60,12 +60,12 @@ def _ffn(layer: str, size: int, config: BertConfig) -> Sublayer:
 
 def resize(config: BertConfig, sizes: Sizes) -> BertConfig:
     """A model of other sizes, which remembers those it had before the first removal."""
-    units = sizes.units
+    units, hidden = sizes.units, sizes.streams["hidden"]
     return config.replace(
         heads=tuple(units[f"layer_{i}/attention"] for i in range(config.num_layers)),
         intermediate=tuple(units[f"layer_{i}/ffn"] for i in range(config.num_layers)),
-        hidden_size=sizes.streams["hidden"],
-        pooler_size=config.pooled,
+        hidden_size=hidden,
+        pooler_size=None if config.pooled == hidden else config.pooled,
         dense_sizes=config.dense_sizes or (config.heads, config.intermediate, config.hidden_size),
     )
 
