@@ -11,28 +11,17 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bpjax.models import describe, resize
+    from bpjax.models import describe as describe
+    from bpjax.models import resize as resize
     from bpjax.models.checkpoint import load_pretrained as load
     from bpjax.models.checkpoint import save_pretrained as save
-    from bpjax.pruning.methods import make_method
-    from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
-    from bpjax.pruning.schedules import ScheduleValues
-    from bpjax.pruning.summary import summarize
-    from bpjax.pruning.surgery import shrink
-
-__all__ = [
-    "ScheduleValues",
-    "apply_masks",
-    "build_mask_collection",
-    "describe",
-    "load",
-    "make_method",
-    "make_pattern",
-    "resize",
-    "save",
-    "shrink",
-    "summarize",
-]
+    from bpjax.pruning.methods import make_method as make_method
+    from bpjax.pruning.patterns import apply_masks as apply_masks
+    from bpjax.pruning.patterns import build_mask_collection as build_mask_collection
+    from bpjax.pruning.patterns import make_pattern as make_pattern
+    from bpjax.pruning.schedules import ScheduleValues as ScheduleValues
+    from bpjax.pruning.summary import summarize as summarize
+    from bpjax.pruning.surgery import shrink as shrink
 
 _PLACES = {
     "ScheduleValues": "pruning.schedules",
@@ -56,3 +45,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bpjax' has no attribute {name!r}")
     module, _, there = _PLACES[name].partition(":")
     return getattr(importlib.import_module(f"bpjax.{module}"), there or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -115,8 +115,8 @@ def test_benchmark_times_two_against_each_other(call, models, monkeypatch):
     dense, smaller = models
     asked = []
 
-    def compare(models, shapes, vocab_size, rounds):
-        asked.append((list(models), shapes, vocab_size, rounds))
+    def compare(models, shapes, inputs, rounds):
+        asked.append((list(models), shapes, inputs[0].below, rounds))
         times = {str(smaller): (1.0, 1.25), str(dense): (3.0, 4.0)}
         return {name: dict(zip(("1x8", "2x16"), times[name], strict=True)) for name in models}
 

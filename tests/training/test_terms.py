@@ -109,7 +109,7 @@ def test_what_terms_learn_lies_where_it_lay(monkeypatch):
     for name in ("layers", "shift"):
         monkeypatch.setitem(TERMS, name, shift._replace(loss=lambda own, _: jnp.asarray(own)))
     teacher = Teacher(TINY, {}, terms=((1.0, "layers"), (1.0, "shift")))
-    nothing = Compared(None, None, {}, None, None, 1.0)
+    nothing = Compared(None, None, {}, None, None, None, 1.0)
     found = losses_of(teacher, {"layers": 2.0, "shift": 3.0}, nothing)
     assert found == {"distillation": 0.0, "layers": 2.0, "shift": 3.0}
 
