@@ -13,8 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bpjax.models import describe as describe
     from bpjax.models import resize as resize
-    from bpjax.models.checkpoint import load_pretrained as load
-    from bpjax.models.checkpoint import save_pretrained as save
+    from bpjax.models.checkpoint import load_pretrained, save_pretrained
     from bpjax.pruning.methods import make_method as make_method
     from bpjax.pruning.patterns import apply_masks as apply_masks
     from bpjax.pruning.patterns import build_mask_collection as build_mask_collection
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from bpjax.pruning.schedules import ScheduleValues as ScheduleValues
     from bpjax.pruning.summary import summarize as summarize
     from bpjax.pruning.surgery import shrink as shrink
+
+    load, save = load_pretrained, save_pretrained
 
 _PLACES = {
     "ScheduleValues": "pruning.schedules",

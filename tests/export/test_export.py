@@ -93,7 +93,7 @@ def test_segments_and_every_label_are_compared():
 
 
 def test_a_wrong_export_does_not_appear(tmp_path, monkeypatch):
-    wrong = FORMATS["stablehlo"]._replace(open=lambda folder: lambda batch: np.full((1, 1), 9.0))
+    wrong = FORMATS["stablehlo"]._replace(open=lambda *_: lambda batch: np.full((1, 1), 9.0))
     monkeypatch.setitem(FORMATS, "stablehlo", wrong)
     with pytest.raises(RuntimeError):
         export("stablehlo", RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")

@@ -10,6 +10,27 @@ from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.module import Bert, inputs
 from bpjax.models.bert.tensors import owned, tensors
 
+# All but torch_code, which wants PyTorch.
+__all__ = [
+    "ARCHITECTURE",
+    "Bert",
+    "BertConfig",
+    "config",
+    "config_json",
+    "dense",
+    "describe",
+    "encoders",
+    "inputs",
+    "module",
+    "owned",
+    "pad",
+    "read",
+    "resize",
+    "sublayers",
+    "tensors",
+    "write",
+]
+
 ARCHITECTURE = Architecture(
     model_types=tuple(ENCODERS),
     read=read,
