@@ -133,7 +133,7 @@ def test_the_notebook_on_masks(workdir, tmp_path, capsys, monkeypatch):
     found = run_notebook("02_mask_analysis.py")
     printed = capsys.readouterr().out
     for layer, heads in enumerate(read_report(workdir)["heads_kept"]):
-        assert f"layer_{layer}: query " in printed and f"→ {heads} kept" in printed
+        assert f"layer_{layer}: density " in printed and f"→ {heads} of " in printed
     last = printed.strip().splitlines()[-1].split()
     assert last[:3] == [workdir.name, "and", "again"] and last[3] == last[5] == "1.00"
     assert found["entropy"].shape == (2, 2) and (found["entropy"] > 0).all()

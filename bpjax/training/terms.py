@@ -104,7 +104,7 @@ def teach(teacher: Teacher, params: dict, dtype: str, batch: Batch) -> Outputs:
       dtype: the student's compute type: what the teacher says is matched, not reported.
       batch: which may bring `LOGITS` along: then nothing is run unless activations are compared.
     """
-    # Logits that a batch brings are those of its words before they were altered.
+    # Logits that a batch brings are those of its tokens before they were altered.
     logits = None if teacher.replace else batch.get(LOGITS)
     if logits is not None and not teacher.reads_activations:
         return Outputs(hidden=None, logits=logits)

@@ -11,19 +11,19 @@ from tiny import TINY, make_batch, make_params, relative, run
 from bpjax.errors import UserError
 from bpjax.export.formats import FORMATS, compare, export
 from bpjax.export.huggingface import pad
-from bpjax.export.outputs import answer
+from bpjax.export.outputs import outputs_of
 from bpjax.models.bert.encoders import ENCODERS
 
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
 
-@pytest.mark.parametrize("original", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
-def test_a_padded_model_is_dense_and_the_same(original):
-    config = RAGGED.replace(dense_sizes=original)
+@pytest.mark.parametrize("dense_sizes", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
+def test_a_padded_model_is_dense_and_the_same(dense_sizes):
+    config = RAGGED.replace(dense_sizes=dense_sizes)
     params = make_params(config)
     dense, padded = pad(config, params)
     assert dense.heads == (3, 3)  # hidden size 6, heads of 2
-    assert dense.intermediate == ((5, 5) if original else (3, 3))
+    assert dense.intermediate == ((5, 5) if dense_sizes else (3, 3))
     assert relative(run(dense, padded).logits, run(config, params).logits) < 1e-6
     assert relative(run(dense, padded).hidden, run(config, params).hidden) < 1e-6
     kernel = np.asarray(padded["layer_0"]["ffn"]["in"]["kernel"])
@@ -58,7 +58,7 @@ def test_stablehlo_runs_without_bpjax(tmp_path, family, head):
     for rows in (1, 3):
         given = ids[:rows], mask[:rows], segments[:rows] * (types > 1)
         batch = dict(zip(("input_ids", "attention_mask", "token_type_ids"), given, strict=True))
-        expected = answer(config, params, batch)
+        expected = outputs_of(config, params, batch)
         assert relative(exported.call(*given), expected) < 1e-5
 
 
@@ -69,7 +69,7 @@ def test_a_model_that_says_something_else_is_not_passed(wrong, head):
     params = make_params(config)
 
     def call(batch):
-        answers = np.array(answer(config, params, batch))
+        answers = np.array(outputs_of(config, params, batch))
         answers[-1, 1] += wrong  # of a span, at the second token
         return answers
 
@@ -84,7 +84,7 @@ def test_segments_and_every_label_are_compared():
     def call(batch, last=0.0, segments=True):
         if not segments:
             batch = {**batch, "token_type_ids": 0 * batch["token_type_ids"]}
-        return np.array(answer(config, params, batch)) + last * (np.arange(24) == 23)
+        return np.array(outputs_of(config, params, batch)) + last * (np.arange(24) == 23)
 
     assert compare(config, params, call)["max_abs_diff"] < 1e-6
     for options in ({"last": 1.0}, {"segments": False}):
@@ -93,7 +93,7 @@ def test_segments_and_every_label_are_compared():
 
 
 def test_a_wrong_export_does_not_appear(tmp_path, monkeypatch):
-    wrong = FORMATS["stablehlo"]._replace(open=lambda folder: lambda batch: np.full((1, 1), 9.0))
+    wrong = FORMATS["stablehlo"]._replace(open=lambda *_: lambda batch: np.full((1, 1), 9.0))
     monkeypatch.setitem(FORMATS, "stablehlo", wrong)
     with pytest.raises(RuntimeError):
         export("stablehlo", RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")
