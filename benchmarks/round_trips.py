@@ -25,7 +25,7 @@ from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.tasks import get_task
 from bpjax.training.evaluation import predict
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 
 ROWS = 32  # of a batch
 
@@ -41,7 +41,7 @@ def main() -> None:
     task = get_task(options.task, data_dir=options.data_dir)
     features = task.evaluation(load_tokenizer(options.model))
     config, params = load_pretrained(options.model, head="saved")
-    ours = np.stack(predict(config, params, eval_batches(features, ROWS, ()), None))
+    ours = np.stack(predict(config, params, eval_batches(features, Batching(ROWS)), None))
 
     found: dict[str, dict[str, Any]] = {}
     for form, format_ in FORMATS.items():
@@ -50,7 +50,7 @@ def main() -> None:
             checked = export(form, config, params, options.model, exported)
             call = format_.open(config, exported) if format_.open else open_torch(exported)
             theirs = np.empty_like(ours)
-            for batch in eval_batches(features, ROWS, ()):
+            for batch in eval_batches(features, Batching(ROWS)):
                 real = batch["index"] >= 0
                 theirs[batch["index"][real]] = call(
                     {x.name: batch[x.name] for x in models.inputs(config)}

@@ -55,4 +55,6 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'bpjax' has no attribute {name!r}")
     module, _, there = _PLACES[name].partition(":")
-    return getattr(importlib.import_module(f"bpjax.{module}"), there or name)
+    found = getattr(importlib.import_module(f"bpjax.{module}"), there or name)
+    globals()[name] = found  # so that it is looked up once
+    return found

@@ -93,13 +93,13 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     from bpjax.stages.opened import load_for
     from bpjax.tasks import get_task
     from bpjax.training.evaluation import predict
-    from bpjax.training.input import eval_batches
+    from bpjax.training.input import Batching, eval_batches
 
     task = get_task(options.task, **read_task_options(options.task, overrides))
     tokenizer = load_tokenizer(options.model)
     config, params = load_for(task, options.model, tokenizer)
     features = task.evaluation(tokenizer)
-    logits = predict(config, params, eval_batches(features, options.batch_size, ()), None)
+    logits = predict(config, params, eval_batches(features, Batching(options.batch_size)), None)
     found = task.evaluate(features, logits)
     return Output("\n".join(f"{name} {value:.2f}" for name, value in found.items()), found)
 

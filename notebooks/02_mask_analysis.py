@@ -25,7 +25,7 @@ from bpjax.report.table import align, format_layers
 from bpjax.report.write import read_report
 from bpjax.stages.inputs import prepare
 from bpjax.training.evaluation import apply
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 from bpjax.workdir import load_arrays
 
 RUNS = [Path(name) for name in os.environ.get("BPJAX_RUNS", "runs/quickstart").split(":")]
@@ -93,7 +93,7 @@ def entropies(params, batch):
     return jnp.stack(found), mask.sum()
 
 
-batches = itertools.islice(eval_batches(data.evaluation, 32, ()), 4)
+batches = itertools.islice(eval_batches(data.evaluation, Batching(32)), 4)
 sums, counts = zip(*(entropies(dense_params, batch) for batch in batches), strict=True)
 entropy = np.asarray(sum(sums) / sum(counts))
 

@@ -114,6 +114,19 @@ def test_pruning_imports_jax_and_nothing_else(module):
     assert not foreign
 
 
+def test_nothing_is_read_that_can_run_code():
+    """A pickle is a program: whoever may write the file says what is run by who reads it."""
+    barred = {"pickle", "joblib", "cloudpickle", "dill", "marshal", "shelve"}
+    users = {
+        name
+        for name, path in MODULES.items()
+        if barred & {each.partition(".")[0] for each in imported(path.read_text(), name)}
+        or "allow_pickle=True" in path.read_text()
+    }
+    assert not users
+    assert not [name for name in barred if f'"{name}' in (ROOT / "setup.py").read_text()]
+
+
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [

@@ -141,6 +141,6 @@ def _padded_batch(
             # A RoBERTa of transformers counts its positions by what is not this token.
             other = (each.fill + 1) % each.below
             batch[each.name] = jnp.where(found == each.fill, other, found)
-        else:
+        elif each.below == 0 or each.is_mask:
             batch[each.name] = mask
     return batch, mask

@@ -119,7 +119,7 @@ def parse_shapes(shapes: Sequence[str]) -> list[tuple[int, int]]:
 def random_batch(
     inputs: Sequence[Input], batch: int, length: int, seed: int = 0
 ) -> dict[str, jax.Array]:
-    """A batch of random tokens without padding, all of the first segment.
+    """A batch of random tokens, or pixels, without padding, all of the first segment.
 
     Args:
       inputs: of the model, see `models.inputs`.
@@ -130,8 +130,10 @@ def random_batch(
     generator, found = np.random.default_rng(seed), {}
     for each in inputs:
         shape = (batch, *(length if isinstance(n, str) else n for n in each.shape))
-        if each.below is None:
+        if each.is_mask:
             found[each.name] = np.ones(shape, each.dtype)
+        elif each.below is None:
+            found[each.name] = generator.standard_normal(shape).astype(each.dtype)
         elif each.name == TOKEN_TYPES:
             found[each.name] = np.zeros(shape, each.dtype)
         else:

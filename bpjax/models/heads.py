@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
-from bpjax.models.inputs import Input
+from bpjax.models.inputs import ATTENTION_MASK, END, LABEL, START, WEIGHT, Input
 
 Batch = Mapping[str, Any]
 """Arrays by name: `attention_mask` [batch, length], `weight` [batch], and the head's labels."""
@@ -74,8 +74,8 @@ def _divergence(student, teacher, temperature):
 
 def classification_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Float[Array, ""]:
     """Softmax cross-entropy of `label`, in fp32 at least."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(_wide(logits), batch["label"])
-    return weighted_mean(losses, batch["weight"])
+    losses = optax.softmax_cross_entropy_with_integer_labels(_wide(logits), batch[LABEL])
+    return weighted_mean(losses, batch[WEIGHT])
 
 
 def distill_classes(
@@ -85,13 +85,13 @@ def distill_classes(
     temperature: float,
 ) -> Float[Array, ""]:
     """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²` (Hinton et al. 2015)."""
-    return weighted_mean(_divergence(student, teacher, temperature), batch["weight"])
+    return weighted_mean(_divergence(student, teacher, temperature), batch[WEIGHT])
 
 
 def regression_loss(logits: Float[Array, "batch 1"], batch: Batch) -> Float[Array, ""]:
     """Squared error of the score `label`, in fp32 at least."""
-    losses = jnp.square(_wide(logits)[:, 0] - batch["label"])
-    return weighted_mean(losses, batch["weight"])
+    losses = jnp.square(_wide(logits)[:, 0] - batch[LABEL])
+    return weighted_mean(losses, batch[WEIGHT])
 
 
 def distill_scores(
@@ -103,18 +103,18 @@ def distill_scores(
     """The squared difference: one number has no distribution, and so no temperature."""
     del temperature
     squares = jnp.square(student - jax.lax.stop_gradient(teacher))[:, 0]
-    return weighted_mean(squares, batch["weight"])
+    return weighted_mean(squares, batch[WEIGHT])
 
 
 def span_loss(logits: Float[Array, "batch length 2"], batch: Batch) -> Float[Array, ""]:
     """Mean of the cross-entropies of start and end over the real tokens, in fp32 at least."""
     logits = _wide(logits)
-    real = batch["attention_mask"][:, :, None] == 1
+    real = batch[ATTENTION_MASK][:, :, None] == 1
     log_probs = jax.nn.log_softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), axis=1)
     rows = jnp.arange(logits.shape[0])
-    start = log_probs[rows, batch["start_position"], 0]
-    end = log_probs[rows, batch["end_position"], 1]
-    return weighted_mean(-(start + end) / 2, batch["weight"])
+    start = log_probs[rows, batch[START], 0]
+    end = log_probs[rows, batch[END], 1]
+    return weighted_mean(-(start + end) / 2, batch[WEIGHT])
 
 
 def distill_spans(
@@ -127,16 +127,16 @@ def distill_spans(
 
     def over_positions(logits):
         # The lowest finite number over T stays finite; its probability is exactly 0.
-        mask = batch["attention_mask"][:, None, :] > 0
+        mask = batch[ATTENTION_MASK][:, None, :] > 0
         return jnp.where(mask, jnp.moveaxis(logits, -1, 1), -1e30)
 
     both = _divergence(over_positions(student), over_positions(teacher), temperature)
-    return weighted_mean(both.mean(-1), batch["weight"])
+    return weighted_mean(both.mean(-1), batch[WEIGHT])
 
 
 def token_loss(logits: Float[Array, "batch length labels"], batch: Batch) -> Float[Array, ""]:
     """Softmax cross-entropy over the real tokens that have a `label`, in fp32 at least."""
-    labels = batch["label"]
+    labels = batch[LABEL]
     losses = optax.softmax_cross_entropy_with_integer_labels(
         _wide(logits), jnp.where(labels == NO_LABEL, 0, labels)
     )
@@ -155,7 +155,7 @@ def distill_tokens(
 
 def _real(batch):
     """The weight of each token: its row's, 0 at padding."""
-    return batch["attention_mask"] * batch["weight"][:, None]
+    return batch[ATTENTION_MASK] * batch[WEIGHT][:, None]
 
 
 def distill_embeddings(
@@ -167,7 +167,7 @@ def distill_embeddings(
     """The squared difference, averaged over dimensions."""
     del temperature
     squares = jnp.square(student - jax.lax.stop_gradient(teacher)).mean(-1)
-    return weighted_mean(squares, batch["weight"])
+    return weighted_mean(squares, batch[WEIGHT])
 
 
 def _as_many(labels: int) -> int:
@@ -179,7 +179,7 @@ def _best(logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits.argmax(-1))
 
 
-_BY_TOKEN = (Input("label", ("length",), fill=NO_LABEL),)
+_BY_TOKEN = (Input(LABEL, ("length",), fill=NO_LABEL),)
 
 HEADS = {
     head.name: head
@@ -200,7 +200,7 @@ HEADS = {
             "span",
             per_token=True,
             outputs=lambda _: 2,
-            labels=(Input("start_position", ()), Input("end_position", ())),
+            labels=(Input(START, ()), Input(END, ())),
             loss=span_loss,
             distill=distill_spans,
             decide=lambda logits: logits.argmax(0),
@@ -212,7 +212,7 @@ HEADS = {
             "classification",
             per_token=False,
             outputs=_as_many,
-            labels=(Input("label", ()),),
+            labels=(Input(LABEL, ()),),
             loss=classification_loss,
             distill=distill_classes,
             decide=_best,
@@ -223,7 +223,7 @@ HEADS = {
             "regression",
             per_token=False,
             outputs=lambda _: 1,
-            labels=(Input("label", (), "float32"),),
+            labels=(Input(LABEL, (), "float32"),),
             loss=regression_loss,
             distill=distill_scores,
             decide=None,

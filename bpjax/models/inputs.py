@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-INPUT_IDS, TOKEN_TYPES = "input_ids", "token_type_ids"
+import numpy as np
+
+INPUT_IDS = "input_ids"
+"""Tokens of a row, `[length]`; where there are such, what is padded goes by them."""
+
+TOKEN_TYPES = "token_type_ids"
+"""The segment of each token; 0, the first, where the features do not say."""
 
 ATTENTION_MASK = "attention_mask"
 """1 at the real tokens of a row, 0 at padding."""
@@ -17,8 +23,11 @@ INDEX = "index"
 LABEL = "label"
 """What most heads learn: a class, a score, or a class a token."""
 
+START, END = "start_position", "end_position"
+"""What a span head learns: the first token of the answer, and its last."""
+
 TEACHER_LOGITS = "teacher_logits"
-"""What a teacher says of a batch, where it was asked before."""
+"""What a teacher says of a batch, where it was asked before: `training.teacher_logits`."""
 
 
 class Input(NamedTuple):
@@ -35,7 +44,7 @@ class Input(NamedTuple):
       dtype: of its numbers.
       fill: what stands at padding where the model was made; real tokens are never this one.
       below: random values for timing are drawn below it; 0 where the model has no use for it, None
-        for a mask, which is 1 at all that is real.
+        where they are no numbers of something: pixels, or a mask.
     """
 
     name: str
@@ -43,6 +52,11 @@ class Input(NamedTuple):
     dtype: str = "int32"
     fill: int = 0
     below: int | None = None
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it is 1 at all that is real, and 0 at padding."""
+        return self.below is None and not np.issubdtype(self.dtype, np.floating)
 
 
 def common(inputs: Sequence[Sequence[Input]]) -> tuple[Input, ...]:

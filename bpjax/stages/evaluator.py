@@ -10,7 +10,7 @@ from bpjax.models.architecture import Config
 from bpjax.stages.base import Inputs
 from bpjax.tasks.base import take
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 
 
 class Evaluator(NamedTuple):
@@ -25,15 +25,16 @@ class Evaluator(NamedTuple):
     batch: BatchSection
 
     @property
-    def size(self) -> int:
-        """Rows of a batch: a size that the devices divide."""
-        return self.inputs.layout.round_up(self.batch.eval_size)
+    def batching(self) -> Batching:
+        """Of a size that the devices divide."""
+        layout = self.inputs.layout
+        size = layout.round_up(self.batch.eval_size)
+        return Batching(size, self.batch.buckets, layout.part(size))
 
     def predict(self, model: Config, params: dict, masks: dict | None = None) -> list[np.ndarray]:
         """Logits of the evaluation split, a row each."""
         inputs = self.inputs
-        part = inputs.layout.part(self.size)
-        batches = eval_batches(inputs.evaluation, self.size, self.batch.buckets, part)
+        batches = eval_batches(inputs.evaluation, self.batching)
         return predict(model, params, batches, masks, inputs.layout)
 
     def evaluate(self, logits: list[np.ndarray]) -> dict[str, float]:
@@ -48,4 +49,4 @@ class Evaluator(NamedTuple):
         """Up to so many training rows, from all over the split, to measure activations on."""
         train = self.inputs.train
         kept = take(range(len(train)), min(most, len(train)))
-        return eval_batches(train.take(kept), self.batch.eval_size, self.batch.buckets)
+        return eval_batches(train.take(kept), Batching(self.batch.eval_size, self.batch.buckets))

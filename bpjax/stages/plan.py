@@ -13,6 +13,7 @@ import numpy as np
 from bpjax.config import RunConfig
 from bpjax.models import describe
 from bpjax.models.architecture import Config
+from bpjax.models.inputs import TEACHER_LOGITS
 from bpjax.pruning.costs import linear_parameters
 from bpjax.stages.base import Inputs
 from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, teacher_of
@@ -20,7 +21,7 @@ from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Step, TrainState, init_state
-from bpjax.training.terms import LOGITS, Teacher, init_learned
+from bpjax.training.terms import Teacher, init_learned
 
 TIMED = 3  # steps, after the one that compiles
 
@@ -94,7 +95,7 @@ def _make_batch(inputs: Inputs, config: RunConfig, bucket: int, teacher: Teacher
     whole = collate(train, BatchPlan(bucket, rows))
     if teacher and keeps_logits(config.distillation, teacher):
         logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
-        whole[LOGITS] = np.zeros(logits.shape, np.float32)
+        whole[TEACHER_LOGITS] = np.zeros(logits.shape, np.float32)
     part = inputs.layout.part(size)
     return {name: value[part] for name, value in whole.items()}
 

@@ -17,7 +17,7 @@ from bpjax.stages.evaluator import Evaluator
 from bpjax.stages.plan import step_bytes
 from bpjax.stages.recipe import keeps_logits, optimizer_of, step_of
 from bpjax.training.evaluation import Batch
-from bpjax.training.input import train_batches
+from bpjax.training.input import Batching, train_batches
 from bpjax.training.loop import fit
 from bpjax.training.mesh import gather
 from bpjax.training.step import Pruning, TrainState, init_state
@@ -82,8 +82,8 @@ def train(
     rng, logits = stream(config.seed, number), None
     if teacher and keeps_logits(config.distillation, teacher):
         path = folder.parent / config.distillation.cache
-        logits = cached_logits(teacher, inputs.train, evaluator.size, batch.buckets, path, layout)
-    part = layout.part(batch.size)
+        logits = cached_logits(teacher, inputs.train, evaluator.batching, path, layout)
+    batching = Batching(batch.size, batch.buckets, layout.part(batch.size))
     learned = init_learned(teacher, describe(model), describe(teacher.config)) if teacher else None
     state = init_state(params, pruning, optimizer, rng, learned)
     for name in layout.undivided(params):
@@ -92,8 +92,7 @@ def train(
 
     def batches(start: int) -> Iterator[Batch]:
         seed = row_seed(config.seed, number)
-        size, buckets = batch.size, batch.buckets
-        found = train_batches(inputs.train, size, buckets, seed, section.epochs, start, part)
+        found = train_batches(inputs.train, batching, seed, section.epochs, start)
         return logits.attach(found) if logits else found
 
     step = step_of(inputs, config, model, pruning, optimizer, teacher)

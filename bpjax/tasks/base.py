@@ -5,7 +5,9 @@ student and shrunken model.
 """
 
 import dataclasses
+import functools
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,11 +23,12 @@ HOLDOUT_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Tokenised rows of one split.
+    """Rows of one split, ready for a model.
 
     Attributes:
-      columns: one row a model input: `input_ids` and `token_type_ids`, int32 and ragged, and the
-        task's labels, one a row or one a token.
+      columns: what the model reads and what its head learns, by their names in a batch. Of text
+        they are `input_ids` and `token_type_ids`, int32 and ragged, and labels, one a row or one a
+        token.
       examples: one entry a row, whatever the task's metric needs.
     """
 
@@ -38,9 +41,14 @@ class Features:
                 raise ValueError(f"{column.rows} rows of {name} but {len(self.examples)} examples")
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, np.ndarray]], examples: Sequence[Any]) -> "Features":
+    def of(
+        cls,
+        rows: Sequence[Mapping[str, np.ndarray]],
+        examples: Sequence[Any],
+        fills: Mapping[str, int] = MappingProxyType({}),
+    ) -> "Features":
         """Features of rows given one by one, see `columns_of`."""
-        return cls(columns_of(rows), examples)
+        return cls(columns_of(rows, fills), examples)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -50,10 +58,14 @@ class Features:
         """The columns, seen a row at a time."""
         return Rows(self.columns)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> Int[np.ndarray, " rows"]:
-        """Tokens of each row, special tokens included."""
-        return self.columns["input_ids"].lengths if self.columns else np.zeros(0, np.int32)
+        """Of each row: its tokens, special ones included; 1 where no column is ragged.
+
+        More exactly, of the longest of a row's ragged arrays: all are padded to one length.
+        """
+        found = [column.lengths for column in self.columns.values() if column.starts is not None]
+        return np.max([np.ones(len(self), np.int32), *found], axis=0)
 
     def take(self, rows: Sequence[int]) -> "Features":
         """Some of the rows, in the order given."""

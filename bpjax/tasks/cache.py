@@ -5,11 +5,13 @@ import functools
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -57,8 +59,10 @@ def _digest(version: int, task: Any, rows: list[Any], tokenizer: Any) -> str:
     options = type(task).__name__, version, dataclasses.asdict(task)
     digest = hashlib.sha256(repr(options).encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    for row in rows:
-        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    # Of arrays all values and all digits, and not the first and last few.
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        for row in rows:
+            digest.update(repr(row).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:40]
 
 
@@ -67,15 +71,16 @@ def _read(path: Path) -> dict[str, Column] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             told = json.loads((file.metadata() or {})["columns"])
-            return {
+            found = {
                 name: Column(
                     file.get_tensor(f"{name}/values"),
                     file.get_tensor(f"{name}/starts") if ragged else None,
                     fill,
                 )
-                for name, (ragged, fill) in told.items()
+                for name, (ragged, fill) in dict(told).items()
             }
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return found if len({column.rows for column in found.values()}) == 1 else None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 

@@ -1,8 +1,10 @@
 """Columns of features: flat arrays, and where each row begins in those whose length differs."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,22 @@ class Column:
     Attributes:
       values: `[rows, …]` of rows of one shape, `()` among them; of ragged ones `[total, …]`.
       starts: where each row's values begin, and `total` at the end; None where rows have one shape.
-      fill: what stands at padding.
+      fill: what stands at the padding of ragged rows.
+
+    Raises:
+      ValueError: `starts` that are not places in `values`, in their order.
     """
 
     values: np.ndarray
     starts: np.ndarray | None = None
     fill: int = 0
+
+    def __post_init__(self) -> None:
+        if self.starts is None:
+            return
+        first, last = self.starts[[0, -1]]
+        if first != 0 or last != len(self.values) or np.any(np.diff(self.starts) < 0):
+            raise ValueError(f"starts from {first} to {last} of {len(self.values)} values")
 
     @classmethod
     def ragged(
@@ -39,7 +51,7 @@ class Column:
         """How many there are."""
         return len(self.values) if self.starts is None else len(self.starts) - 1
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Of each row, int32; 1 where all have one shape."""
         if self.starts is None:
@@ -64,19 +76,25 @@ class Column:
         """Some rows as one array, ragged ones padded to `length`.
 
         Args:
-          rows: which, by place; where it is negative, there is only padding, or 0.
+          rows: which, by place; where it is negative there is no row: of a ragged column all of it
+            is padding, of another all of it 0.
           length: at least that of the longest.
+
+        Raises:
+          ValueError: a row is longer.
         """
-        real = np.flatnonzero(rows >= 0)
         if self.starts is None:
             found = np.zeros((len(rows), *self.values.shape[1:]), self.values.dtype)
-            found[real] = self.values[rows[real]]
+            found[rows >= 0] = self.values[rows[rows >= 0]]
             return found
-        shape = (len(rows), length, *self.values.shape[1:])
+        lengths = np.where(rows >= 0, self.lengths[rows], 0)
+        if lengths.max(initial=0) > length:
+            raise ValueError(f"a row of {lengths.max()} values: expected {length} at most")
+        places = np.arange(length)
+        inside = places < lengths[:, None]
+        shape = (*inside.shape, *self.values.shape[1:])
         found = np.full(shape, self.fill, self.values.dtype)
-        for place in real.tolist():
-            row = self[int(rows[place])]
-            found[place, : len(row)] = row
+        found[inside] = self.values[(self.starts[rows][:, None] + places)[inside]]
         return found
 
 
@@ -84,18 +102,22 @@ Columns = Mapping[str, Column]
 """By name; all of as many rows."""
 
 
-def columns_of(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Column]:
+def columns_of(
+    rows: Sequence[Mapping[str, np.ndarray]], fills: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Column]:
     """Columns of rows given one by one.
 
     Args:
       rows: arrays by name, the same names in each. Those of one axis are ragged; others have one
         shape.
+      fills: what stands at padding, by name, where it is not 0.
     """
     columns = {}
     for name in rows[0] if rows else ():
         values = [np.asarray(row[name]) for row in rows]
         if values[0].ndim == 1:
-            columns[name] = Column.ragged(values, str(values[0].dtype))
+            kind, fill = str(values[0].dtype), fills.get(name, 0)
+            columns[name] = Column.ragged(values, kind, fill=fill)
         else:
             columns[name] = Column(np.stack(values))
     return columns

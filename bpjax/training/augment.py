@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, WEIGHT
 from bpjax.training.evaluation import Batch
 
 ALTERED_ROWS = 0.5
@@ -29,7 +30,7 @@ def replace_tokens(batch: Batch, rate: float, rng: Key[Array, ""]) -> tuple[Batc
       The batch with new `input_ids`; and the same with a weight of 0 for altered rows, whose labels
       do not hold.
     """
-    tokens, real = batch["input_ids"], batch["attention_mask"] > 0
+    tokens, real = batch[INPUT_IDS], batch[ATTENTION_MASK] > 0
     last = jnp.take_along_axis(tokens, real.sum(-1, keepdims=True) - 1, axis=1)
     movable = (real & (tokens != last)).at[:, 0].set(False)
     row_rng, place_rng, token_rng = jax.random.split(rng, 3)
@@ -39,5 +40,5 @@ def replace_tokens(batch: Batch, rate: float, rng: Key[Array, ""]) -> tuple[Batc
     (places,) = jnp.nonzero(movable.ravel(), size=movable.size)
     drawn = jax.random.randint(token_rng, tokens.shape, 0, movable.sum())
     others = tokens.ravel()[places[drawn]]
-    batch = {**batch, "input_ids": jnp.where(replaced, others, tokens)}
-    return batch, {**batch, "weight": batch["weight"] * ~altered}
+    batch = {**batch, INPUT_IDS: jnp.where(replaced, others, tokens)}
+    return batch, {**batch, WEIGHT: batch[WEIGHT] * ~altered}

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import ATTENTION_MASK, INDEX, WEIGHT
 from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, MASKS, SCORES
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
@@ -61,7 +62,7 @@ def apply(
 
 def real_tokens(batch: Batch) -> Int[Array, "batch length"]:
     """1 at the tokens of a batch's rows, 0 at its padding and at rows that fill it up."""
-    return batch["attention_mask"] * (batch["weight"] > 0)[:, None]
+    return batch[ATTENTION_MASK] * (batch[WEIGHT] > 0)[:, None]
 
 
 def forward(
@@ -106,14 +107,14 @@ def predict(
     """
     rows: dict[int, np.ndarray] = {}
     per_token = HEADS[config.head].per_token
+    wanted = (INDEX, ATTENTION_MASK) if per_token else (INDEX,)
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
         logits = np.asarray(gather(_logits(config, layout, params, masks, batch)), np.float32)
-        batch = gather({name: batch[name] for name in ("attention_mask", "index")})
-        lengths = np.asarray(batch["attention_mask"]).sum(-1)
-        for place, index in enumerate(np.asarray(batch["index"])):
+        told = {name: np.asarray(x) for name, x in gather({n: batch[n] for n in wanted}).items()}
+        for place, index in enumerate(told[INDEX]):
             if index >= 0:
-                row = logits[place]
-                rows[int(index)] = row[: lengths[place]] if per_token else row
+                length = told[ATTENTION_MASK][place].sum() if per_token else None
+                rows[int(index)] = logits[place][:length]
     return [rows[index] for index in sorted(rows)]

@@ -9,12 +9,26 @@ import numpy as np
 from jaxtyping import Int
 
 from bpjax.errors import UserError
-from bpjax.models.inputs import ATTENTION_MASK, INDEX, TOKEN_TYPES, WEIGHT
+from bpjax.models.inputs import ATTENTION_MASK, INDEX, INPUT_IDS, TOKEN_TYPES, WEIGHT
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 
 PADDING = -1  # `index` of a padding row
 WHOLE = slice(None)
+
+
+class Batching(NamedTuple):
+    """How rows are put together.
+
+    Attributes:
+      size: rows of a batch.
+      buckets: padded lengths allowed; empty is the longest row alone.
+      part: of each batch's rows, that this process brings.
+    """
+
+    size: int
+    buckets: Sequence[int] = ()
+    part: slice = WHOLE
 
 
 class BatchPlan(NamedTuple):
@@ -124,18 +138,20 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
     """Pads the rows of a plan to its bucket.
 
     Returns:
-      The columns, ragged ones `[batch, bucket]`; attention_mask (1 = real token) and, where there
-      is no such column, token_type_ids of the first segment, int32 [batch, bucket]; weight float32
-      [batch], 0 for padding rows; index int32 [batch], the row in the features or PADDING.
+      The columns, ragged ones `[batch, bucket]`; weight float32 [batch], 0 for padding rows; index
+      int32 [batch], the row in the features or PADDING. With input_ids come attention_mask
+      (1 = real token) and, where there is no such column, token_type_ids of the first segment,
+      int32 [batch, bucket].
     """
     rows, bucket = plan.rows, plan.bucket
-    lengths = np.where(rows == PADDING, 0, features.lengths[rows])
-    # A padding row attends to one token: a softmax over nothing is NaN, and NaN times weight 0 is
-    # still NaN.
-    mask = np.arange(bucket) < np.maximum(lengths, 1)[:, None]
-    batch: Batch = {TOKEN_TYPES: np.zeros((len(rows), bucket), np.int32)}
-    batch |= {name: column.pad(rows, bucket) for name, column in features.columns.items()}
-    batch[ATTENTION_MASK] = mask.astype(np.int32)
+    batch: Batch = {name: column.pad(rows, bucket) for name, column in features.columns.items()}
+    if INPUT_IDS in batch:
+        lengths = np.where(rows == PADDING, 0, features.columns[INPUT_IDS].lengths[rows])
+        # A padding row attends to one token: a softmax over nothing is NaN, and NaN times weight 0
+        # is still NaN.
+        mask = np.arange(bucket) < np.maximum(lengths, 1)[:, None]
+        batch[ATTENTION_MASK] = mask.astype(np.int32)
+        batch.setdefault(TOKEN_TYPES, np.zeros(mask.shape, np.int32))
     batch[WEIGHT] = (rows != PADDING).astype(np.float32)
     batch[INDEX] = rows.astype(np.int32)
     return batch
@@ -144,22 +160,13 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
 class _Steps:
     """Random access to the batches of all epochs by step, as grain wants its sources."""
 
-    def __init__(
-        self,
-        features: Features,
-        batch_size: int,
-        buckets: Sequence[int],
-        seed: int,
-        epochs: int,
-        part: slice,
-    ) -> None:
-        lengths = features.lengths
-        self._features, self._part = features, part
-        self._per_epoch = steps_per_epoch(len(lengths), batch_size)
-        self._epochs = epochs
+    def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
+        lengths, (size, buckets, self._part) = features.lengths, batching
+        self._features, self._epochs = features, epochs
+        self._per_epoch = steps_per_epoch(len(lengths), size)
         # The prefetching threads are never further apart than two epochs.
         self._plan = functools.lru_cache(maxsize=2)(
-            functools.partial(plan_epoch, lengths, batch_size, tuple(buckets), seed)
+            functools.partial(plan_epoch, lengths, size, buckets, seed)
         )
 
     def __len__(self) -> int:
@@ -171,56 +178,44 @@ class _Steps:
 
 
 def train_batches(
-    features: Features,
-    batch_size: int,
-    buckets: Sequence[int],
-    seed: int,
-    epochs: int,
-    start_step: int = 0,
-    part: slice = WHOLE,
+    features: Features, batching: Batching, seed: int, epochs: int, start_step: int = 0
 ) -> Iterator[Batch]:
     """Training batches from `start_step` to the end of the last epoch, prefetched by grain.
 
-    A batch is a function of (features, batch_size, buckets, seed, step) alone: to resume, give the
-    step to go on with.
+    A batch is a function of (features, batching, seed, step) alone: to resume, give the step to go
+    on with.
 
     Args:
       features: rows to train on.
-      batch_size: rows of a batch.
-      buckets: padded lengths allowed; empty is the longest row alone.
+      batching: size and padded lengths of a batch.
       seed: of the run.
       epochs: passes over the rows.
       start_step: steps already done, counted over all epochs.
-      part: of each batch's rows, that this process brings.
 
     Raises:
       UserError: a row does not fit the largest bucket.
     """
-    resolved = resolve_buckets(features.lengths, buckets)
-    steps = _Steps(features, batch_size, resolved, seed, epochs, part)
+    resolved = resolve_buckets(features.lengths, batching.buckets)
+    steps = _Steps(features, batching._replace(buckets=resolved), seed, epochs)
     if start_step >= len(steps):
         return iter(())
     dataset = grain.MapDataset.source(steps)[start_step:]
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def eval_batches(
-    features: Features, batch_size: int, buckets: Sequence[int], part: slice = WHOLE
-) -> Iterator[Batch]:
+def eval_batches(features: Features, batching: Batching) -> Iterator[Batch]:
     """Every row once, sorted by length so that little is padding; `index` says which row is which.
 
     Args:
       features: rows to evaluate on.
-      batch_size: rows of a batch; the last one is filled up with padding rows.
-      buckets: padded lengths allowed; empty is the longest row alone.
-      part: of each batch's rows, that this process brings.
+      batching: size and padded lengths of a batch; the last one is filled up with padding rows.
 
     Raises:
       UserError: a row does not fit the largest bucket.
     """
-    lengths = features.lengths
+    lengths, (size, buckets, part) = features.lengths, batching
     resolved = resolve_buckets(lengths, buckets)
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield collate(features, _pad_plan(rows, lengths, batch_size, resolved).cut(part))
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        yield collate(features, _pad_plan(rows, lengths, size, resolved).cut(part))

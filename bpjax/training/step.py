@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from bpjax.models.architecture import Config
 from bpjax.models.heads import Head
+from bpjax.models.inputs import WEIGHT
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Pattern, build_mask_collection
@@ -225,7 +226,7 @@ def accumulated(
     parts = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0), batch
     )
-    shares = parts["weight"].sum(1) / jnp.maximum(batch["weight"].sum(), 1)
+    shares = parts[WEIGHT].sum(1) / jnp.maximum(batch[WEIGHT].sum(), 1)
 
     def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
         number, share, rows = part

@@ -18,11 +18,12 @@ from bpjax import models
 from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import INDEX, INPUT_IDS, TEACHER_LOGITS
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch, predict
-from bpjax.training.input import eval_batches, steps_per_epoch
+from bpjax.training.input import Batching, eval_batches, steps_per_epoch
 from bpjax.training.mesh import ONE_DEVICE, Layout
-from bpjax.training.terms import LOGITS, Teacher
+from bpjax.training.terms import Teacher
 
 
 class TeacherLogits(NamedTuple):
@@ -41,20 +42,19 @@ class TeacherLogits(NamedTuple):
     def attach(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Adds `teacher_logits` to batches of the same features, zeros at padding."""
         for batch in batches:
-            size, length = batch["input_ids"].shape
-            logits = np.zeros((size, length if self.per_token else 1, self.values.shape[1]), "f4")
-            for place, index in enumerate(batch["index"]):
+            size, length = len(batch[INDEX]), batch[INPUT_IDS].shape[1] if self.per_token else 1
+            logits = np.zeros((size, length, self.values.shape[1]), "f4")
+            for place, index in enumerate(batch[INDEX]):
                 if index >= 0:
                     row = self.values[self.starts[index] : self.starts[index + 1]]
                     logits[place, : len(row)] = row
-            yield {**batch, LOGITS: logits if self.per_token else logits[:, 0]}
+            yield {**batch, TEACHER_LOGITS: logits if self.per_token else logits[:, 0]}
 
 
 def cached_logits(
     teacher: Teacher,
     features: Features,
-    batch_size: int,
-    buckets: tuple[int, ...],
+    batching: Batching,
     folder: Path,
     layout: Layout = ONE_DEVICE,
 ) -> TeacherLogits:
@@ -66,8 +66,7 @@ def cached_logits(
     Args:
       teacher: the model.
       features: the rows to be trained on.
-      batch_size: rows of a batch in which the logits are computed.
-      buckets: padded lengths of those batches.
+      batching: in which the logits are computed.
       folder: made if missing.
       layout: where they are computed.
 
@@ -75,14 +74,13 @@ def cached_logits(
       UserError: the folder cannot be written, or a file there is damaged.
     """
     per_token = HEADS[teacher.config.head].per_token
-    path = folder / f"{_digest(teacher, features, (batch_size, buckets))}.safetensors"
+    path = folder / f"{_digest(teacher, features, batching)}.safetensors"
     try:
         # Before minutes are spent on what then cannot be saved.
         folder.mkdir(parents=True, exist_ok=True)
         if not everywhere(path.exists()):  # another run may write it meanwhile
             batches = _with_bar(
-                eval_batches(features, batch_size, buckets, layout.part(batch_size)),
-                steps_per_epoch(len(features), batch_size),
+                eval_batches(features, batching), steps_per_epoch(len(features), batching.size)
             )
             rows = predict(teacher.config, teacher.params, batches, None, layout)
             write_once(_save, path, rows if per_token else [row[None] for row in rows])
@@ -106,8 +104,10 @@ def _with_bar(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
     yield from tqdm(batches, "teacher logits", total, file=sys.stdout, mininterval=1.0)
 
 
-def _digest(teacher: Teacher, features: Features, batching: tuple) -> str:
-    digest = hashlib.sha256(repr((teacher.config, batching)).encode())
+def _digest(teacher: Teacher, features: Features, batching: Batching) -> str:
+    # Not its part: who computes which rows changes nothing.
+    known = teacher.config, (batching.size, tuple(batching.buckets))
+    digest = hashlib.sha256(repr(known).encode())
     for name, value in jax.tree.leaves_with_path(teacher.params):
         digest.update(jax.tree_util.keystr(name).encode())
         digest.update(np.ascontiguousarray(value).data)

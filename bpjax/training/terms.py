@@ -12,12 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import Head
+from bpjax.models.inputs import ATTENTION_MASK, TEACHER_LOGITS, WEIGHT
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import Structure
 from bpjax.training.evaluation import Batch, apply
-
-LOGITS = "teacher_logits"
-"""Their name in a batch that brings them along, see `teacher_logits.TeacherLogits`."""
 
 OUTPUTS, STATES, SCORES = "outputs", "states", "scores"
 
@@ -102,10 +100,11 @@ def teach(teacher: Teacher, params: dict, dtype: str, batch: Batch) -> Outputs:
       teacher: who is asked.
       params: its parameters, as the step has them.
       dtype: the student's compute type: what the teacher says is matched, not reported.
-      batch: which may bring `LOGITS` along: then nothing is run unless activations are compared.
+      batch: which may bring `TEACHER_LOGITS` along: then nothing is run unless activations are
+        compared.
     """
     # Logits that a batch brings are those of its tokens before they were altered.
-    logits = None if teacher.replace else batch.get(LOGITS)
+    logits = None if teacher.replace else batch.get(TEACHER_LOGITS)
     if logits is not None and not teacher.reads_activations:
         return Outputs(hidden=None, logits=logits)
     model = teacher.config.replace(dtype=dtype)
@@ -234,7 +233,7 @@ def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"
 
 
 def _places(batch: Batch) -> tuple[Array, Array]:
-    return batch["attention_mask"], batch["weight"]
+    return batch[ATTENTION_MASK], batch[WEIGHT]
 
 
 def _compare_outputs(_: None, found: Compared) -> Array:

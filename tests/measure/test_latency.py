@@ -11,6 +11,7 @@ from bpjax import models
 from bpjax.measure.flops import forward_flops, linear_flops, theoretical_speedup
 from bpjax.measure.latency import compare_latency, measure_latency, random_batch
 from bpjax.models.bert import BertConfig
+from bpjax.models.inputs import Input
 
 
 @pytest.fixture
@@ -107,6 +108,16 @@ def test_random_batch_stays_in_the_vocabulary():
     assert batch["attention_mask"].all() and not batch["token_type_ids"].any()
     assert {x.dtype for x in batch.values()} == {jnp.dtype("int32")}
     np.testing.assert_array_equal(ids, random_batch(few, 2, 64)["input_ids"])
+
+
+def test_random_pixels_are_numbers():
+    """Of one shape whatever the length, and no mask."""
+    pixels = Input("pixel_values", (3, 4, 4), "float32")
+    batch = random_batch([pixels, Input("attention_mask", ("length",))], 2, 7)
+    values = np.asarray(batch["pixel_values"])
+    assert values.shape == (2, 3, 4, 4) and values.dtype == np.float32
+    assert values.std() > 0.5
+    assert batch["attention_mask"].shape == (2, 7) and batch["attention_mask"].all()
 
 
 MINILM = BertConfig(hidden_size=384, head_dim=32, heads=(12,) * 6, intermediate=(1536,) * 6)

@@ -18,7 +18,7 @@ from bpjax.pruning.schedules import cubic
 from bpjax.stages.shrink import predictions_changed
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import forward, predict
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
 from bpjax.training.teacher_logits import cached_logits
 from bpjax.training.terms import Teacher
@@ -227,8 +227,8 @@ def test_a_head_is_added_by_its_record(monkeypatch, tmp_path):
     ids = [np.arange(n, dtype=np.int32) for n in (2, 5, 3)]
     features = Features.of([{"input_ids": x, "token_type_ids": 0 * x} for x in ids], ids)
     # One row is filled up with padding; the teacher's outputs are computed once and brought along.
-    (batch,) = eval_batches(features, 4, ())
-    (batch,) = cached_logits(taught, features, 2, (), tmp_path).attach([batch])
+    (batch,) = eval_batches(features, Batching(4))
+    (batch,) = cached_logits(taught, features, Batching(2), tmp_path).attach([batch])
     batch = jax.tree.map(jnp.asarray, batch)
     ours, theirs = (forward(config, x, batch) for x in (params, taught.params))
 
@@ -242,6 +242,6 @@ def test_a_head_is_added_by_its_record(monkeypatch, tmp_path):
     assert float(metrics["distillation"]) == pytest.approx(float(distillation), rel=1e-5)
     assert float(metrics["loss"]) == pytest.approx(float(task + distillation) / 2, rel=1e-5)
 
-    rows = predict(config, params, eval_batches(features, 2, ()), None)
+    rows = predict(config, params, eval_batches(features, Batching(2)), None)
     assert [row.shape for row in rows] == [(2, 2), (5, 2), (3, 2)]
     assert predictions_changed(ranks, rows, [row[::-1] for row in rows]) == 3

@@ -1,20 +1,26 @@
 """Features are made once: found again by content, made again where the file is spoilt."""
 
+import json
+
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
+from safetensors.numpy import save_file
+from small_run import TOKENIZER
 
+from bpjax.models.tokenizer import load_tokenizer
 from bpjax.tasks import cache
+from bpjax.tasks.columns import Column
+from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.glue import Glue
 
 ROWS = [{"sentence": b"a fine film", "label": 1, "split": "train", "idx": i} for i in range(1200)]
 
 
 @pytest.fixture
-def make(monkeypatch, tmp_path, minilm_dir):
+def make(monkeypatch, tmp_path):
     """Makes features; the second value says whether the tokenizer was asked."""
     monkeypatch.setenv("BPJAX_FEATURES", str(tmp_path / "kept"))
-    tokenizer = AutoTokenizer.from_pretrained(minilm_dir)
+    tokenizer = load_tokenizer(TOKENIZER)
     calls = []
 
     class Counted(type(tokenizer)):
@@ -24,9 +30,10 @@ def make(monkeypatch, tmp_path, minilm_dir):
 
     tokenizer.__class__ = Counted
 
-    def make(rows=ROWS, **options):
+    def make(rows=ROWS, task=None, **options):
         calls.clear()
-        features = Glue("sst2", **options)._features(rows, tokenizer)
+        task = task or Glue("sst2", **options)
+        features = task._features(rows, tokenizer)
         return features, bool(calls)
 
     return make
@@ -64,6 +71,76 @@ def test_a_spoilt_file_is_made_again(make, tmp_path):
         assert asked
         same(first, features)
     assert not make()[1]
+
+
+@pytest.mark.parametrize(
+    ("told", "starts"),
+    [
+        (None, [0, 2, 3]),
+        ([], [0, 2, 3]),
+        ({}, [0, 2, 3]),
+        ({"other": [True, 0]}, [0, 2, 3]),
+        ({"ids": 3}, [0, 2, 3]),
+        ({"ids": [True, 0]}, [0, 2, 9]),
+        ({"ids": [True, 0]}, [0, 4, 3]),
+        ({"ids": [True, 0]}, [1, 2, 3]),
+        ({"ids": [True, 0]}, []),
+        ({"ids": [True, 0], "label": [False, 0]}, [0, 3]),
+    ],
+)
+def test_a_file_of_somebody_else_is_made_again(make, tmp_path, told, starts):
+    first, _ = make()
+    (path,) = (tmp_path / "kept").iterdir()
+    tensors = {
+        "ids/values": np.arange(3),
+        "ids/starts": np.array(starts, np.int64),
+        "label/values": np.arange(2),
+    }
+    save_file(tensors, path, metadata=None if told is None else {"columns": json.dumps(told)})
+    features, asked = make()
+    assert asked and not make()[1]
+    same(first, features)
+
+
+def test_windows_of_questions_are_found_again(make):
+    """Kept are places in the passage; the questions themselves are those at hand."""
+    task = Embedded(train_size=cache.ENOUGH, max_length=64, stride=8)
+    examples = task.examples("train")
+    (first, asked), (second, again) = (make(examples, task) for _ in range(2))
+    assert asked and not again and len(first) > len(examples)
+    for window, wanted in zip(second.examples, first.examples, strict=True):
+        assert (window.example, window.first) == (wanted.example, wanted.first)
+        assert window.offsets.dtype == np.int32
+        np.testing.assert_array_equal(window.offsets, wanted.offsets)
+    assert second.columns.keys() == first.columns.keys()
+    for name, column in first.columns.items():
+        assert second.columns[name].values.dtype == column.values.dtype
+        np.testing.assert_array_equal(second.columns[name].values, column.values)
+
+
+def test_every_number_of_an_array_is_a_part_of_the_name():
+    """Python prints the first and last few of a long array, and eight digits."""
+    tokenizer, task = load_tokenizer(TOKENIZER), Glue("sst2")
+    pixels = np.ones(5000)
+
+    def name(changed):
+        return cache._digest(1, task, [{"pixels": changed}], tokenizer)
+
+    middle, last_digit = pixels.copy(), pixels.copy()
+    middle[2500], last_digit[0] = 2, 1 + 1e-12
+    assert len({name(pixels), name(middle), name(last_digit)}) == 3
+    assert name(pixels) == name(pixels.copy())
+
+
+def test_fills_are_kept(tmp_path):
+    kept = {
+        "label": Column.ragged([[1, 2], [3]], fill=-100),
+        "pixels": Column(np.ones((2, 3), "f4")),
+    }
+    cache._write(tmp_path / "file", kept)
+    found = cache._read(tmp_path / "file")
+    assert {name: column.fill for name, column in found.items()} == {"label": -100, "pixels": 0}
+    assert found["pixels"].starts is None and found["pixels"].values.dtype == np.float32
 
 
 @pytest.mark.parametrize("chosen", ["", "/proc/nowhere"])

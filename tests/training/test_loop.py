@@ -27,7 +27,7 @@ from bpjax.tasks.base import Features
 from bpjax.training import loop
 from bpjax.training.checkpoints import Checkpoints
 from bpjax.training.evaluation import forward, predict
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 from bpjax.training.loop import fit
 from bpjax.training.scalars import Scalars, read_scalars
 from bpjax.training.step import init_state
@@ -313,7 +313,7 @@ def test_predictions_are_in_the_order_of_the_rows_and_without_padding():
         for length in (5, 2, 8, 2)
     ]
     features = Features.of(rows, rows)
-    found = predict(config, params, eval_batches(features, 2, (4, 8)), None)
+    found = predict(config, params, eval_batches(features, Batching(2, (4, 8))), None)
     assert [x.shape for x in found] == [(5, 2), (2, 2), (8, 2), (2, 2)]
     alone_logits = jax.jit(functools.partial(forward, config))
     for row, logits in zip(rows, found, strict=True):
@@ -321,5 +321,5 @@ def test_predictions_are_in_the_order_of_the_rows_and_without_padding():
         alone["attention_mask"] = jnp.ones_like(alone["input_ids"])
         np.testing.assert_allclose(logits, alone_logits(params, alone)[0], atol=1e-5)
     # A classifier's logits are rows of labels, however long the text.
-    found = predict(STILL, make_params(STILL), eval_batches(features, 2, ()), None)
+    found = predict(STILL, make_params(STILL), eval_batches(features, Batching(2)), None)
     assert [x.shape for x in found] == [(3,)] * 4

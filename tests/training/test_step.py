@@ -11,6 +11,7 @@ from tiny import TINY, make_params, pattern_of
 
 from bpjax.models.bert import describe
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import TEACHER_LOGITS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import build_mask_collection
@@ -26,7 +27,7 @@ from bpjax.training.step import (
     loss_of,
     make_train_step,
 )
-from bpjax.training.terms import LOGITS, Teacher, init_learned
+from bpjax.training.terms import Teacher, init_learned
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
 MOVING = STILL.replace(hidden_dropout=0.5)
@@ -145,7 +146,7 @@ def test_altered_rows_are_taught_by_the_teacher_alone():
     assert 16 < labelled["weight"].sum() < 48
     expected = CLASSIFY.loss(forward(STILL, make_params(STILL), labelled), labelled)
     # Logits of the rows as they were: they no longer hold.
-    stale = {**batch, LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
+    stale = {**batch, TEACHER_LOGITS: jnp.full((64, 3), 7.0).at[:, 0].set(0)}
     _, metrics = step(state, stale)
     assert float(metrics["distillation"]) == pytest.approx(0, abs=1e-6)
     assert float(metrics["task_loss"]) == pytest.approx(float(expected), rel=1e-5)

@@ -8,12 +8,13 @@ from test_step import DENSE, STILL, TEACHER, same, train
 from tiny import make_params
 
 from bpjax.errors import UserError
+from bpjax.models.inputs import TEACHER_LOGITS
 from bpjax.tasks.base import Features
 from bpjax.training import teacher_logits
 from bpjax.training.evaluation import forward
-from bpjax.training.input import train_batches
+from bpjax.training.input import Batching, train_batches
 from bpjax.training.teacher_logits import cached_logits
-from bpjax.training.terms import LOGITS, Teacher
+from bpjax.training.terms import Teacher
 
 SPAN = STILL.replace(head="span", num_labels=2)
 
@@ -28,12 +29,15 @@ def make_features(rows=5, seed=0):
     return Features.of(made, made)
 
 
-def cache(folder, teacher=TEACHER, features=None, batch_size=2, buckets=(4, 7)):
-    return cached_logits(teacher, features or make_features(), batch_size, buckets, folder)
+BATCHING = Batching(2, (4, 7))
+
+
+def cache(folder, teacher=TEACHER, features=None, batching=BATCHING):
+    return cached_logits(teacher, features or make_features(), batching, folder)
 
 
 def batches_of(features):
-    return list(train_batches(features, 3, (7,), seed=1, epochs=1))
+    return list(train_batches(features, Batching(3, (7,)), seed=1, epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -49,9 +53,10 @@ def test_attached_logits_are_those_that_the_teacher_would_give(tmp_path, teacher
         real = batch["weight"] > 0
         if expected.ndim == 3:
             real = real[:, None] & (batch["attention_mask"] > 0)
-        assert found[LOGITS].shape == expected.shape
-        np.testing.assert_allclose(found[LOGITS][real], expected[real], rtol=1e-5, atol=1e-5)
-        assert not found[LOGITS][~real].any()
+        logits = found[TEACHER_LOGITS]
+        assert logits.shape == expected.shape
+        np.testing.assert_allclose(logits[real], expected[real], rtol=1e-5, atol=1e-5)
+        assert not logits[~real].any()
         padding += (~real).sum()
     assert padding
 
@@ -86,8 +91,8 @@ def test_they_are_computed_once(tmp_path, monkeypatch):
         {"teacher": TEACHER._replace(config=STILL.replace(norm_eps=0.5))},
         {"features": make_features(seed=1)},
         {"features": make_features(rows=4)},
-        {"buckets": (7,)},
-        {"batch_size": 3},
+        {"batching": BATCHING._replace(buckets=(7,))},
+        {"batching": BATCHING._replace(size=3)},
     ],
     ids=["params", "config", "tokens", "rows", "buckets", "batch_size"],
 )
@@ -112,6 +117,21 @@ def test_the_digest_sees_what_rows_are_cut_into(tmp_path):
 
     cache(tmp_path, features=features(ids))
     cache(tmp_path, features=features(ids[:2], ids[2:]))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_digest_sees_all_that_the_model_reads(tmp_path):
+    """And nothing else: other labels need no other logits."""
+    ids = np.arange(4, dtype=np.int32)
+
+    def features(**changes):
+        rows = [{"input_ids": ids, "token_type_ids": 0 * ids, "label": np.array(1), **changes}]
+        return Features.of(rows, rows)
+
+    cache(tmp_path, features=features())
+    cache(tmp_path, features=features(label=np.array(2)))
+    assert len(list(tmp_path.iterdir())) == 1
+    cache(tmp_path, features=features(token_type_ids=ids // 2))
     assert len(list(tmp_path.iterdir())) == 2
 
 
