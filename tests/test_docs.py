@@ -37,7 +37,7 @@ from bpjax.stages.opened import Opened
 from bpjax.tasks import base
 from bpjax.tasks.columns import Column
 from bpjax.training import terms
-from bpjax.training.input import eval_batches
+from bpjax.training.input import Batching, eval_batches
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -163,7 +163,7 @@ def test_the_example_of_a_task_is_a_task():
     task = names["Longer"](size=12)
     assert isinstance(task, base.Task) and task.head in heads.HEADS
     features = task.evaluation(load_tokenizer(TOKENIZER))
-    batch = next(iter(eval_batches(features, 4, ())))
+    batch = next(iter(eval_batches(features, Batching(4))))
     assert batch["input_ids"].shape == batch["token_type_ids"].shape
     assert 0 < batch["label"].sum() < 4 or len(set(features.examples)) == 2
     right = [jnp.eye(2)[label] for label in features.examples]
