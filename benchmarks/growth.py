@@ -35,7 +35,7 @@ from bpjax.training.evaluation import forward
 MODELS = {"MiniLM": MINILM, "BERT-base": BASE, "BERT-large": LARGE}
 LENGTHS = (16, 32, 64, 128, 256, 384, 512)
 BLOCKS = (1, 4, 8, 16, 32, 64)
-SURVIVORS = 0.25  # of heads and of dimensions in the models that surgery cuts
+KEPT = 0.25  # of heads and of dimensions in the models that surgery cuts
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def _draw(pattern: Pattern, structure: Any) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     values = {}
     for group in pattern.groups:
-        columns = (generator.random(group.shape[-1]) < SURVIVORS).astype(np.float32)
+        columns = (generator.random(group.shape[-1]) < KEPT).astype(np.float32)
         values[group.name] = np.broadcast_to(columns, group.shape).copy()
         if group.name.endswith("output"):
             values[group.name] = np.ones(group.shape, np.float32)

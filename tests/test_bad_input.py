@@ -227,14 +227,14 @@ def test_a_teacher_of_another_shape(refuse_run, tmp_path, term, told):
     refuse_run(f"distillation.source={model}", f"distillation.{term}=1.0", saying=saying)
 
 
-def test_a_teacher_that_has_learnt_other_words(refuse_run, tmp_path):
+def test_a_teacher_of_another_vocabulary(refuse_run, tmp_path):
     """Of one size: what is 'cat' to the model would be 'dog' to its teacher."""
     config = small_run.SMALL.replace(head="span")
     model = small_run.save_model(tmp_path / "teacher", config)
     (model / "vocab.txt").unlink()
     tokenizer = json.loads((model / "tokenizer.json").read_text())
-    words = tokenizer["model"]["vocab"]
-    words["cat"], words["dog"] = words["dog"], words["cat"]
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["cat"], vocabulary["dog"] = vocabulary["dog"], vocabulary["cat"]
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     saying = ["has another vocabulary: 'cat' is", "choose one made from the same vocabulary"]
     refuse_run(f"distillation.source={model}", saying=saying)

@@ -114,7 +114,7 @@ def format_layers(
     Args:
       heads_kept: attention heads left in each layer.
       ffn_kept: feed-forward dimensions left in each layer.
-      density: fraction of the original linear parameters left in each layer, when it is known.
+      density: fraction of the dense layer's linear parameters left in each layer, when it is known.
       nonzero: fraction of each layer's linear parameters that are not zero, of those left.
       linear_params: left in each layer, which weigh `nonzero` in the last row.
 

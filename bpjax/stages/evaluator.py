@@ -46,7 +46,7 @@ class Evaluator(NamedTuple):
         return self.evaluate(self.predict(model, params, masks))
 
     def calibration_batches(self, most: int) -> Iterator[Batch]:
-        """Up to so many training rows, spread over the split, to measure activations on."""
+        """Up to so many training rows, from all over the split, to measure activations on."""
         train = self.inputs.train
         kept = take(range(len(train)), min(most, len(train)))
         return eval_batches(train.take(kept), Batching(self.batch.eval_size, self.batch.buckets))

@@ -54,11 +54,11 @@ def cached(version: int) -> Callable[[Make], Make]:
 
 
 def _digest(version: int, task: Any, rows: list[Any], tokenizer: Any) -> str:
-    words = json.loads(tokenizer.backend_tokenizer.to_str())
-    words["truncation"] = words["padding"] = None  # those of its last call
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings["truncation"] = settings["padding"] = None  # those of its last call
     options = type(task).__name__, version, dataclasses.asdict(task)
     digest = hashlib.sha256(repr(options).encode())
-    digest.update(json.dumps(words, sort_keys=True).encode())
+    digest.update(json.dumps(settings, sort_keys=True).encode())
     # Of arrays all values and all digits, and not the first and last few.
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         for row in rows:

@@ -174,10 +174,10 @@ def loss_of(
     """
     config, head, teacher = recipe.config, recipe.head, recipe.teacher
     method, pattern, _, names = recipe.pruning
-    rng, dropout, words = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+    rng, dropout, exchange = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
     labelled = batch
     if teacher and teacher.replace:
-        batch, labelled = replace_tokens(batch, teacher.replace, words)
+        batch, labelled = replace_tokens(batch, teacher.replace, exchange)
     method_state = state.method._replace(learned=trained["learned"])
     values = method.masks(method_state, trained["params"], scheduled, rng)
     outputs = apply(

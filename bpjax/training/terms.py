@@ -103,7 +103,7 @@ def teach(teacher: Teacher, params: dict, dtype: str, batch: Batch) -> Outputs:
       batch: which may bring `TEACHER_LOGITS` along: then nothing is run unless activations are
         compared.
     """
-    # Logits that a batch brings are those of its words before they were altered.
+    # Logits that a batch brings are those of its tokens before they were altered.
     logits = None if teacher.replace else batch.get(TEACHER_LOGITS)
     if logits is not None and not teacher.reads_activations:
         return Outputs(hidden=None, logits=logits)

@@ -17,13 +17,13 @@ from bpjax.models.bert.encoders import ENCODERS
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
 
-@pytest.mark.parametrize("original", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
-def test_a_padded_model_is_dense_and_the_same(original):
-    config = RAGGED.replace(dense_sizes=original)
+@pytest.mark.parametrize("dense_sizes", [None, (TINY.heads, (5, 5), TINY.hidden_size)])
+def test_a_padded_model_is_dense_and_the_same(dense_sizes):
+    config = RAGGED.replace(dense_sizes=dense_sizes)
     params = make_params(config)
     dense, padded = pad(config, params)
     assert dense.heads == (3, 3)  # hidden size 6, heads of 2
-    assert dense.intermediate == ((5, 5) if original else (3, 3))
+    assert dense.intermediate == ((5, 5) if dense_sizes else (3, 3))
     assert relative(run(dense, padded).logits, run(config, params).logits) < 1e-6
     assert relative(run(dense, padded).hidden, run(config, params).hidden) < 1e-6
     kernel = np.asarray(padded["layer_0"]["ffn"]["in"]["kernel"])

@@ -144,18 +144,18 @@ def test_params_of_another_config_are_not_saved(tmp_path):
 # Tokenizers
 
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "##b"]
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "##b"]
 
 
 @pytest.mark.parametrize("by_object", [False, True])
 def test_tokenizer_travels_with_the_model(tmp_path, by_object):
-    (tmp_path / "words").mkdir()
-    (tmp_path / "words" / "vocab.txt").write_text("\n".join(WORDS))
-    original = tokenizers.load_tokenizer(tmp_path / "words")
-    given = original if by_object else tmp_path / "words"
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "vocab.txt").write_text("\n".join(TOKENS))
+    saved = tokenizers.load_tokenizer(tmp_path / "tokens")
+    given = saved if by_object else tmp_path / "tokens"
     save_pretrained(tmp_path / "model", RAGGED, random_params(RAGGED), given)
     loaded = tokenizers.load_tokenizer(tmp_path / "model")
-    assert loaded("A ba", "c z") == original("A ba", "c z")
+    assert loaded("A ba", "c z") == saved("A ba", "c z")
     assert loaded("A ba")["input_ids"] == [2, 5, 6, 13, 3]
     tokenizers.check_vocabulary(loaded, RAGGED)
 
@@ -171,11 +171,11 @@ def test_shrunken_folder_keeps_minilms_tokenizer(tmp_path, minilm_dir):
     assert tokenizer("hello")["input_ids"] == [101, 7592, 102]
 
 
-@pytest.mark.parametrize("vocab_size", [len(WORDS) - 1, len(WORDS) + 128])
+@pytest.mark.parametrize("vocab_size", [len(TOKENS) - 1, len(TOKENS) + 128])
 def test_vocabulary_must_fit_the_embeddings(tmp_path, vocab_size):
-    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    (tmp_path / "vocab.txt").write_text("\n".join(TOKENS))
     tokenizer = tokenizers.load_tokenizer(tmp_path)
-    with refused(f"has {len(WORDS)} tokens, the model {vocab_size} word embeddings"):
+    with refused(f"has {len(TOKENS)} tokens, the model {vocab_size} word embeddings"):
         tokenizers.check_vocabulary(tokenizer, DENSE.replace(vocab_size=vocab_size))
 
 

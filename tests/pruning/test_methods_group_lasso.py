@@ -69,7 +69,7 @@ def test_nothing_is_cut_before_the_schedule_ends_and_what_is_cut_stays():
     for group in pattern.groups:
         assert int(values[group.name].sum()) == int(0.5 * values[group.name].size)
     assert method.penalty(state, cut, after) == 0
-    # However the survivors move, the dead are smaller.
+    # However what is left moves, what was cut is smaller.
     moved = jax.tree.map(lambda x: x * 0.01, cut)
     for name, again in method.masks(state, moved, after, None).items():
         np.testing.assert_array_equal(again, values[name])

@@ -22,7 +22,7 @@ from bpjax.training.evaluation import apply
 from bpjax.training.step import init_state
 
 BOTH = tuple(NAMES)
-REPLACED = {"activation": "relu", "norm": "affine"}
+CHEAPER = {"activation": "relu", "norm": "affine"}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -92,7 +92,7 @@ def test_relu_alone_changes_no_parameter():
     assert after == TINY.replace(activation="relu") and same is params
 
 
-@pytest.mark.parametrize("changes", [{"activation": "relu"}, {"norm": "affine"}, REPLACED])
+@pytest.mark.parametrize("changes", [{"activation": "relu"}, {"norm": "affine"}, CHEAPER])
 @pytest.mark.parametrize("name", ["block", "hybrid"])
 def test_removal_is_exact_for_them(name, changes):
     with jax.enable_x64(True):
@@ -121,7 +121,7 @@ def test_a_step_starts_without_and_compiles_once():
 
 @pytest.mark.parametrize("heads", [(2, 1), (3, 3)])
 def test_saved_and_loaded(tmp_path, heads):
-    config = TINY.replace(heads=heads, intermediate=(5, 5), **REPLACED)
+    config = TINY.replace(heads=heads, intermediate=(5, 5), **CHEAPER)
     params = models.init(config, jax.random.key(0))
     save_pretrained(tmp_path / "model", config, params)
     found, again = load_pretrained(tmp_path / "model", head="saved")
@@ -141,7 +141,7 @@ def test_a_run_ends_with_them_alone(finished_run, tmp_path):
     assert report["shrunken"] == {k: report["masked"][k] for k in report["shrunken"]}
     data = json.loads((tmp_path / "run" / "shrink" / "model" / "config.json").read_text())
     assert (data["hidden_act"], data["bpjax"]["changes"]["norm"]) == ("relu", "affine")
-    # Cut again by another budget: what was replaced stays so, and is not replaced once more.
+    # Cut again by another budget: what was approximated is not approximated once more.
     options += [f"--config.prune.source={tmp_path / 'run'}", "--config.budget.value=0.3"]
     again = run(read_config(str(path), options), tmp_path / "again", "command")
     assert again["density"] < report["density"]

@@ -29,24 +29,26 @@ def make_batch(rows=400, length=9):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-def test_half_of_the_rows_lose_that_many_words_and_their_label(rate):
+def test_half_of_the_rows_lose_that_many_tokens_and_their_label(rate):
     batch = make_batch()
     found, labelled = jax.jit(replace_tokens, static_argnums=1)(batch, rate, jax.random.key(1))
     before, after = (np.asarray(x["input_ids"]) for x in (batch, found))
-    words = (before >= 1) & (before <= 9)
-    np.testing.assert_array_equal(after[~words], before[~words])  # marks and padding stay
-    assert ((after[words] >= 1) & (after[words] <= 9)).all()  # and nowhere take a word's place
+    movable = (before >= 1) & (before <= 9)
+    np.testing.assert_array_equal(after[~movable], before[~movable])  # marks and padding stay
+    assert (
+        (after[movable] >= 1) & (after[movable] <= 9)
+    ).all()  # and nowhere take the place of another
     altered = np.asarray(labelled["weight"]) == 0
     assert 0.4 < altered.mean() < 0.6
     np.testing.assert_array_equal(after[~altered], before[~altered])
-    # A ninth of what is drawn among nine words is the word itself.
-    moved = (after != before)[altered][words[altered]].mean()
+    # A ninth of what is drawn among nine tokens is the token itself.
+    moved = (after != before)[altered][movable[altered]].mean()
     assert moved == pytest.approx(rate * 8 / 9, abs=0.05)
     np.testing.assert_array_equal(found["weight"], batch["weight"])
     np.testing.assert_array_equal(labelled["input_ids"], found["input_ids"])
 
 
-def test_words_are_drawn_as_often_as_they_occur():
+def test_tokens_are_drawn_as_often_as_they_occur():
     batch = make_batch()
     tokens = batch["input_ids"]
     rare = jnp.where((tokens > 1) & (tokens <= 9) & (tokens != 7), 1, tokens)  # 1 and, less, 7
@@ -56,7 +58,7 @@ def test_words_are_drawn_as_often_as_they_occur():
     assert share[1] == pytest.approx(share[0], abs=0.03) and 0.05 < share[0] < 0.2
 
 
-def test_a_batch_without_words():
+def test_a_batch_of_marks_alone():
     batch = {
         "input_ids": jnp.array([[CLS, SEP, PAD]]),
         "attention_mask": jnp.array([[1, 1, 0]]),

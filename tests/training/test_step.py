@@ -135,14 +135,14 @@ def test_the_states_buffers_are_donated():
 
 
 def test_altered_rows_are_taught_by_the_teacher_alone():
-    # A teacher with the student's own parameters has nothing to teach, whatever the words; what
+    # A teacher with the student's own parameters has nothing to teach, whatever the tokens; what
     # moves the student is the labels of the rows that were left alone.
     source = TEACHER._replace(params=make_params(STILL), replace=1.0)
     batch = make_batch(rows=64)
     step = make_step(STILL, DENSE, SGD, source)
     state = init_state(make_params(STILL), DENSE, SGD, jax.random.key(0))
-    *_, words = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
-    _, labelled = replace_tokens(batch, 1.0, words)
+    *_, exchange = jax.random.split(jax.random.fold_in(state.rng, 0), 3)
+    _, labelled = replace_tokens(batch, 1.0, exchange)
     assert 16 < labelled["weight"].sum() < 48
     expected = CLASSIFY.loss(forward(STILL, make_params(STILL), labelled), labelled)
     # Logits of the rows as they were: they no longer hold.

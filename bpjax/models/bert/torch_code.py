@@ -23,7 +23,7 @@ class Constant(nn.Module):
 
 
 class Affine(nn.Module):
-    """What stands where a norm was replaced: a scale and a shift, the same for all tokens."""
+    """What stands in the place of a norm: a scale and a shift, the same for all tokens."""
 
     def __init__(self, features):
         super().__init__()
