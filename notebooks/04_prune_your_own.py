@@ -130,11 +130,11 @@ def masked(trained, step):
 
 @jax.jit
 def update(trained, opt_state, step):
-    """One step on 256 images."""
+    """One step on 128 images."""
 
     def loss(trained):
         params, penalty = masked(trained, step)
-        rows = jax.random.choice(jax.random.key(step), len(images), (256,))
+        rows = jax.random.choice(jax.random.key(step), len(images), (128,))
         logits = model.apply({"params": params}, images[rows])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows])
         return losses.mean() + penalty

@@ -35,9 +35,15 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     head = HEADS[config.head]
     auto = getattr(transformers, head.auto_class)
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-    names = [each.name for each in models.inputs(config) if each.below != 0]
-    # A tensor each: the exporter takes one that is given twice for one input.
-    example = {name: torch.ones((2, config.max_positions), dtype=torch.long) for name in names}
+    # Zeros, which all have: there may be but one segment. A tensor each: the exporter takes one
+    # that is given twice for one input.
+    shape = (2, config.max_positions)
+    example = {
+        each.name: torch.full(shape, int(each.is_mask), dtype=torch.long)
+        for each in models.inputs(config)
+        if each.below != 0
+    }
+    names = list(example)
     given = model(**{name: x[:1, :2] for name, x in example.items()})
     outputs = [name for name in head.onnx_outputs if name in given]
     sizes = {
