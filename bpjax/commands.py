@@ -157,7 +157,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
 
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
-    from bpjax.export import formats as formats
+    from bpjax.export import formats
     from bpjax.models.checkpoint import load_pretrained
     from bpjax.models.sources import find_folder
 

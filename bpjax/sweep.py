@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bpjax.config import default_fields, read_config, read_sweep, same
+from bpjax.config import default_fields, first_difference, read_config, read_sweep
 from bpjax.distributed import RESUME
 from bpjax.errors import Interrupted, UserError
 from bpjax.pipeline import run
@@ -145,4 +145,5 @@ def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
     if not (folder / FILE).exists():
         return False
     now = json.loads(json.dumps(config))
-    return same(read_report(folder)["config"], now, default_fields(now["task"]["name"]))
+    defaults = default_fields(now["task"]["name"])
+    return first_difference(read_report(folder)["config"], now, defaults) is None

@@ -12,6 +12,5 @@ from bpjax.config.read import read_sweep as read_sweep
 from bpjax.config.read import read_task_options as read_task_options
 from bpjax.config.saved import complete as complete
 from bpjax.config.saved import first_difference as first_difference
-from bpjax.config.saved import same as same
 from bpjax.config.sections import RunConfig as RunConfig
 from bpjax.config.validate import validate as validate

@@ -98,6 +98,11 @@ def to_record(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**given)
 
 
+def lookup(values: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, by its flat name, in nested dicts or a ConfigDict."""
+    return functools.reduce(lambda found, part: found[part], name.split("."), values)
+
+
 def one_of(names: Iterable[str]) -> Check:
     """One of some names."""
     return Check(lambda value: value in names, f"one of {', '.join(names)}")

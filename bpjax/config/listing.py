@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bpjax.config.fields import declared, summary
+from bpjax.config.fields import declared, lookup, summary
 from bpjax.config.read import default_config
 from bpjax.config.sections import RunConfig
 from bpjax.pruning.methods import METHODS
@@ -43,7 +43,7 @@ def list_fields(task: str) -> list[Listed]:
     config = default_config(task)
     listed: list[Listed] = []
     for found in declared(RunConfig):
-        listed.append(Listed(found.name, _at(config, found.name), found.check.words, found.text))
+        listed.append(Listed(found.name, lookup(config, found.name), found.check.words, found.text))
         if found.name == "task.name":
             make = TASKS[task]
             kind = make.func if isinstance(make, functools.partial) else make
@@ -70,12 +70,6 @@ def _lines(found: Listed) -> Iterator[str]:
     yield f"  --config.{found.name}={found.default!r}"
     told = f"{found.text} Takes {found.takes}."
     yield from textwrap.wrap(told, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
-
-
-def _at(config: Any, name: str) -> Any:
-    for part in name.split("."):
-        config = config[part]
-    return config
 
 
 def _options(section: str, defaults: dict[str, Any], source: Any) -> Iterator[Listed]:

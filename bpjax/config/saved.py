@@ -51,13 +51,3 @@ def first_difference(
         if old.get(name) != new.get(name) and name.split(".")[0] not in free:
             return Difference(name, old.get(name), new.get(name))
     return None
-
-
-def same(
-    saved: Mapping[str, Any],
-    now: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    free: Sequence[str] = (),
-) -> bool:
-    """Whether two configs say the same, see `first_difference`."""
-    return first_difference(saved, now, defaults, free) is None

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bpjax.config.fields import FRACTION, Check, declared, number, to_record
+from bpjax.config.fields import FRACTION, Check, declared, lookup, number, to_record
 from bpjax.config.sections import BudgetSection, PruneSection, PruningSection, RunConfig
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
@@ -40,9 +40,7 @@ def validate(config: ConfigDict) -> RunConfig:
 
 
 def _require(values: Mapping[str, Any], name: str, check: Check) -> None:
-    value: Any = values
-    for part in name.split("."):
-        value = value[part]
+    value = lookup(values, name)
     try:
         valid = check.accepts(value)
     except TypeError:

@@ -141,6 +141,11 @@ def read_config(path: Path, head: str = "saved", num_labels: int = 2) -> Any:
     return architecture.read(data, head, num_labels, str(path))
 
 
+def config_text(config: Config) -> str:
+    """What `read_config` reads: the contents of a model's config.json."""
+    return json.dumps(models.architecture(config).write(config), indent=2) + "\n"
+
+
 def _require_places(
     checkpoint: Checkpoint,
     table: dict[str, Stored],
@@ -222,8 +227,7 @@ def save_pretrained(
     }
 
     with _replace_folder(Path(directory), overwrite) as folder:
-        text = json.dumps(models.architecture(config).write(config), indent=2)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(config_text(config), encoding="utf-8")
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         # safetensors writes for its owner alone; a model is as readable as any other file.
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)

@@ -1,8 +1,8 @@
 """What a model is asked: one record a head, the only place that knows how its outputs lie.
 
-To add a head, describe it in `HEADS`; an architecture says which of them it has (`classes` in
-`families`). Losses and distillations are means over the rows or tokens of a batch by their weight,
-0 for a batch that is all padding.
+To add a head, describe it in `HEADS`; an architecture says which of them it has
+(`Architecture.heads`). Losses and distillations are means over the rows or tokens of a batch by
+their weight, 0 for a batch that is all padding.
 """
 
 from collections.abc import Callable, Mapping

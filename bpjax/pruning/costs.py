@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.structure import Structure, Sublayer, channels, has
+from bpjax.pruning.structure import Structure, Sublayer, count_weights, has
 
 
 class Table(NamedTuple):
@@ -77,7 +77,6 @@ class Cost(NamedTuple):
           round_to: surgery keeps a multiple of as many units of a sublayer whose unit is one
             channel.
         """
-        whole = {each.name: each.units for each in structure.sublayers}
         units, groups = {}, {}
         for each in structure.sublayers:
             alive = left.units[each.name]
@@ -86,9 +85,15 @@ class Cost(NamedTuple):
                 count = jnp.minimum(-(-count // round_to) * round_to, each.units)
             units[each.name] = count
             groups[each.name] = _alive_groups(each, alive)
+        streams = {name: alive.mean() for name, alive in left.streams.items()}
+        return self.total(units, groups, streams) / self.whole(structure)
+
+    def whole(self, structure: Structure) -> Float[Array, ""]:
+        """Cost of the whole model."""
         return self.total(
-            units, groups, {name: alive.mean() for name, alive in left.streams.items()}
-        ) / self.total(whole, {each.name: len(each.groups) for each in structure.sublayers})
+            {each.name: each.units for each in structure.sublayers},
+            {each.name: len(each.groups) for each in structure.sublayers},
+        )
 
     def _by_stream(self) -> list[tuple[str, list[Table]]]:
         """The tables by the stream that they follow, those that follow none first."""
@@ -132,23 +137,13 @@ def parameter_cost(structure: Structure, params: dict) -> Cost:
       params: its parameters, or their shapes.
     """
     cost = Cost(_counted(structure, params))
-    whole = cost.total(
-        {each.name: each.units for each in structure.sublayers},
-        {each.name: len(each.groups) for each in structure.sublayers},
-    )
     count = sum(x.size for x in jax.tree.leaves(params))
-    return cost._replace(rest=count - float(whole))
+    return cost._replace(rest=count - float(cost.whole(structure)))
 
 
 def linear_parameters(structure: Structure) -> dict[str, int]:
     """Weights in the kernels of each sublayer, by its name."""
-    return {
-        each.name: sum(
-            structure.streams[kernel.stream].size * channels(each, kernel)
-            for kernel in each.kernels
-        )
-        for each in structure.sublayers
-    }
+    return {each.name: count_weights(structure, each) for each in structure.sublayers}
 
 
 def in_order(structure: Structure) -> list[Sublayer]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bpjax.pruning.blocks import Block, BlockMask, block_sizes, grid_shape, sum_blocks
-from bpjax.pruning.structure import Kernel, Path, Structure, Sublayer, at, channels, put, shape
+from bpjax.pruning.structure import Kernel, Path, Structure, Sublayer, at, count_weights, put, shape
 
 
 class Target(NamedTuple):
@@ -213,17 +213,13 @@ def _shared(structure: Structure, sublayer: Sublayer) -> list[ScoreGroup]:
         block = Block(kernel.width, size) if writes else Block(size, kernel.width)
         return Target(kernel.path, shape(structure, sublayer, kernel), block)
 
-    weights = sum(
-        structure.streams[kernel.stream].size * channels(sublayer, kernel)
-        for kernel in sublayer.kernels
-    )
     return [
         ScoreGroup(
             sublayer.name,
             sublayer.kind,
             (sublayer.units,),
             tuple(target(kernel) for kernel in sublayer.kernels if not kernel.grouped),
-            weights=weights // sublayer.units,
+            weights=count_weights(structure, sublayer) // sublayer.units,
             stream=sublayer.write.stream,
         )
     ]

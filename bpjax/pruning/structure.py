@@ -6,6 +6,7 @@ nothing but a constant. From this alone come masks, budgets, surgery, fill and r
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -171,11 +172,19 @@ def shape(structure: Structure, sublayer: Sublayer, kernel: Kernel) -> tuple[int
     return (inside, size) if kernel == sublayer.write else (size, inside)
 
 
+def count_weights(structure: Structure, sublayer: Sublayer) -> int:
+    """Linear parameters of a sublayer: the weights in its kernels."""
+    return sum(math.prod(shape(structure, sublayer, kernel)) for kernel in sublayer.kernels)
+
+
+def group_of(sublayer: Sublayer) -> Int[np.ndarray, " units"]:
+    """The group of each unit, where units are grouped."""
+    return np.repeat(np.arange(len(sublayer.groups)), sublayer.groups)
+
+
 def blocks(sublayer: Sublayer, kernel: Kernel) -> Int[np.ndarray, " units"]:
     """The block of a kernel that each unit uses."""
-    if kernel.grouped:
-        return np.repeat(np.arange(len(sublayer.groups)), sublayer.groups)
-    return np.arange(sublayer.units)
+    return group_of(sublayer) if kernel.grouped else np.arange(sublayer.units)
 
 
 def read(params: dict, kernel: Kernel) -> tuple[Array | np.ndarray, Array | np.ndarray | None]:

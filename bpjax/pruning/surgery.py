@@ -27,6 +27,7 @@ from bpjax.pruning.structure import (
     at,
     blocks,
     drop,
+    group_of,
     has,
     put,
     read,
@@ -165,8 +166,7 @@ def _count(sublayer: Sublayer, kept: Int[np.ndarray, " kept"]) -> int | tuple[in
     """Units left; of grouped ones by group, without groups that are empty."""
     if not sublayer.groups:
         return len(kept)
-    groups = np.repeat(np.arange(len(sublayer.groups)), sublayer.groups)
-    return tuple(int(n) for n in np.bincount(groups[kept]) if n)
+    return tuple(int(n) for n in np.bincount(group_of(sublayer)[kept]) if n)
 
 
 def _select(

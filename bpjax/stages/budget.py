@@ -24,7 +24,7 @@ from bpjax.stages.recipe import (
     method_of,
     refusals,
 )
-from bpjax.stages.removal import Removal, removal_of, structure_of
+from bpjax.stages.removal import Removal, removal_of
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
 
@@ -65,7 +65,7 @@ def price(
         gained = _times_faster(model, cheaper, shape) if approximations else 1.0
         cost = measure_cost(cheaper, forward, *shape)
         return Priced(Budget(cost, gained / value), gained)
-    structure = structure_of(model)
+    structure = models.describe(model)
     count = sum(x.size for x in jax.tree.leaves(params))
     whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
     cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bpjax.config import same
+from bpjax.config import first_difference
 from bpjax.config.fields import to_json_values
 from bpjax.config.sections import PruningSection
 from bpjax.pruning.kept import kept_units
@@ -52,6 +52,6 @@ def fine_pruned(source: str, pruning: PruningSection) -> Iterator[Path]:
     kind = "a run that fine-pruned the same model in the same way"
     with earlier_run("prune.source", workdir, kind) as theirs:
         # Fields that it lacks have their defaults already.
-        if not same(theirs["pruning"], to_json_values(pruning), {}):
+        if first_difference(theirs["pruning"], to_json_values(pruning), {}):
             raise ValueError("its config.pruning is another")
         yield workdir / "prune"

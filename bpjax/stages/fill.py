@@ -5,20 +5,18 @@ from typing import Any
 
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
+from bpjax.models import describe
 from bpjax.pruning.fill import fill as fill_zeros
 from bpjax.stages.base import FILL_NOISE, Artefacts, Inputs, Stage, stream
 from bpjax.stages.opened import save_model
-from bpjax.stages.recipe import check_warmup, refusals, teacher_of
-from bpjax.stages.removal import removal_of, structure_of
+from bpjax.stages.recipe import check_warmup, open_teacher, refusals
+from bpjax.stages.removal import removal_of
 from bpjax.stages.train import train
 
 
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Fills the zeros inside what is left with small weights, and trains all of it."""
-    dtype = config.model.dtype
-    model, params = inputs.opened.open(artefacts["model"], dtype=dtype)
-    source = config.distillation.source or artefacts["dense"]
-    teacher = inputs.opened.open(source, dtype=dtype)
+    model, params = inputs.opened.open(artefacts["model"], dtype=config.model.dtype)
     trained = train(
         inputs,
         config,
@@ -26,8 +24,8 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         config.fill,
         folder,
         model=model,
-        params=fill_zeros(params, structure_of(model), stream(config.seed, FILL_NOISE)),
-        teacher=teacher_of(config.distillation, FILL.name, *teacher),
+        params=fill_zeros(params, describe(model), stream(config.seed, FILL_NOISE)),
+        teacher=open_teacher(inputs, config, FILL.name, artefacts["dense"]),
     )
     save_model(folder, model, trained.state.params, inputs.tokenizer)
     return trained.notes

@@ -5,16 +5,14 @@ group name, and `scores.safetensors` what the method learnt. `model.json` is the
 before removal, its approximations done, as a config.json says it.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from bpjax import models
 from bpjax.config import RunConfig
 from bpjax.distributed import write_once
 from bpjax.files import write_whole
 from bpjax.models.architecture import Config
-from bpjax.models.checkpoint import read_config
+from bpjax.models.checkpoint import config_text, read_config
 from bpjax.pruning.patterns import Scores
 from bpjax.stages.base import Inputs
 from bpjax.stages.recipe import approximations_of
@@ -55,8 +53,7 @@ def write_masked(folder: Path, model: Config, params: dict, values: Scores, lear
     write_once(save_arrays, folder / "masks.safetensors", dict(values))
     if learned:
         write_once(save_arrays, folder / "scores.safetensors", learned)
-    text = json.dumps(models.architecture(model).write(model), indent=2) + "\n"
-    write_once(write_whole, folder / MODEL, text)
+    write_once(write_whole, folder / MODEL, config_text(model))
 
 
 def read_masked(inputs: Inputs, config: RunConfig, folder: Path) -> Masked:

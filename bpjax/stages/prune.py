@@ -21,9 +21,9 @@ from bpjax.stages.masked import write_masked
 from bpjax.stages.recipe import (
     check_distillation,
     check_warmup,
+    open_teacher,
     pruning_of,
     refusals,
-    teacher_of,
 )
 from bpjax.stages.train import train
 from bpjax.training import approximations
@@ -38,11 +38,11 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
     masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
     """
-    dtype, prune, epoch = config.model.dtype, config.prune, inputs.steps_per_epoch(config.batch)
+    prune, epoch = config.prune, inputs.steps_per_epoch(config.batch)
     evaluator = Evaluator(inputs, config.batch)
     model, params = inputs.pretrained(config.model, config.seed)
     if prune.start == "dense" or not prune.epochs:
-        _, params = inputs.opened.open(artefacts["dense"], dtype=dtype)
+        _, params = inputs.opened.open(artefacts["dense"], dtype=config.model.dtype)
     pruning = pruning_of(config, model, epoch, budget_of(artefacts))
     final = pruning.schedule(max(1, prune.epochs * epoch))
 
@@ -69,8 +69,6 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     elif not prune.epochs:
         state = _calibrated(evaluator, config, pruning, model, params)
     else:
-        source = config.distillation.source or artefacts["dense"]
-        teacher = inputs.opened.open(source, dtype=dtype)
         state, metrics, notes = train(
             inputs,
             config,
@@ -80,7 +78,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
             model=model,
             params=params,
             pruning=pruning,
-            teacher=teacher_of(config.distillation, PRUNE.name, *teacher),
+            teacher=open_teacher(inputs, config, PRUNE.name, artefacts["dense"]),
             evaluate=evaluate,
         )
     if not _trains(config):

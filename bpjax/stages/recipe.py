@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import optax
 
@@ -119,6 +120,13 @@ def teacher_of(
         replace=getattr(distillation.replace, stage),
         terms=tuple((weight, name) for name, weight in weights.items() if weight),
     )
+
+
+def open_teacher(inputs: Inputs, config: RunConfig, stage: str, dense: Path) -> Teacher:
+    """The teacher of prune or fill: that of `distillation.source`, else the dense model."""
+    source = config.distillation.source or dense
+    found = inputs.opened.open(source, dtype=config.model.dtype)
+    return teacher_of(config.distillation, stage, *found)
 
 
 def weights_of(distillation: DistillationSection, term: str) -> dict[str, float]:

@@ -69,17 +69,12 @@ class Removal(NamedTuple):
         return summarize(apply_masks(params, self.masks(values)), self.structure)
 
 
-def structure_of(model: Config) -> Structure:
-    """What a model declares of itself."""
-    return models.describe(model)
-
-
 def removal_of(config: RunConfig, model: Config) -> Removal:
     """That of a config, over a model.
 
     Raises:
       ValueError: a rule of `pruning.block_rules` that fits no kernel.
     """
-    pruning, structure = config.pruning, structure_of(model)
+    pruning, structure = config.pruning, models.describe(model)
     pattern = make_pattern(pruning.pattern, structure, pruning.block, pruning.block_rules)
     return Removal(structure, pattern, config.shrink.round_to)

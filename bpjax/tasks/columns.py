@@ -35,16 +35,15 @@ class Column:
             raise ValueError(f"starts from {first} to {last} of {len(self.values)} values")
 
     @classmethod
-    def ragged(
-        cls, rows: Sequence[Any], dtype: str = "int32", *, inner: int = 0, fill: int = 0
-    ) -> "Column":
-        """Of rows whose lengths differ: `[length]` each, or `[length, inner]`."""
-        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-        flat = chain.from_iterable(rows)
-        if inner:
-            flat = chain.from_iterable(flat)
-        values = np.fromiter(flat, dtype, int(starts[-1]) * max(1, inner))
-        return cls(values.reshape(-1, inner) if inner else values, starts, fill)
+    def ragged(cls, rows: Sequence[Any], dtype: str = "int32", *, fill: int = 0) -> "Column":
+        """Of rows whose lengths differ, numbers `[length]` each."""
+        starts = starts_of(rows)
+        return cls(np.fromiter(chain.from_iterable(rows), dtype, int(starts[-1])), starts, fill)
+
+    @classmethod
+    def joined(cls, rows: Sequence[np.ndarray], empty: np.ndarray, *, fill: int = 0) -> "Column":
+        """Of rows whose lengths differ, arrays `[length, …]`; `empty` where there are none."""
+        return cls(np.concatenate(rows) if len(rows) else empty, starts_of(rows), fill)
 
     @property
     def rows(self) -> int:
@@ -67,10 +66,7 @@ class Column:
         """Some of the rows, in the order given."""
         if self.starts is None:
             return dataclasses.replace(self, values=self.values[np.asarray(rows, int)])
-        chosen = [self[row] for row in rows]
-        starts = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
-        values = np.concatenate(chosen) if chosen else self.values[:0]
-        return dataclasses.replace(self, values=values, starts=starts)
+        return Column.joined([self[row] for row in rows], self.values[:0], fill=self.fill)
 
     def pad(self, rows: np.ndarray, length: int) -> np.ndarray:
         """Some rows as one array, ragged ones padded to `length`.
@@ -96,6 +92,11 @@ class Column:
         found = np.full(shape, self.fill, self.values.dtype)
         found[inside] = self.values[(self.starts[rows][:, None] + places)[inside]]
         return found
+
+
+def starts_of(rows: Sequence[Any]) -> np.ndarray:
+    """Where each row begins when they lie end to end, and the end."""
+    return np.cumsum([0, *map(len, rows)], dtype=np.int64)
 
 
 Columns = Mapping[str, Column]

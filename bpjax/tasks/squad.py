@@ -129,8 +129,6 @@ class SpanTask:
             firsts.append(first)
             offsets.append(places)
         starts, ends = np.array(answers, np.int32).reshape(-1, 2).T.copy()
-        lengths = np.cumsum([0, *map(len, offsets)], dtype=np.int64)
-        flat = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int32)
         return {
             "input_ids": Column.ragged(encoded["input_ids"]),
             "token_type_ids": Column.ragged(encoded["token_type_ids"]),
@@ -138,7 +136,7 @@ class SpanTask:
             "end_position": Column(ends),
             "owner": Column(np.array(owners, np.int32)),
             "first": Column(np.array(firsts, np.int32)),
-            "offsets": Column(flat, lengths),
+            "offsets": Column.joined(offsets, np.zeros((0, 2), np.int32)),
         }
 
 

@@ -20,6 +20,7 @@ from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import INDEX, INPUT_IDS, TEACHER_LOGITS
 from bpjax.tasks.base import Features
+from bpjax.tasks.columns import Column, starts_of
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import Batching, eval_batches, steps_per_epoch
 from bpjax.training.mesh import ONE_DEVICE, Layout
@@ -41,13 +42,9 @@ class TeacherLogits(NamedTuple):
 
     def attach(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Adds `teacher_logits` to batches of the same features, zeros at padding."""
+        column = Column(self.values, self.starts)
         for batch in batches:
-            size, length = len(batch[INDEX]), batch[INPUT_IDS].shape[1] if self.per_token else 1
-            logits = np.zeros((size, length, self.values.shape[1]), "f4")
-            for place, index in enumerate(batch[INDEX]):
-                if index >= 0:
-                    row = self.values[self.starts[index] : self.starts[index + 1]]
-                    logits[place, : len(row)] = row
+            logits = column.pad(batch[INDEX], batch[INPUT_IDS].shape[1] if self.per_token else 1)
             yield {**batch, TEACHER_LOGITS: logits if self.per_token else logits[:, 0]}
 
 
@@ -93,10 +90,9 @@ def cached_logits(
 
 
 def _save(path: Path, rows: list[np.ndarray]) -> None:
-    starts = np.cumsum([0, *map(len, rows)])
     # Runs that share the folder may get here at once.
     partial = path.with_suffix(f".{uuid.uuid4().hex}")
-    save_file({"values": np.concatenate(rows), "starts": starts}, partial)
+    save_file({"values": np.concatenate(rows), "starts": starts_of(rows)}, partial)
     partial.replace(path)
 
 

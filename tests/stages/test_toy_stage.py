@@ -5,7 +5,6 @@ import shutil
 import time
 from collections import Counter
 
-import jax
 import numpy as np
 import pytest
 import small_run
@@ -97,14 +96,7 @@ def test_a_dry_run_counts_its_steps(finished_run, tmp_path, with_toy):
     assert planned["steps"] == {"teacher": 10, "prune": 30, "fill": 10, "toy": 5}
 
 
-@pytest.fixture
-def compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_a_run_opens_each_checkpoint_once(small_model, tmp_path, monkeypatch, compile_fast):
+def test_a_run_opens_each_checkpoint_once(small_model, tmp_path, monkeypatch):
     opened = Counter()
     init = sources.Checkpoint.__init__
 
