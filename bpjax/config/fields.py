@@ -99,7 +99,7 @@ def to_record(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def lookup(values: Mapping[str, Any], name: str) -> Any:
-    """The value of a field, by its flat name, in nested dicts or a ConfigDict."""
+    """The value of a field, by its flat name, in nested dicts."""
     return functools.reduce(lambda found, part: found[part], name.split("."), values)
 
 

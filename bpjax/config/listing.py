@@ -40,17 +40,17 @@ def list_fields(task: str) -> list[Listed]:
     Raises:
       UserError: unknown task.
     """
-    config = default_config(task)
+    values = default_config(task).to_dict()
     listed: list[Listed] = []
     for found in declared(RunConfig):
-        listed.append(Listed(found.name, lookup(config, found.name), found.check.words, found.text))
+        listed.append(Listed(found.name, lookup(values, found.name), found.check.words, found.text))
         if found.name == "task.name":
             make = TASKS[task]
             kind = make.func if isinstance(make, functools.partial) else make
-            listed += _options("task", config.task.to_dict(), kind)
+            listed += _options("task", values["task"], kind)
         elif found.name == "pruning.affine_norm":  # the last but for the methods' options
             for name, function in METHODS.items():
-                listed += _options(f"pruning.{name}", config.pruning[name].to_dict(), function)
+                listed += _options(f"pruning.{name}", values["pruning"][name], function)
     return listed
 
 
