@@ -27,6 +27,7 @@ from bpjax.pruning.budget import BUDGETS
 from bpjax.pruning.methods import METHODS, method_options
 from bpjax.pruning.patterns import PATTERNS
 from bpjax.tasks import TASKS, task_options
+from bpjax.training.reconstruction import FITS
 
 _DTYPE = one_of(("float32", "bfloat16", "bfloat16_products"))
 _FOLDER = text("a folder, or nothing")
@@ -204,7 +205,19 @@ class PruneSection(TrainingSection):
     )
     rewind: str = field("", _WORKDIR, "A finished run of the same model, whose heads are held.")
     calibration_rows: int = field(
-        128, whole(1), "Training rows that the method activation measures its inputs on."
+        128,
+        whole(1),
+        "Training rows that gradients and activations are measured on where nothing is trained, "
+        "and that sublayers are fitted to.",
+    )
+    rearrange: bool = field(
+        False, FLAG, "With 0 epochs, units that act together are exchanged after the cut."
+    )
+    reconstruct: str = field(
+        "",
+        one_of(("", *FITS)),
+        "How sublayers are fitted after the cut: a factor for each unit, the whole kernel by ridge "
+        "regression, or nothing.",
     )
 
 

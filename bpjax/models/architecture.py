@@ -64,12 +64,15 @@ class Outputs(NamedTuple):
       attention_scores: when asked for, of each sublayer that has heads, by its name, before the
         softmax, padding included; the modules sow them as `scores` in the collection
         `intermediates`, from where `training.evaluation.apply` fills this in.
+      streams: likewise, the residual stream that each sublayer writes to, behind it and before any
+        norm, sown as `stream`.
     """
 
     hidden: Float[Array, "batch length hidden"] | None
     logits: Float[Array, "batch *labels"] | None
     hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
     attention_scores: Mapping[str, Float[Array, "batch _ length length"]] = {}
+    streams: Mapping[str, Float[Array, "*places size"]] = {}
 
 
 class Stored(NamedTuple):

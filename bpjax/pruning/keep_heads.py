@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
 from bpjax.pruning.blocks import expand
+from bpjax.pruning.kept import unit_values
 from bpjax.pruning.methods.base import Method
-from bpjax.pruning.patterns import Pattern, Target
-from bpjax.pruning.structure import Structure, at, blocks, channels, put
+from bpjax.pruning.patterns import Pattern
+from bpjax.pruning.structure import Structure, at, put
 
 
 def keep_heads_of(
@@ -32,27 +32,9 @@ def keep_heads_of(
     Raises:
       ValueError: a pattern with masks over more than kernels, which would remove a head kept here.
     """
-    alive, outputs = {}, set()
-    for sublayer, kernel in structure.kernels():
-        if sublayer.name in kept:
-            units = np.zeros(channels(sublayer, kernel) // kernel.width, bool)
-            units[blocks(sublayer, kernel)[np.asarray(kept[sublayer.name])]] = True
-            alive[kernel.path] = np.repeat(units, kernel.width)
-            outputs.add(sublayer.write.path)
-
-    def held(target: Target) -> Float[np.ndarray, "rows cols"]:
-        found = np.zeros(target.grid, np.float32)
-        if target.path in alive:
-            entries = alive[target.path]
-            width = target.block.rows if target.path in outputs else target.block.cols
-            padded = np.concatenate([entries, np.zeros(-len(entries) % width, bool)])
-            dense: np.ndarray = np.any(padded.reshape(-1, width), axis=1)
-            found[:] = dense[:, None] if target.path in outputs else dense
-        return found
-
     if any(not group.targets for group in pattern.groups):
         raise ValueError(f"rewind: {pattern.name} masks more than kernels; take another pattern")
-    holding = {group.name: held(group.targets[0]).reshape(group.shape) for group in pattern.groups}
+    holding = unit_values(structure, pattern, kept)
 
     def masks(state, params, scheduled, rng):
         values = method.masks(state, params, scheduled, rng)
@@ -63,7 +45,7 @@ def keep_heads_of(
         for group in pattern.groups:
             for target in group.targets:
                 kernel = at(after, target.path)["kernel"]
-                values = jnp.asarray(holding[group.name]).reshape(target.grid)
+                values = holding[group.name].reshape(target.grid)
                 whole = expand(values, kernel.shape, target.block) > 0
                 kernel = jnp.where(whole, at(params, target.path)["kernel"], kernel)
                 after = put(after, (*target.path, "kernel"), kernel)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from bpjax.pruning.blocks import BlockMask
-from bpjax.pruning.patterns import Pattern, Scores
+from bpjax.pruning.patterns import Pattern, Scores, Target
 from bpjax.pruning.structure import Kernel, Structure, Sublayer, blocks, channels
 
 
@@ -53,6 +53,37 @@ def kept_units(structure: Structure, pattern: Pattern, values: Scores) -> KeptUn
     for name in pattern.streams:
         streams[name] &= values[name] != 0
     return KeptUnits({each.name: alive(each) for each in structure.sublayers}, streams)
+
+
+def unit_values(
+    structure: Structure, pattern: Pattern, units: Mapping[str, Bool[Array, " units"]]
+) -> dict[str, Float[Array, "..."]]:
+    """The mask values, by group name, that leave some units: `kept_units`, the other way round.
+
+    A block is left where it lies, with any part of it, in such a unit.
+
+    Args:
+      structure: of the model.
+      pattern: of the masks.
+      units: by sublayer; of sublayers that are not named nothing is left.
+    """
+    homes = {kernel.path: (each, kernel) for each, kernel in structure.kernels()}
+
+    def left(target: Target) -> Float[Array, "rows cols"]:
+        sublayer, kernel = homes[target.path]
+        rows, cols = target.grid
+        if sublayer.name not in units:
+            return jnp.zeros((rows, cols))
+        writes = kernel == sublayer.write
+        count, side = (rows, target.block.rows) if writes else (cols, target.block.cols)
+        by_block = jnp.zeros(channels(sublayer, kernel) // kernel.width, jnp.int32)
+        by_block = by_block.at[blocks(sublayer, kernel)].add(units[sublayer.name])
+        by_channel = jnp.repeat(by_block > 0, kernel.width)
+        padded = jnp.pad(by_channel, (0, count * side - len(by_channel)))
+        found = padded.reshape(count, side).any(1).astype(jnp.float32)
+        return jnp.broadcast_to(found[:, None] if writes else found[None, :], (rows, cols))
+
+    return {group.name: left(group.targets[0]).reshape(group.shape) for group in pattern.groups}
 
 
 def _alive_blocks(sublayer: Sublayer, kernel: Kernel, mask: BlockMask) -> Bool[Array, " blocks"]:

@@ -51,6 +51,11 @@ class ScoreGroup(NamedTuple):
     weights: int = 0
     stream: str = "hidden"
 
+    @property
+    def by_unit(self) -> bool:
+        """Whether a score is a unit's, and not that of a block of one kernel."""
+        return self.weights > 0
+
 
 class Pattern(NamedTuple):
     """A named set of score groups, made for one model's structure."""

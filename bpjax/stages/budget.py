@@ -92,7 +92,7 @@ def require_reachable(
       UserError: the masks cannot be cut so far, or the model is smaller already.
     """
     budget, whole = priced
-    least = reachable(method, removal.fraction(budget.cost), params)
+    least = reachable(removal.priced(method, budget.cost), removal.fraction(budget.cost), params)
     if not least <= budget.fraction <= 1:
         ends = (whole, whole / least) if options.kind == "speedup" else (least * whole, whole)
         raise UserError(

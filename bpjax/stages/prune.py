@@ -6,12 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
+from bpjax.models import describe
 from bpjax.models.architecture import Config
+from bpjax.models.heads import HEADS
+from bpjax.pruning.kept import kept_units, unit_values
 from bpjax.pruning.patterns import Scores, build_mask_collection
+from bpjax.pruning.rearrange import rearrange
+from bpjax.pruning.schedules import ScheduleValues
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.base import Artefacts, Inputs, Stage
 from bpjax.stages.budget_file import budget_of
@@ -28,6 +34,8 @@ from bpjax.stages.recipe import (
 from bpjax.stages.train import train
 from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
+from bpjax.training.importances import observe_rows
+from bpjax.training.reconstruction import reconstruct
 from bpjax.training.step import Pruning, TrainState, init_state
 from bpjax.workdir import load_arrays
 
@@ -67,7 +75,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         state = _load_pruned(config, pruning, params)
         model = approximations.finished(model, pruning.approximations)  # by that run
     elif not prune.epochs:
-        state = _calibrated(evaluator, config, pruning, model, params)
+        state = _calibrated(evaluator, config, pruning, final, model, params)
     else:
         state, metrics, notes = train(
             inputs,
@@ -85,6 +93,15 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
     values, _ = final_masks(state)
     model, params = finished(state, build_mask_collection(pruning.pattern, values))
+    if prune.reconstruct:
+        params = reconstruct(
+            model,
+            params,
+            build_mask_collection(pruning.pattern, values),
+            kept_units(describe(model), pruning.pattern, values),
+            lambda: evaluator.calibration_batches(prune.calibration_rows),
+            prune.reconstruct,
+        )
     write_masked(folder, model, params, values, state.method.learned)
     return {**notes, "metrics": metrics}
 
@@ -94,15 +111,33 @@ def _trains(config: RunConfig) -> bool:
 
 
 def _calibrated(
-    evaluator: Evaluator, config: RunConfig, pruning: Pruning, model: Config, params: dict
+    evaluator: Evaluator,
+    config: RunConfig,
+    pruning: Pruning,
+    final: ScheduleValues,
+    model: Config,
+    params: dict,
 ) -> TrainState:
     """A state before any step, of a method that has seen what it asks for."""
+    method, pattern, *_ = pruning
     state = init_state(params, pruning, optax.identity(), jax.random.key(config.seed))
-    if pruning.method.calibrate:
-        batches = evaluator.calibration_batches(config.prune.calibration_rows)
-        norms = input_norms(model, params, batches)
-        state = state._replace(method=pruning.method.calibrate(state.method, norms))
-    return state
+    batches = evaluator.calibration_batches(config.prune.calibration_rows)
+    seen = state.method
+    if method.calibrate:
+        seen = method.calibrate(seen, input_norms(model, params, batches))
+    if method.observe:
+        head = HEADS[evaluator.inputs.task.head]
+        seen, gradients = observe_rows(model, head, method, pattern, final, seen, params, batches)
+        if config.prune.rearrange:
+            structure = describe(model)
+            assert method.closed
+            kept = kept_units(structure, pattern, method.masks(seen, params, final, None)).units
+            better = {
+                name: jnp.asarray(rearrange(gradients[name], np.asarray(alive)))
+                for name, alive in kept.items()
+            }
+            seen = method.closed(seen, unit_values(structure, pattern, better))
+    return state._replace(method=seen)
 
 
 def _load_pruned(config: RunConfig, pruning: Pruning, params: dict) -> TrainState:

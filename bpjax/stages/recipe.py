@@ -49,11 +49,16 @@ def method_of(pruning: PruningSection, rewind: str, removal: Removal) -> Method:
       removal: of what it masks.
 
     Raises:
-      ValueError: a value that the method refuses.
+      ValueError: a value that the method refuses, or a method that cannot hold heads.
       UserError: no run to rewind from.
     """
     structure, pattern, _ = removal
     method = make_method(pruning.method, pattern, **pruning.options)
+    if rewind and method.priced:
+        raise ValueError(
+            f"rewind is {rewind!r}: expected nothing, for {pruning.method} finds by itself what to "
+            "keep at a cost"
+        )
     if rewind:
         method = keep_heads_of(method, pattern, structure, kept_heads(rewind, structure))
     return method
@@ -79,8 +84,11 @@ def pruning_of(
     removal = removal_of(config, model)
     method = method_of(options, prune.rewind, removal)
     if budget:
-        fraction_of = removal.fraction(budget.cost)
-        method = within_budget(method, fraction_of, budget.fraction, steps)
+        if method.priced:
+            method = removal.priced(method, budget.cost)
+        else:
+            fraction_of = removal.fraction(budget.cost)
+            method = within_budget(method, fraction_of, budget.fraction, steps)
     penalty = START_PENALTY / math.sqrt(steps) if budget else config.budget.value
     schedule = cubic(
         steps=steps,

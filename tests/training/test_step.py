@@ -306,7 +306,7 @@ def test_each_part_has_a_dropout_of_its_own():
     @jax.jit
     def loss(number):
         apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-        return loss_of(recipe, state.trained, apart, whole, scheduled, {})[0]
+        return loss_of(recipe, state.trained, {}, apart, whole, scheduled, {})[0]
 
     first, second = float(loss(0)), float(loss(1))
     assert abs(first - second) > 1e-2

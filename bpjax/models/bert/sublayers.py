@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.attention import attend
-from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, SCORES, SHARE
+from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, SCORES, SHARE, STREAM
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Bias, Linear, joint_affine
 from bpjax.models.layers.norm import LayerNorm
@@ -88,4 +88,7 @@ def _add_and_norm(
     config = module.config
     rng = dropout_key(module, deterministic)
     out = drop(jnp.broadcast_to(out, x.shape), config.hidden_dropout, rng)
-    return LayerNorm(config, name="norm")(x + out)
+    stream = x + out
+    if module.is_mutable_collection(INTERMEDIATES):  # somebody fits the sublayer
+        module.sow(INTERMEDIATES, STREAM, stream)
+    return LayerNorm(config, name="norm")(stream)

@@ -11,7 +11,14 @@ operation's, and for norms `REAL`, 1 at the tokens that they average over."""
 
 SHARE, REAL = "share", "real"
 
-INTERMEDIATES = "intermediates"
-"""Collection that modules sow what others want to see of them into: `SCORES` of attention."""
+GATES = "gates"
+"""Collection of factors, `INPUTS`, that a linear layer's inputs are multiplied with, each row of a
+batch by its own: `[batch, in]`. Ones, of which somebody wants the gradient."""
 
-SCORES = "scores"
+INPUTS = "inputs"
+
+INTERMEDIATES = "intermediates"
+"""Collection that modules sow what others want to see of them into: `SCORES` of attention, and
+`STREAM`, the residual stream behind a sublayer, before any norm."""
+
+SCORES, STREAM = "scores", "stream"

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bpjax.models.layers.collections import KERNEL, MASKS
+from bpjax.models.layers.collections import GATES, INPUTS, KERNEL, MASKS
 from bpjax.models.layers.products import product
 from bpjax.pruning.blocks import BlockMask
 
@@ -25,7 +25,7 @@ class Linear(nn.Module):
     """`x @ kernel + bias`, masked if there is a mask.
 
     The mask is a `BlockMask` in the variable collection `masks`, beside `params`, under the name
-    `kernel`.
+    `kernel`. The variable `gates/inputs` multiplies the inputs, `[batch, in]`, where it is given.
     """
 
     features: int
@@ -34,6 +34,10 @@ class Linear(nn.Module):
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Applies the layer to the last axis."""
+        if self.has_variable(GATES, INPUTS):
+            gates: Array = self.get_variable(GATES, INPUTS)
+            by_row = x.reshape(len(gates), -1, x.shape[-1]) * gates[:, None, :].astype(x.dtype)
+            x = by_row.reshape(x.shape)
         return affine(x, *self.weights(x), self.config)
 
     @nn.compact

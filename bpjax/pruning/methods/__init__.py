@@ -11,6 +11,7 @@ from typing import Any
 from bpjax.pruning.methods.activation import activation
 from bpjax.pruning.methods.base import Method
 from bpjax.pruning.methods.cofi import cofi
+from bpjax.pruning.methods.fisher import fisher
 from bpjax.pruning.methods.group_lasso import group_lasso
 from bpjax.pruning.methods.l0 import l0
 from bpjax.pruning.methods.magnitude import magnitude
@@ -24,6 +25,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "group_lasso": group_lasso,
     "activation": activation,
     "cofi": cofi,
+    "fisher": fisher,
 }
 
 

@@ -1,4 +1,4 @@
-"""What a pruning method is: four pure functions over pytrees, in the manner of optax."""
+"""What a pruning method is: pure functions over pytrees, in the manner of optax."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from bpjax.pruning.costs import Cost
 from bpjax.pruning.patterns import Pattern, Scores
 from bpjax.pruning.schedules import ScheduleValues
+from bpjax.pruning.structure import Structure
 
 
 class MethodState(NamedTuple):
@@ -39,6 +41,15 @@ class Method(NamedTuple):
       calibrate: `(state, norms) -> state` of a method that cuts a finished model by what its
         kernels are multiplied with: the root mean square of each input dimension, `[in]` by the
         kernel's path ("layer_0/ffn/in"). None for methods that need no data but the loss.
+      observe: `(state, squares) -> state`, called in every step, and for a finished model that is
+        cut without training: how much the loss changes with what is removed. `squares` has the
+        mean over rows of `(∂L/∂m)²` for a gate m = 1 at each unit, by sublayer, and of blocks with
+        scores of their own, by group, `(Σ W·∂L/∂W)²` of a batch times its rows. None for methods
+        that need none of it.
+      priced: `(structure, cost, round_to) -> Method`, of a method that finds by itself what to keep
+        where `scheduled.density` is the fraction of the whole model's cost that may be left. What
+        it returns takes its place. None for methods that `budget.within_budget` cuts.
+      closed: `(state, mask values) -> state` of a method that goes on from an earlier run's masks.
       takes_streams: whether it also serves patterns with scores of residual streams' dimensions.
     """
 
@@ -49,6 +60,9 @@ class Method(NamedTuple):
     penalized: bool = True
     cut_by: str | None = None
     calibrate: Callable[[MethodState, dict[str, Array]], MethodState] | None = None
+    observe: Callable[[MethodState, Scores], MethodState] | None = None
+    priced: Callable[[Structure, Cost, int], "Method"] | None = None
+    closed: Callable[[MethodState, Scores], MethodState] | None = None
     takes_streams: bool = False
 
 

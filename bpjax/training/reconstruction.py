@@ -1,0 +1,159 @@
+"""Sublayers that lost units, fitted to what the whole model computes: least squares, no training."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float
+
+from bpjax.models import describe
+from bpjax.models.architecture import Config
+from bpjax.models.heads import HEADS
+from bpjax.models.layers.linear import Linear
+from bpjax.pruning.kept import KeptUnits
+from bpjax.pruning.structure import Structure, Sublayer, at, put
+from bpjax.training.evaluation import Batch, apply, real_tokens
+
+RIDGE = 0.01
+"""Weight of the squared change of a kernel, over the mean square of its inputs."""
+
+
+class Sums(NamedTuple):
+    """What least squares want of one sublayer's write kernel, over the tokens that count.
+
+    Attributes:
+      gram: `Σ x xᵀ` of its inputs and a one.
+      cross: `Σ x eᵀ`, of what the stream behind the sublayer lacks.
+    """
+
+    gram: Float[Array, "inputs inputs"]
+    cross: Float[Array, "inputs size"]
+
+
+Fit = Callable[[Sublayer, Sums, Float[np.ndarray, "inputs size"]], Float[np.ndarray, "inputs size"]]
+"""`(sublayer, sums of what is kept, its kernel with the bias below) -> what to add to it`."""
+
+
+def reconstruct(
+    config: Config,
+    params: dict,
+    masks: dict,
+    kept: KeptUnits,
+    batches: Callable[[], Iterable[Batch]],
+    how: str,
+) -> dict:
+    """Fits the kernels that write to residual streams, one after the other from the input.
+
+    Behind each sublayer the stream of the masked model, whose earlier sublayers are fitted by then,
+    is brought as near as can be to that of the whole one, by least squares over the real tokens of
+    calibration rows. Behind the last sublayer that mixes tokens a head that reads one token of a
+    row only wants the first.
+
+    Args:
+      config: of the model.
+      params: unmasked: the whole model, and what is fitted.
+      masks: the collection `masks`.
+      kept: the units that the masks leave.
+      batches: calibration rows, anew at each call.
+      how: a key of `FITS`: "scales" (Kwon et al. 2022, section 4.3) or "ridge".
+
+    Returns:
+      Parameters, of which only rows of units that are kept changed, and biases.
+    """
+    structure, fitted = describe(config), params
+    last = max((i for i, x in enumerate(structure.sublayers) if x.mixes), default=-1)
+    for place, each in enumerate(structure.sublayers):
+        if not each.units:
+            continue
+        first_only = place >= last and not HEADS[config.head].per_token
+        sums = _sum_up(config, structure, each, params, fitted, masks, batches(), first_only)
+        found = at(fitted, each.write.path)
+        if "bias" not in found:
+            sums = Sums(sums.gram.at[-1].set(0).at[:, -1].set(0), sums.cross.at[-1].set(0))
+        bias = found.get("bias", jnp.zeros(found["kernel"].shape[1]))
+        kernel = np.concatenate([found["kernel"], bias[None]]).astype(np.float64)
+        rows = np.append(np.repeat(np.asarray(kept.units[each.name]), each.write.width), True)
+        gram, cross = (np.asarray(x, np.float64) for x in sums)
+        change = np.zeros(kernel.shape)
+        part = Sums(gram[np.ix_(rows, rows)], cross[rows])
+        change[rows] = FITS[how](each, part, kernel[rows])
+        kernel = (kernel + change).astype(np.float32)
+        fitted = put(fitted, (*each.write.path, "kernel"), jnp.asarray(kernel[:-1]))
+        if "bias" in found:
+            fitted = put(fitted, (*each.write.path, "bias"), jnp.asarray(kernel[-1]))
+    return fitted
+
+
+def _sum_up(
+    config: Config,
+    structure: Structure,
+    sublayer: Sublayer,
+    whole: dict,
+    fitted: dict,
+    masks: dict,
+    batches: Iterable[Batch],
+    first_only: bool,
+) -> Sums:
+    path = sublayer.write.path
+
+    def run(params: dict, masks: dict | None, batch: Batch) -> tuple[Array, Array]:
+        inputs: list[Array] = []
+
+        def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            if isinstance(context.module, Linear) and context.module.path == path and args:
+                inputs.append(args[0])
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(listen):
+            streams = apply(config, params, batch, masks, activations=True).streams
+        return inputs[0], streams[sublayer.name]
+
+    @jax.jit
+    def add(sums: Sums, whole: dict, fitted: dict, masks: dict, batch: Batch) -> Sums:
+        (_, wanted), (x, found) = run(whole, None, batch), run(fitted, masks, batch)
+        counts = real_tokens(batch)
+        counts = counts * (jnp.arange(counts.shape[1]) == 0) if first_only else counts
+        x, wanted, found = (y.reshape(-1, y.shape[-1]) for y in (x, wanted, found))
+        x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+        weighted = x * counts.reshape(-1, 1)
+        return Sums(sums.gram + weighted.T @ x, sums.cross + weighted.T @ (wanted - found))
+
+    kernel = at(whole, path)["kernel"]
+    inputs, size = kernel.shape[0] + 1, kernel.shape[1]
+    sums = Sums(jnp.zeros((inputs, inputs)), jnp.zeros((inputs, size)))
+    for batch in batches:
+        sums = add(sums, whole, fitted, masks, batch)
+    return sums
+
+
+def _ridge(sublayer: Sublayer, sums: Sums, kernel: np.ndarray) -> np.ndarray:
+    """The kernel itself, held near to what it was."""
+    del sublayer, kernel
+    penalty = RIDGE * np.trace(sums.gram) / len(sums.gram)
+    return _solve(sums.gram, sums.cross, penalty)
+
+
+def _scales(sublayer: Sublayer, sums: Sums, kernel: np.ndarray) -> np.ndarray:
+    """A factor for each unit."""
+    width, inputs = sublayer.write.width, kernel[:-1]  # without the bias
+    starts = np.arange(0, len(inputs), width)
+    if not len(starts):
+        return np.zeros_like(kernel)
+    products = sums.gram[:-1, :-1] * (inputs @ inputs.T)
+    by_unit = np.add.reduceat(np.add.reduceat(products, starts, axis=0), starts, axis=1)
+    wanted = np.add.reduceat((sums.cross[:-1] * inputs).sum(1), starts)
+    factors = _solve(by_unit, wanted, RIDGE * np.trace(by_unit) / len(by_unit))
+    return np.append(np.repeat(factors, width)[:, None] * inputs, np.zeros_like(kernel[-1:]), 0)
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray, penalty: float) -> np.ndarray:
+    regular = matrix + max(penalty, 1e-12) * np.eye(len(matrix))
+    return scipy.linalg.solve(regular, right, assume_a="pos")
+
+
+FITS: dict[str, Fit] = {"scales": _scales, "ridge": _ridge}
+"""Ways to fit, by name."""
