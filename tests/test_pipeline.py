@@ -181,28 +181,38 @@ def test_a_finished_run_is_not_run_again(finished_run, capsys):
     assert "step" not in capsys.readouterr().out.split("task embedded")[0]
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, RESUME)]
-)
-def test_an_ended_run_ends_as_an_uninterrupted_one(finished_run, tmp_path, sent, code):
+def test_an_ended_run_ends_as_an_uninterrupted_one(finished_run, tmp_path):
+    """Killed, begun again and told to end, begun again."""
     config, whole, _ = finished_run
-    workdir = tmp_path / "killed"
-    process = small_run.start(config, workdir, end_by=sent)
-    _, stderr = process.communicate(timeout=240)
-    assert process.returncode == code
-    assert (sent == signal.SIGTERM) == bool(
-        re.search("^bpjax: prune step 6: saved; the same command goes on", stderr)
-    ), stderr
-    saved = {path.name for path in (workdir / "prune" / "checkpoints").glob("[0-9]*")}
-    assert saved == ({"4", "6"} if sent == signal.SIGTERM else {"4"})
-    assert read_scalars(workdir)[-1]["step"] == 6  # rows that are not saved are written again
-    assert not (workdir / "prune" / "done.json").exists()
-    assert not (workdir / "report.json").exists()
+    workdir = tmp_path / "ended"
+
+    def begin(**end):
+        process = small_run.start(config, workdir, **end)
+        _, stderr = process.communicate(timeout=240)
+        return process.returncode, stderr
+
+    def saved():
+        return {path.name for path in (workdir / "prune" / "checkpoints").glob("[0-9]*")}
+
+    def require_unfinished(step):
+        # Rows that are not saved are written again.
+        assert read_scalars(workdir)[-1]["step"] == step
+        assert not (workdir / "prune" / "done.json").exists()
+        assert not (workdir / "report.json").exists()
+
+    code, _ = begin(end_by=signal.SIGKILL)
+    assert code == -signal.SIGKILL and saved() == {"4"}
+    require_unfinished(6)
     teacher = (workdir / "teacher" / "done.json").stat().st_mtime_ns
 
-    process = small_run.start(config, workdir)
-    _, stderr = process.communicate(timeout=240)
-    assert (process.returncode, stderr) == (0, ""), stderr
+    code, stderr = begin(end_by=signal.SIGTERM, at=10)
+    assert code == RESUME
+    assert re.search("^bpjax: prune step 10: saved; the same command goes on", stderr), stderr
+    assert saved() == {"8", "10"}
+    require_unfinished(10)
+
+    code, stderr = begin()
+    assert (code, stderr) == (0, ""), stderr
     assert (workdir / "teacher" / "done.json").stat().st_mtime_ns == teacher
     assert small_run.lasting(read_report(workdir)) == small_run.lasting(read_report(whole))
     assert read_scalars(workdir) == read_scalars(whole)

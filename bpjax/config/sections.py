@@ -214,10 +214,10 @@ class PruneSection(TrainingSection):
         False, FLAG, "With 0 epochs, units that act together are exchanged after the cut."
     )
     reconstruct: str = field(
-        "",
-        one_of(("", *FITS)),
-        "How sublayers are fitted after the cut: a factor for each unit, the whole kernel by ridge "
-        "regression, or nothing.",
+        "none",
+        one_of(("none", *FITS)),
+        "How sublayers are fitted after the cut: not, by a factor for each unit (scales), or their "
+        "whole output kernels by ridge regression.",
     )
 
 

@@ -67,6 +67,11 @@ def _check_training(method: Method, name: str, prune: PruneSection) -> None:
                 f"config.prune.{field} is {given!r}: expected {nothing!r}, for {name} cuts the "
                 "dense model without training; set it, or another pruning.method"
             )
+    if method.priced and prune.source:
+        raise UserError(
+            f"config.prune.source is {prune.source!r}: expected '', for {name} decides by the "
+            "gradients that it sees while it trains; set it, or another pruning.method"
+        )
 
 
 def _check_kind(method: Method, pruning: PruningSection, budget: BudgetSection) -> None:

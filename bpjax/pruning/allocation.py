@@ -11,7 +11,7 @@ from bpjax.pruning.costs import Cost
 from bpjax.pruning.masks import Scalar
 from bpjax.pruning.structure import Structure, Sublayer
 
-Units = Mapping[str, Bool[Array, " units"]]
+Units = Mapping[str, Bool[Array, " _"]]
 """Which units of each sublayer, by its name."""
 
 _HALVINGS = 48
@@ -21,11 +21,11 @@ _LEAST, _MOST = -40.0, 40.0  # logarithms of a price: importance over cost, both
 def allocate(
     structure: Structure,
     cost: Cost,
-    importances: Mapping[str, Float[Array, " units"]],
+    importances: Mapping[str, Float[Array, "..."]],
     alive: Units,
     allowed: Scalar,
     round_to: int = 1,
-) -> dict[str, Bool[Array, " units"]]:
+) -> dict[str, Bool[Array, " _"]]:
     """The units that keep the most importance at a cost of at most `allowed`.
 
     Importance is a sum over units, and cost a sum over sublayers that depends on the number of
@@ -78,7 +78,7 @@ def allocate(
         backwards = (lost + jnp.exp(log_price) * costs)[:, ::-1]
         return most - jnp.argmin(backwards, axis=1)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
         within = fits(at_price(middle))

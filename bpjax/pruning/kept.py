@@ -56,7 +56,7 @@ def kept_units(structure: Structure, pattern: Pattern, values: Scores) -> KeptUn
 
 
 def unit_values(
-    structure: Structure, pattern: Pattern, units: Mapping[str, Bool[Array, " units"]]
+    structure: Structure, pattern: Pattern, units: Mapping[str, Bool[Array, " _"]]
 ) -> dict[str, Float[Array, "..."]]:
     """The mask values, by group name, that leave some units: `kept_units`, the other way round.
 

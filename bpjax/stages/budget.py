@@ -92,7 +92,7 @@ def require_reachable(
       UserError: the masks cannot be cut so far, or the model is smaller already.
     """
     budget, whole = priced
-    least = reachable(removal.priced(method, budget.cost), removal.fraction(budget.cost), params)
+    least = reachable(method, removal.fraction(budget.cost), params)
     if not least <= budget.fraction <= 1:
         ends = (whole, whole / least) if options.kind == "speedup" else (least * whole, whole)
         raise UserError(
@@ -133,6 +133,8 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     model, _ = inputs.pretrained(config.model, config.seed)
     with refusals():
         removal = removal_of(config, model)
+        method = method_of(config.pruning, config.prune.rewind, removal)
+        removal.priced(method, linear_cost(removal.structure))
     if kind != "density" and removal.narrows:
         raise UserError(
             f"config.budget.kind is {kind}: expected density, for {removal.pattern.name} also "
@@ -151,6 +153,7 @@ def _price(inputs: Inputs, config: RunConfig, *, reach: bool) -> Priced:
         with refusals():
             removal = removal_of(config, model)
             method = method_of(pruning, config.prune.rewind, removal)
+            method = removal.priced(method, priced.budget.cost)
         require_reachable(budget, priced, params, method, removal)
     return priced
 

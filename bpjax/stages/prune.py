@@ -1,5 +1,6 @@
 """The prune stage: fine-pruning, or the cutting of what is trained already."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from bpjax.models import describe
 from bpjax.models.architecture import Config
 from bpjax.models.heads import HEADS
 from bpjax.pruning.kept import kept_units, unit_values
+from bpjax.pruning.methods.base import Method
 from bpjax.pruning.patterns import Scores, build_mask_collection
 from bpjax.pruning.rearrange import rearrange
 from bpjax.pruning.schedules import ScheduleValues
+from bpjax.pruning.structure import Structure
 from bpjax.pruning.summary import mask_density
 from bpjax.stages.base import Artefacts, Inputs, Stage
 from bpjax.stages.budget_file import budget_of
@@ -43,6 +46,7 @@ from bpjax.workdir import load_arrays
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Fine-prunes the pretrained or the dense model; saves its weights, scores and final masks.
 
+    With `prune.reconstruct`, what the masks leave is fitted to the model before the cut.
     With `prune.source`, another run's weights and scores are cut by this run's budget instead: the
     masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
     """
@@ -89,19 +93,17 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
             teacher=open_teacher(inputs, config, PRUNE.name, artefacts["dense"]),
             evaluate=evaluate,
         )
+    values, density = final_masks(state)
+    masks = build_mask_collection(pruning.pattern, values)
+    model, params = finished(state, masks)
+    if prune.reconstruct != "none":
+        kept = kept_units(describe(model), pruning.pattern, values)
+        batches = functools.partial(evaluator.calibration_batches, prune.calibration_rows)
+        params = reconstruct(model, params, masks, kept, batches, prune.reconstruct)
+    if prune.reconstruct != "none" or not _trains(config):
+        metrics = evaluator.metrics(model, params, masks) | {"final_density": float(density)}
     if not _trains(config):
-        metrics, notes = evaluate(state), {"seconds": time.perf_counter() - started}
-    values, _ = final_masks(state)
-    model, params = finished(state, build_mask_collection(pruning.pattern, values))
-    if prune.reconstruct:
-        params = reconstruct(
-            model,
-            params,
-            build_mask_collection(pruning.pattern, values),
-            kept_units(describe(model), pruning.pattern, values),
-            lambda: evaluator.calibration_batches(prune.calibration_rows),
-            prune.reconstruct,
-        )
+        notes = {"seconds": time.perf_counter() - started}
     write_masked(folder, model, params, values, state.method.learned)
     return {**notes, "metrics": metrics}
 
@@ -167,6 +169,8 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     model, params = inputs.pretrained(config.model, config.seed)
     with refusals():
         pruning = pruning_of(config, model, epoch)
+    _check_observed(inputs, config, pruning.method)
+    _check_calibration(inputs, config, describe(model), pruning)
     if config.prune.source:
         with fine_pruned(config.prune.source, config.pruning):
             pass
@@ -175,6 +179,48 @@ def check(inputs: Inputs, config: RunConfig) -> None:
         raise UserError(
             f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
             "scores; raise it, or take a method without scores, such as magnitude"
+        )
+
+
+def _check_observed(inputs: Inputs, config: RunConfig, method: Method) -> None:
+    """Refuses to learn importances from a head that has learnt nothing."""
+    prune, task = config.prune, inputs.task
+    if method.priced and prune.epochs and prune.start == "pretrained":
+        found, _ = inputs.opened.open(config.model.source)
+        if (found.head, found.num_labels) != (task.head, task.num_labels):
+            raise UserError(
+                f"config.prune.start is 'pretrained': expected 'dense', for {config.model.source} "
+                f"has no head for {task.name}, and the gradients of a new one say nothing; change "
+                "it"
+            )
+
+
+def _check_calibration(
+    inputs: Inputs, config: RunConfig, structure: Structure, pruning: Pruning
+) -> None:
+    """Refuses to exchange units or to fit sublayers where that cannot be done."""
+    prune, method = config.prune, pruning.method
+    if prune.rearrange and (prune.epochs or not method.priced):
+        raise UserError(
+            "config.prune.rearrange is True: expected False, but for a method that measures "
+            "importances, with prune.epochs=0; set it"
+        )
+    if prune.reconstruct == "none":
+        return
+    if pruning.pattern.streams:
+        raise UserError(
+            f"config.prune.reconstruct is {prune.reconstruct!r}: expected 'none', for "
+            f"{pruning.pattern.name} also removes dimensions of the hidden state; set it, or take "
+            "another pruning.pattern"
+        )
+    rows = min(prune.calibration_rows, len(inputs.train))
+    tokens = int(inputs.train.lengths.mean() * rows)
+    widest = max(each.units * each.write.width for each in structure.sublayers)
+    if tokens < widest:
+        raise UserError(
+            f"config.prune.calibration_rows is {prune.calibration_rows}: expected more, for "
+            f"{rows} rows have about {tokens} tokens and kernels of {widest} inputs are fitted to "
+            "them; raise it, or set prune.reconstruct=none"
         )
 
 

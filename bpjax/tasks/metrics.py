@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-import scipy.stats
-import sklearn.metrics
+import scipy  # it and scikit-learn import their parts, which are slow to import, when they are used
+import sklearn
 from jaxtyping import Num
 
 Values = Num[np.ndarray, " rows"]

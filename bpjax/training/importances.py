@@ -19,11 +19,11 @@ from bpjax.pruning.schedules import ScheduleValues
 from bpjax.pruning.structure import Structure, put
 from bpjax.training.evaluation import Batch, apply
 
-Gates = Mapping[str, Float[Array, "rows units"]]
+Gates = Mapping[str, Float[Array, "rows _"]]
 """A factor for each unit of a sublayer, and each row of a batch, by the sublayer's name."""
 
 
-def open_gates(structure: Structure, rows: int) -> dict[str, Float[Array, "rows units"]]:
+def open_gates(structure: Structure, rows: int) -> dict[str, Float[Array, "rows _"]]:
     """Gates that change nothing."""
     return {each.name: jnp.ones((rows, each.units)) for each in structure.sublayers}
 

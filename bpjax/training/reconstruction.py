@@ -1,4 +1,4 @@
-"""Sublayers that lost units, fitted to what the whole model computes: least squares, no training."""
+"""Sublayers that lost units, fitted to the whole model by least squares, without training."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Float
 
 from bpjax.models import describe
@@ -26,12 +25,12 @@ class Sums(NamedTuple):
     """What least squares want of one sublayer's write kernel, over the tokens that count.
 
     Attributes:
-      gram: `Σ x xᵀ` of its inputs and a one.
-      cross: `Σ x eᵀ`, of what the stream behind the sublayer lacks.
+      gram: `Σ x xᵀ` of its inputs and a one, `[inputs, inputs]`.
+      cross: `Σ x eᵀ`, of what the stream behind the sublayer lacks, `[inputs, size]`.
     """
 
-    gram: Float[Array, "inputs inputs"]
-    cross: Float[Array, "inputs size"]
+    gram: Any
+    cross: Any
 
 
 Fit = Callable[[Sublayer, Sums, Float[np.ndarray, "inputs size"]], Float[np.ndarray, "inputs size"]]
@@ -152,7 +151,7 @@ def _scales(sublayer: Sublayer, sums: Sums, kernel: np.ndarray) -> np.ndarray:
 
 def _solve(matrix: np.ndarray, right: np.ndarray, penalty: float) -> np.ndarray:
     regular = matrix + max(penalty, 1e-12) * np.eye(len(matrix))
-    return scipy.linalg.solve(regular, right, assume_a="pos")
+    return np.linalg.solve(regular, right)
 
 
 FITS: dict[str, Fit] = {"scales": _scales, "ridge": _ridge}

@@ -55,9 +55,7 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
     """
     run = shutil.copytree(DATA / "run", tmp_path / "run")
     command = [sys.executable, "-m", "bpjax", "run", "--config=config.py", "--workdir=stopped"]
-    # Compiled as it was then.
-    settings = {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
-    environment = small_run.environment() | settings
+    environment = small_run.environment() | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     rows, expected = (

@@ -55,12 +55,16 @@ def test_no_numbers_of_units_would_be_better(seed, allowed):
     heads, dims = 4 * 8 * 2, 2 * 8
     whole = 5 * heads + 9 * dims
     # One unit less than the budget: the bound of a search by price.
-    bound = max(
-        sum(best[name][n] for name, n in zip(NAMES, counts, strict=True))
-        for counts in itertools.product(range(3), range(5), range(4), range(6))
-        if (counts[0] + counts[2]) * heads + (counts[1] + counts[3]) * dims
-        <= spent * whole - heads + 1e-3
-    ) if spent * whole >= heads else 0.0
+    bound = (
+        max(
+            sum(best[name][n] for name, n in zip(NAMES, counts, strict=True))
+            for counts in itertools.product(range(3), range(5), range(4), range(6))
+            if (counts[0] + counts[2]) * heads + (counts[1] + counts[3]) * dims
+            <= spent * whole - heads + 1e-3
+        )
+        if spent * whole >= heads
+        else 0.0
+    )
     assert worth(importances, kept) >= bound - 1e-3
     # Nothing that still fits is left out.
     for name, size in zip(NAMES, (heads, dims) * 2, strict=True):

@@ -98,10 +98,11 @@ def _priced(
 
     def init(rng, params):
         del rng, params
-        zero = jnp.zeros((), jnp.int32)
+        # Two arrays: steps donate their buffers, each once.
+        seen, done = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
         importances = {each.name: jnp.zeros(each.units) for each in structure.sublayers}
         importances |= {group.name: jnp.zeros(group.shape) for group in inside}
-        return MethodState({}, FisherState(importances, zero, _open(pattern), zero))
+        return MethodState({}, FisherState(importances, seen, _open(pattern), done))
 
     def decide(fixed, scheduled):
         alive = kept_units(structure, pattern, fixed.kept).units
@@ -156,7 +157,7 @@ def _priced(
 def _last_price(
     structure: Structure,
     importances: Mapping[str, Float[Array, "..."]],
-    kept: Mapping[str, Bool[Array, " units"]],
+    kept: Mapping[str, Bool[Array, " _"]],
 ) -> Float[Array, ""]:
     """Importance for each weight of the unit that has the least of those that are kept."""
     least = [
