@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import uuid
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ def _read(path: Path) -> dict[str, Column] | None:
                 )
                 for name, (ragged, fill) in dict(told).items()
             }
+            if (file.metadata() or {}).get("checksum") != _checksum(found):
+                return None
         return found if len({column.rows for column in found.values()}) == 1 else None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError):
         return None
@@ -91,10 +94,21 @@ def _write(path: Path, columns: dict[str, Column]) -> None:
     partial = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={"columns": json.dumps(told)})
+        metadata = {"columns": json.dumps(told), "checksum": _checksum(columns)}
+        save_file(tensors, partial, metadata=metadata)
         partial.replace(path)
     except (OSError, SafetensorError):  # no room, or somebody else's folder
         partial.unlink(missing_ok=True)
+
+
+def _checksum(columns: dict[str, Column]) -> str:
+    """Of all values: a changed byte is a whole file to safetensors."""
+    found = 0
+    for column in columns.values():
+        for array in (column.values, column.starts):
+            if array is not None:
+                found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+    return str(found)
 
 
 def _folder() -> Path | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny import PATTERNS, TINY, make_params, pattern_of, random_values
 
 from bpjax.models import bert
-from bpjax.pruning.kept import kept_units
+from bpjax.pruning.kept import kept_units, unit_values
 from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection
 from bpjax.pruning.surgery import shrink
 
@@ -51,3 +51,26 @@ def test_a_layer_that_lost_a_sublayer_has_nothing_left_of_it():
     values = random_values(pattern, density=1.0)
     left = jax.jit(lambda v: kept_units(bert.describe(config), pattern, v))(values)
     assert [alive.shape[0] for alive in left.units.values()] == [0, 5, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "block"), [("struct", (1, 1)), ("hybrid", (4, 2)), ("block", (3, 1))]
+)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_values_for_units_leave_these_units(name, block, seed):
+    generator = np.random.default_rng(seed)
+    wanted = {
+        each.name: jax.numpy.asarray(generator.random(each.units) < 0.5)
+        for each in STRUCTURE.sublayers
+    }
+    pattern = pattern_of(name, block)
+    values = unit_values(STRUCTURE, pattern, wanted)
+    assert {k: x.shape for k, x in values.items()} == {g.name: g.shape for g in pattern.groups}
+    left = kept_units(STRUCTURE, pattern, values).units
+    for sublayer, alive in wanted.items():
+        np.testing.assert_array_equal(left[sublayer], alive)
+    # Nothing is left of sublayers that are not named.
+    (first, *_) = wanted
+    left = kept_units(STRUCTURE, pattern, unit_values(STRUCTURE, pattern, {first: wanted[first]}))
+    assert not any(left.units[name].any() for name in wanted if name != first)

@@ -1,6 +1,7 @@
 """Features are made once: found again by content, made again where the file is spoilt."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def test_other_rows_or_options_are_other_features(make):
 def test_a_spoilt_file_is_made_again(make, tmp_path):
     first, _ = make()
     (path,) = (tmp_path / "kept").iterdir()
-    for spoilt in (b"", path.read_bytes()[:100], b"nonsense"):
+    whole = path.read_bytes()
+    for spoilt in (b"", whole[:100], b"nonsense", whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(spoilt)
         features, asked = make()
         assert asked
@@ -96,7 +98,11 @@ def test_a_file_of_somebody_else_is_made_again(make, tmp_path, told, starts):
         "ids/starts": np.array(starts, np.int64),
         "label/values": np.arange(2),
     }
-    save_file(tensors, path, metadata=None if told is None else {"columns": json.dumps(told)})
+    checksum = 0
+    for name in ("ids/values", "ids/starts", "label/values")[: 1 + len(told or ())]:
+        checksum = zlib.crc32(tensors[name].tobytes(), checksum)
+    metadata = {"columns": json.dumps(told), "checksum": str(checksum)}
+    save_file(tensors, path, metadata=None if told is None else metadata)
     features, asked = make()
     assert asked and not make()[1]
     same(first, features)
