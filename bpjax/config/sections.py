@@ -24,10 +24,10 @@ from bpjax.config.fields import (
     whole_or,
 )
 from bpjax.pruning.budget import BUDGETS
+from bpjax.pruning.fits import FITS
 from bpjax.pruning.methods import METHODS, method_options
 from bpjax.pruning.patterns import PATTERNS
 from bpjax.tasks import TASKS, task_options
-from bpjax.training.reconstruction import FITS
 
 _DTYPE = one_of(("float32", "bfloat16", "bfloat16_products"))
 _FOLDER = text("a folder, or nothing")

@@ -207,11 +207,11 @@ def _check_calibration(
         )
     if prune.reconstruct == "none":
         return
-    if pruning.pattern.streams:
+    if not all(group.by_unit for group in pruning.pattern.groups):
         raise UserError(
             f"config.prune.reconstruct is {prune.reconstruct!r}: expected 'none', for "
-            f"{pruning.pattern.name} also removes dimensions of the hidden state; set it, or take "
-            "another pruning.pattern"
+            f"{pruning.pattern.name} masks more than whole units, which are what is fitted; set "
+            "it, or take pruning.pattern=struct"
         )
     rows = min(prune.calibration_rows, len(inputs.train))
     tokens = int(inputs.train.lengths.mean() * rows)

@@ -1,40 +1,22 @@
 """Sublayers that lost units, fitted to the whole model by least squares, without training."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from bpjax.models import describe
 from bpjax.models.architecture import Config
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.linear import Linear
+from bpjax.pruning.fits import FITS, Sums
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import Structure, Sublayer, at, put
 from bpjax.training.evaluation import Batch, apply, real_tokens
-
-RIDGE = 0.01
-"""Weight of the squared change of a kernel, over the mean square of its inputs."""
-
-
-class Sums(NamedTuple):
-    """What least squares want of one sublayer's write kernel, over the tokens that count.
-
-    Attributes:
-      gram: `Σ x xᵀ` of its inputs and a one, `[inputs, inputs]`.
-      cross: `Σ x eᵀ`, of what the stream behind the sublayer lacks, `[inputs, size]`.
-    """
-
-    gram: Any
-    cross: Any
-
-
-Fit = Callable[[Sublayer, Sums, Float[np.ndarray, "inputs size"]], Float[np.ndarray, "inputs size"]]
-"""`(sublayer, sums of what is kept, its kernel with the bias below) -> what to add to it`."""
 
 
 def reconstruct(
@@ -58,7 +40,7 @@ def reconstruct(
       masks: the collection `masks`.
       kept: the units that the masks leave.
       batches: calibration rows, anew at each call.
-      how: a key of `FITS`: "scales" (Kwon et al. 2022, section 4.3) or "ridge".
+      how: a key of `fits.FITS`: "scales" (Kwon et al. 2022, section 4.3) or "ridge".
 
     Returns:
       Parameters, of which only rows of units that are kept changed, and biases.
@@ -127,32 +109,3 @@ def _sum_up(
     for batch in batches:
         sums = add(sums, whole, fitted, masks, batch)
     return sums
-
-
-def _ridge(sublayer: Sublayer, sums: Sums, kernel: np.ndarray) -> np.ndarray:
-    """The kernel itself, held near to what it was."""
-    del sublayer, kernel
-    penalty = RIDGE * np.trace(sums.gram) / len(sums.gram)
-    return _solve(sums.gram, sums.cross, penalty)
-
-
-def _scales(sublayer: Sublayer, sums: Sums, kernel: np.ndarray) -> np.ndarray:
-    """A factor for each unit."""
-    width, inputs = sublayer.write.width, kernel[:-1]  # without the bias
-    starts = np.arange(0, len(inputs), width)
-    if not len(starts):
-        return np.zeros_like(kernel)
-    products = sums.gram[:-1, :-1] * (inputs @ inputs.T)
-    by_unit = np.add.reduceat(np.add.reduceat(products, starts, axis=0), starts, axis=1)
-    wanted = np.add.reduceat((sums.cross[:-1] * inputs).sum(1), starts)
-    factors = _solve(by_unit, wanted, RIDGE * np.trace(by_unit) / len(by_unit))
-    return np.append(np.repeat(factors, width)[:, None] * inputs, np.zeros_like(kernel[-1:]), 0)
-
-
-def _solve(matrix: np.ndarray, right: np.ndarray, penalty: float) -> np.ndarray:
-    regular = matrix + max(penalty, 1e-12) * np.eye(len(matrix))
-    return np.linalg.solve(regular, right)
-
-
-FITS: dict[str, Fit] = {"scales": _scales, "ridge": _ridge}
-"""Ways to fit, by name."""

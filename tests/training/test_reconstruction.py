@@ -8,10 +8,10 @@ from test_step import STILL, make_batch
 from tiny import make_params, pattern_of
 
 from bpjax.models.bert import describe
+from bpjax.pruning.fits import FITS
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.structure import at, put
-from bpjax.training import reconstruction
 from bpjax.training.evaluation import apply, forward
 from bpjax.training.reconstruction import reconstruct
 
@@ -26,7 +26,7 @@ def fit(params, values, how):
     return masks, reconstruct(STILL, params, masks, kept, lambda: BATCHES, how)
 
 
-@pytest.mark.parametrize("how", reconstruction.FITS)
+@pytest.mark.parametrize("how", FITS)
 def test_the_streams_come_nearer_and_only_what_is_kept_changes(how):
     params = make_params(STILL)
     values = {
@@ -68,7 +68,7 @@ def test_what_a_removed_unit_did_is_taken_over_by_one_that_does_the_same():
     params = put(params, inner, twin)
     values = {group.name: jnp.ones(group.shape) for group in PATTERN.groups}
     values["layer_0/ffn"] = values["layer_0/ffn"].at[1].set(0)
-    for how in reconstruction.FITS:
+    for how in FITS:
         masks, fitted = fit(params, values, how)
         before, masked, after = (
             np.asarray(forward(STILL, p, BATCHES[0], m))[:30]
@@ -79,7 +79,7 @@ def test_what_a_removed_unit_did_is_taken_over_by_one_that_does_the_same():
     assert jnp.abs(kernel[1]).max() > 0.1  # or there was nothing to take over
 
 
-@pytest.mark.parametrize("how", reconstruction.FITS)
+@pytest.mark.parametrize("how", FITS)
 def test_a_model_that_lost_nothing_is_not_changed(how):
     params = make_params(STILL)
     values = {group.name: jnp.ones(group.shape) for group in PATTERN.groups}
@@ -91,7 +91,7 @@ def test_a_sublayer_without_units_gets_what_its_bias_can_do():
     params = make_params(STILL)
     values = {group.name: jnp.ones(group.shape) for group in PATTERN.groups}
     values["layer_0/attention"] = jnp.zeros_like(values["layer_0/attention"])
-    for how in reconstruction.FITS:
+    for how in FITS:
         _, fitted = fit(params, values, how)
         path = ("layer_0", "attention", "output")
         moved = float(jnp.abs(at(fitted, path)["bias"] - at(params, path)["bias"]).max())
