@@ -61,7 +61,7 @@ class Method(NamedTuple):
     cut_by: str | None = None
     calibrate: Callable[[MethodState, dict[str, Array]], MethodState] | None = None
     observe: Callable[[MethodState, Scores], MethodState] | None = None
-    priced: Callable[[Structure, Cost, int], "Method"] | None = None
+    priced: Callable[[Structure, Cost, int], Any] | None = None  # it returns a Method
     closed: Callable[[MethodState, Scores], MethodState] | None = None
     takes_streams: bool = False
 
