@@ -21,6 +21,7 @@ from bpjax.training.evaluation import apply
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "version_1"
+STEP = 1e-3  # of Adam, whatever the size of a gradient: one of nothing but rounding moves so far
 MODELS = sorted(path.parent.name for path in DATA.glob("*/config.json"))
 
 
@@ -72,9 +73,9 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
         )
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
-            np.testing.assert_allclose(ours[key], value, atol=1e-4, err_msg=key)
+            np.testing.assert_allclose(ours[key], value, atol=STEP, err_msg=key)
     ours, theirs = (
         load_pretrained(run / x / "fill" / "model", head="saved") for x in ("stopped", "whole")
     )
     assert ours[0] == theirs[0]
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), ours[1], theirs[1])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=STEP), ours[1], theirs[1])
