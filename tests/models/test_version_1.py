@@ -59,6 +59,12 @@ def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
     environment = small_run.environment() | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    found, report = (
+        json.loads((run / name / "report.json").read_text()) for name in ("stopped", "whole")
+    )
+    assert found.keys() >= report.keys()
+    for name in ("density", "heads_kept", "ffn_kept"):
+        assert found[name] == report[name]
     rows, expected = (
         [json.loads(line) for line in (run / name / "scalars.jsonl").read_text().splitlines()]
         for name in ("stopped", "whole")
