@@ -1,6 +1,7 @@
 """Many runs from one file: all of them in turn, or one of them for a job array.
 
-`at_densities` and `share_teacher` are for such files, those of experiments/ and anybody's own.
+`at_densities`, `family` and `share_teacher` are for such files, those of experiments/ and anybody's
+own.
 """
 
 import json
@@ -19,6 +20,9 @@ from bpjax.errors import Interrupted, UserError
 from bpjax.pipeline import run
 from bpjax.report.write import FILE, read_report
 from bpjax.workdir import is_taken
+
+RELATIVE = ("density", "speedup")
+"""Kinds of budgets whose value is over the model that a run starts from."""
 
 
 def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
@@ -56,6 +60,37 @@ def at_densities(
             config.budget.value = density
             config.update_from_flattened_dict(changes)
             runs.append((f"{name}_{density:g}", config))
+    share_teacher(runs, workdir)
+    return runs
+
+
+def family(
+    path: Path, kind: str, values: Sequence[float], workdir: Path
+) -> list[tuple[str, ConfigDict]]:
+    """Ever smaller models: every run prunes the model of the run before it, and trains it again.
+
+    A run is KINDVALUE, such as speedup3, with the dense model's own budget. In its config the value
+    is what the run itself is to do, for a density and a speedup are of the model that it starts
+    from.
+
+    Args:
+      path: of the config.
+      kind: of the budgets.
+      values: of the budgets of the dense model, the largest model's first.
+      workdir: folder of the runs.
+    """
+    runs: list[tuple[str, ConfigDict]] = []
+    done = 1.0
+    for value in values:
+        config = read_config(str(path), [])
+        config.budget.kind = kind
+        config.budget.value = value / done if kind in RELATIVE else value
+        if runs:
+            last = "fill" if config.fill.epochs else "shrink"
+            config.model.source = str(workdir / runs[-1][0] / last / "model")
+            config.prune.start = "pretrained"
+        runs.append((f"{kind}{value:g}", config))
+        done = value
     share_teacher(runs, workdir)
     return runs
 

@@ -169,6 +169,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     model, params = inputs.pretrained(config.model, config.seed)
     with refusals():
         pruning = pruning_of(config, model, epoch)
+    _check_start(inputs, config, model)
     _check_observed(inputs, config, pruning.method)
     _check_calibration(inputs, config, describe(model), pruning)
     if config.prune.source:
@@ -179,6 +180,21 @@ def check(inputs: Inputs, config: RunConfig) -> None:
         raise UserError(
             f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
             "scores; raise it, or take a method without scores, such as magnitude"
+        )
+
+
+def _check_start(inputs: Inputs, config: RunConfig, model: Config) -> None:
+    """Refuses to start from a dense model of other sizes than the masks have."""
+    prune, source = config.prune, config.teacher.source
+    if not source or (prune.epochs and prune.start != "dense"):
+        return
+    dense, _ = inputs.opened.open(source)
+    if describe(dense) != describe(model):
+        start = f"config.prune.start is {prune.start!r} and epochs is {prune.epochs}"
+        raise UserError(
+            f"{start}: expected a dense model of the sizes of {config.model.source}, but "
+            f"{source} has others; name it as model.source too, or start from model.source with "
+            "prune.start=pretrained and epochs"
         )
 
 
