@@ -65,7 +65,7 @@ def at_densities(
 
 
 def family(
-    path: Path, kind: str, values: Sequence[float], workdir: Path
+    path: Path, kind: str, values: Sequence[float | int], workdir: Path
 ) -> list[tuple[str, ConfigDict]]:
     """Ever smaller models: every run prunes the model of the run before it, and trains it again.
 

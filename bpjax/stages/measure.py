@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 
+from bpjax import models
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
 from bpjax.measure.flops import theoretical_speedup
 from bpjax.measure.latency import compare_latency
 from bpjax.models import describe
-from bpjax.models import inputs as inputs_of
+from bpjax.models.architecture import Config
 from bpjax.models.inputs import common
 from bpjax.pruning.costs import linear_parameters
 from bpjax.pruning.structure import Structure
@@ -31,23 +32,23 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     started = time.perf_counter()
     shapes, evaluator = timed_shapes(config), Evaluator(inputs, config.batch)
     folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
-    models = {
+    opened = {
         name: inputs.opened.open(path, dtype=config.model.dtype) for name, path in folders.items()
     }
     latency = compare_latency(
         {
             name: (functools.partial(forward, model), params)
-            for name, (model, params) in models.items()
+            for name, (model, params) in opened.items()
         },
         shapes,
-        inputs=common([inputs_of(model) for model, _ in models.values()]),
+        inputs=common([models.inputs(model) for model, _ in opened.values()]),
         rounds=config.measure.rounds,
     )
-    structures = {name: describe(model) for name, (model, _) in models.items()}
+    structures = {name: describe(model) for name, (model, _) in opened.items()}
     linear = {name: sum(linear_parameters(x).values()) for name, x in structures.items()}
     units = {name: {x.name: x.units for x in s.sublayers} for name, s in structures.items()}
     measured: dict[str, Any] = {}
-    for name, (model, params) in models.items():
+    for name, (model, params) in opened.items():
         measured[name] = {
             "metrics": evaluator.metrics(model, params),
             **_stream_sizes(structures[name]),
@@ -86,18 +87,28 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     source = config.teacher.source
     if not source:
         return
-    pair = inputs.pretrained(config.model, config.seed)[0], inputs.opened.open(source)[0]
-    ours, theirs = (
-        dataclasses.asdict(model.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
-        for model in pair
+    model, _ = inputs.pretrained(config.model, config.seed)
+    dense, _ = inputs.opened.open(source)
+    # A pruned model that is pruned further is compared with what it was once.
+    before = models.architecture(model).dense(model)
+    told = [_difference(dense, expected) for expected in (model, before) if expected]
+    if all(told):
+        raise UserError(
+            f"{source} has {told[0]} as the model that is compared with it; to learn from it, name "
+            "it as distillation.source, or set model.source to one of its sizes"
+        )
+
+
+def _difference(model: Config, expected: Config) -> str:
+    """In what a model is another one, but for what it computes in; empty where it is not."""
+    found, wanted = (
+        dataclasses.asdict(each.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
+        for each in (model, expected)
     )
-    for name, expected in ours.items():
-        if theirs[name] != expected and name != "dtype":
-            raise UserError(
-                f"{source} has {name} {theirs[name]}, expected {expected} as the model that is "
-                "compared with it; to learn from it, name it as distillation.source, "
-                "or set model.source to one of its sizes"
-            )
+    for name, value in wanted.items():
+        if found[name] != value and name != "dtype":
+            return f"{name} {found[name]}, expected {value}"
+    return ""
 
 
 def report(notes: Mapping[str, Any]) -> dict[str, Any]:

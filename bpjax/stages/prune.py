@@ -190,11 +190,10 @@ def _check_start(inputs: Inputs, config: RunConfig, model: Config) -> None:
         return
     dense, _ = inputs.opened.open(source)
     if describe(dense) != describe(model):
-        start = f"config.prune.start is {prune.start!r} and epochs is {prune.epochs}"
         raise UserError(
-            f"{start}: expected a dense model of the sizes of {config.model.source}, but "
-            f"{source} has others; name it as model.source too, or start from model.source with "
-            "prune.start=pretrained and epochs"
+            f"config.prune.start is {prune.start!r} and epochs is {prune.epochs}, which start from "
+            f"{source}: expected it to have the sizes of {config.model.source}; set "
+            "prune.start=pretrained and one epoch or more, or name it as model.source too"
         )
 
 

@@ -100,7 +100,9 @@ def _priced(
         del rng, params
         # Two arrays: steps donate their buffers, each once.
         seen, done = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        importances = {each.name: jnp.zeros(each.units) for each in structure.sublayers}
+        importances = {
+            each.name: jnp.zeros(each.units) for each in structure.sublayers if each.units
+        }
         importances |= {group.name: jnp.zeros(group.shape) for group in inside}
         return MethodState({}, FisherState(importances, seen, _open(pattern), done))
 
