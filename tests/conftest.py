@@ -14,6 +14,10 @@ os.environ["BPJAX_FEATURES"] = ""
 # Nor in that of compiled programs. Most of the tests' time is compilation: less of it, and each
 # program once for all processes of this session, pytest-xdist's workers and runs alike.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# XLA's older way to emit fusions compiles three times as fast; what it makes of them is slower.
+os.environ["XLA_FLAGS"] = " ".join(
+    {*os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"}
+)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("BPJAX_TESTS_COMPILED") or (
     tempfile.mkdtemp(prefix="bpjax-tests-")

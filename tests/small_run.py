@@ -74,11 +74,12 @@ def write_config(path, source):
     return path
 
 
-def environment():
-    """Of a process that shares compiled programs with all others of this session."""
+def environment(devices=1):
+    """Of a process of simulated devices that shares compiled programs with others of its kind."""
     # One that is being written by another process is compiled instead.
     torn = "ignore:Error reading persistent compilation cache entry"
-    return os.environ | {"PYTHONWARNINGS": torn}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    return os.environ | {"PYTHONWARNINGS": torn} | ({"XLA_FLAGS": flags} if devices > 1 else {})
 
 
 def start(config, workdir, *arguments, devices=1, end_by=None, at=6):
@@ -88,9 +89,7 @@ def start(config, workdir, *arguments, devices=1, end_by=None, at=6):
     before that is whole: see interrupting/sitecustomize.py.
     """
     program = [sys.executable, "-m", "bpjax", "run"]
-    settings = environment()
-    if devices > 1:
-        settings["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    settings = environment(devices)
     if end_by is not None:
         settings |= {"BPJAX_TESTS_SIGNAL": str(int(end_by)), "BPJAX_TESTS_STEP": str(at)}
         settings["PYTHONPATH"] = os.pathsep.join(map(str, (TESTS / "interrupting", TESTS.parent)))

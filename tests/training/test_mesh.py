@@ -80,13 +80,10 @@ def test_any_devices_learn_what_one_does(finished_run, tmp_path):
 @pytest.fixture(scope="module")
 def found():
     script = pathlib.Path(__file__).with_name("eight_devices.py")
-    flags = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.pathsep.join(map(str, (small_run.TESTS, small_run.TESTS.parent))),
-    }
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (small_run.TESTS, small_run.TESTS.parent)))}
     text = subprocess.run(
         [sys.executable, script],
-        env=small_run.environment() | flags,
+        env=small_run.environment(8) | paths,
         check=True,
         capture_output=True,
         text=True,
