@@ -16,7 +16,7 @@ os.environ["BPJAX_FEATURES"] = ""
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # XLA's older way to emit fusions compiles three times as fast; what it makes of them is slower.
 os.environ["XLA_FLAGS"] = " ".join(
-    {*os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"}
+    sorted({*os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"})
 )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("BPJAX_TESTS_COMPILED") or (
