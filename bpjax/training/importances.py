@@ -1,4 +1,4 @@
-"""How much the loss changes with each unit: squared gradients by gates of one, row by row."""
+"""How much a model's outputs change with each unit: squared gradients by gates, row by row."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
 
 from bpjax.models import describe
 from bpjax.models.architecture import Config
@@ -18,6 +18,9 @@ from bpjax.pruning.patterns import Pattern, build_mask_collection, sum_over_bloc
 from bpjax.pruning.schedules import ScheduleValues
 from bpjax.pruning.structure import Structure, put
 from bpjax.training.evaluation import Batch, apply
+
+TEMPERATURE = 10.0
+"""Of the distillation that is asked: high, so that rows count of which the model is sure."""
 
 Gates = Mapping[str, Float[Array, "rows _"]]
 """A factor for each unit of a sublayer, and each row of a batch, by the sublayer's name."""
@@ -43,36 +46,64 @@ def gate_collection(structure: Structure, gates: Gates) -> dict:
     return found
 
 
-def mean_squares(
+def squared_gradients(
+    config: Config,
+    head: Head,
     pattern: Pattern,
-    by_gate: Gates,
     params: dict,
-    gradient: dict,
-    weight: Float[Array, " rows"],
-) -> dict[str, Float[Array, "..."]]:
-    """What `Method.observe` takes: the diagonal of the empirical Fisher matrix of the gates.
+    masks: dict,
+    batch: Batch,
+    rng: Key[Array, ""],
+    approximations: dict | None = None,
+) -> tuple[dict[str, Float[Array, "..."]], Gates]:
+    """How much each unit moves what the model says.
 
-    The loss of a batch is a mean over rows, so a row's part of its gradient is that of the row's
-    own loss over their number. Of blocks only the whole batch's gradient is at hand; it is counted
-    as if those of its rows were independent (Kwon et al. 2022, section 4.1, by batches).
+    The loss is that of distillation from a teacher whose outputs are the model's own, each moved by
+    noise of variance 1. By a gate its gradient is `ε H ∂z/∂m`, of the outputs z and the loss's
+    curvature H there, so that its square is `‖H ∂z/∂m‖²` on average: how far the outputs go with
+    the unit. The labels' own loss says less: a model that knows its training rows has gradients
+    in a few of them only.
 
     Args:
+      config: the model's sizes.
+      head: gives the distillation.
       pattern: of the masks.
-      by_gate: gradient of the mean loss of a batch by its gates.
       params: of the model.
-      gradient: of the same loss by them.
-      weight: of the rows, 0 for padding.
+      masks: the collection `masks`.
+      batch: of rows, whose labels are not read.
+      rng: for the noise.
+      approximations: the collection of that name.
+
+    Returns:
+      What `Method.observe` takes; and the gradients by the gate of each unit and row, of the loss's
+      mean over the batch.
     """
-    rows = weight.sum()
+    structure = describe(config)
+    apart = pattern._replace(groups=tuple(group for group in pattern.groups if not group.by_unit))
+
+    def loss(gates: Gates, params: dict) -> Array:
+        factors = gate_collection(structure, gates)
+        outputs = apply(config, params, batch, masks, approximations=approximations, gates=factors)
+        assert outputs.logits is not None and head.distill
+        said = outputs.logits
+        nudged = said + jax.random.normal(rng, said.shape, said.dtype)
+        return head.distill(said, nudged, batch, TEMPERATURE)
+
+    gates, rows = open_gates(structure, len(batch[WEIGHT])), batch[WEIGHT].sum()
+    if apart.groups:
+        by_gate, slope = jax.grad(loss, argnums=(0, 1))(gates, params)
+        products = jax.tree.map(jnp.multiply, params, slope)
+        # The noise of each row is its own, so that the square of a sum is the sum of squares.
+        blocks = sum_over_blocks(apart, products, lambda x: x)
+    else:
+        by_gate, blocks = jax.grad(loss)(gates, params), {}
+    # The loss is a mean over rows: a row's part of its gradient is its own over their number.
     squares = {name: rows * jnp.square(x).sum(0) for name, x in by_gate.items()}
-    apart = tuple(group for group in pattern.groups if not group.by_unit)
-    products = jax.tree.map(jnp.multiply, params, gradient)
-    sums = sum_over_blocks(pattern._replace(groups=apart), products, lambda x: x)
-    return squares | {name: rows * jnp.square(x) for name, x in sums.items()}
+    return squares | {name: rows * jnp.square(x) for name, x in blocks.items()}, by_gate
 
 
 class Rows(NamedTuple):
-    """What finished parameters' losses say, without dropout.
+    """What rows say of finished parameters.
 
     Attributes:
       state: of the method, which has observed it.
@@ -93,7 +124,7 @@ def observe_rows(
     params: dict,
     batches: Iterable[Batch],
 ) -> Rows:
-    """Shows the method the loss of finished parameters.
+    """Shows the method what each unit moves of finished parameters.
 
     Args:
       config: the model's sizes.
@@ -103,29 +134,23 @@ def observe_rows(
       scheduled: for the masks that it has by now.
       state: of the method.
       params: of the model.
-      batches: of labelled rows.
+      batches: of rows.
     """
-    structure = describe(config)
-    assert method.observe and head.loss
-    loss_of, observe = head.loss, method.observe
-
-    def loss(params: dict, gates: Gates, masks: dict, batch: Batch) -> Array:
-        outputs = apply(config, params, batch, masks, gates=gate_collection(structure, gates))
-        assert outputs.logits is not None
-        return loss_of(outputs.logits, batch)
+    assert method.observe
+    observe = method.observe
 
     @jax.jit
-    def add(state: MethodState, params: dict, batch: Batch) -> tuple[MethodState, Gates]:
-        values = method.masks(state, params, scheduled, jax.random.key(0))
-        masks = build_mask_collection(pattern, values)
-        gates = open_gates(structure, len(batch[WEIGHT]))
-        gradient, by_gate = jax.grad(loss, argnums=(0, 1))(params, gates, masks, batch)
-        squares = mean_squares(pattern, by_gate, params, gradient, batch[WEIGHT])
+    def add(
+        state: MethodState, params: dict, batch: Batch, number: Int[Array, ""]
+    ) -> tuple[MethodState, Gates]:
+        rng = jax.random.fold_in(jax.random.key(0), number)
+        masks = build_mask_collection(pattern, method.masks(state, params, scheduled, rng))
+        squares, by_gate = squared_gradients(config, head, pattern, params, masks, batch, rng)
         return observe(state, squares), by_gate
 
-    found: dict[str, list[np.ndarray]] = {each.name: [] for each in structure.sublayers}
-    for batch in batches:
-        state, by_gate = add(state, params, batch)
+    found: dict[str, list[np.ndarray]] = {each.name: [] for each in describe(config).sublayers}
+    for number, batch in enumerate(batches):
+        state, by_gate = add(state, params, batch, jnp.asarray(number))
         for name, x in by_gate.items():
             found[name].append(np.asarray(x) * batch[WEIGHT].sum())
     return Rows(state, {name: np.concatenate(parts) for name, parts in found.items()})

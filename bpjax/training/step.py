@@ -20,9 +20,12 @@ from bpjax.pruning.summary import mask_density
 from bpjax.training.approximations import approximate
 from bpjax.training.augment import replace_tokens
 from bpjax.training.evaluation import Batch, apply
-from bpjax.training.importances import Gates, gate_collection, mean_squares, open_gates
+from bpjax.training.importances import squared_gradients
 from bpjax.training.mesh import ONE_DEVICE, Layout
 from bpjax.training.terms import DISTILLATION, Compared, Teacher, losses_of, teach
+
+OBSERVED = 4
+"""Of so many rows of a batch one is looked at, which costs a tenth of a step."""
 
 
 class TrainState(NamedTuple):
@@ -158,7 +161,6 @@ def make_train_step(recipe: Recipe) -> Step:
 def loss_of(
     recipe: Recipe,
     trained: dict[str, PyTree],
-    gates: Gates,
     state: TrainState,
     batch: Batch,
     scheduled: ScheduleValues,
@@ -169,7 +171,6 @@ def loss_of(
     Args:
       recipe: of the step.
       trained: `TrainState.trained`, of which the gradient is taken.
-      gates: of units, likewise; empty where nobody asks for it.
       state: the rest of the state: step, key, what the method does not learn.
       batch: of `training.input.collate`.
       scheduled: the schedule's values at this step.
@@ -191,7 +192,6 @@ def loss_of(
         dropout,
         activations=bool(teacher and teacher.reads_activations),
         approximations=approximate(config, names, scheduled.progress, batch),
-        gates=gate_collection(recipe.structure, gates),
     )
     assert outputs.logits is not None and head.loss
     metrics = {"task_loss": head.loss(outputs.logits, labelled)}
@@ -213,47 +213,10 @@ def loss_of(
     return total, metrics | {"loss": total}
 
 
-class Gradients(NamedTuple):
-    """What a step learns from a batch; each is a mean over its rows.
-
-    Attributes:
-      trained: gradient of the loss by `TrainState.trained`.
-      squares: what the method observes, see `Method.observe`; empty where it does not.
-      metrics: of `loss_of`.
-    """
-
-    trained: dict[str, PyTree]
-    squares: dict[str, Array]
-    metrics: dict[str, Array]
-
-
-def gradients_of(
-    recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
-) -> Gradients:
-    """Differentiates `loss_of`.
-
-    Args:
-      recipe: of the step.
-      trained: see `loss_of`.
-      state: see `loss_of`.
-      batch: see `loss_of`.
-      *given: the rest of the arguments of `loss_of`.
-    """
-    method, pattern, *_ = recipe.pruning
-    differentiate = jax.grad(functools.partial(loss_of, recipe), argnums=(0, 1), has_aux=True)
-    gates = open_gates(recipe.structure, len(batch[WEIGHT])) if method.observe else {}
-    (gradient, by_gate), metrics = differentiate(trained, gates, state, batch, *given)
-    squares = {}
-    if method.observe:
-        params, slope = trained["params"], gradient["params"]
-        squares = mean_squares(pattern, by_gate, params, slope, batch[WEIGHT])
-    return Gradients(gradient, squares, metrics)
-
-
 def accumulated(
     recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
-) -> Gradients:
-    """`gradients_of` by parts of a batch: averages by the parts' weights.
+) -> tuple[dict[str, PyTree], dict[str, Array]]:
+    """Gradient and metrics of `loss_of` by parts of a batch: averages by the parts' weights.
 
     Args:
       recipe: of the step; `accumulate` divides the rows.
@@ -262,6 +225,7 @@ def accumulated(
       batch: the whole one.
       *given: the rest of the arguments of `loss_of`.
     """
+    gradient_of = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
     # Every n-th row, not the n-th part: rows that lie on different devices stay there.
     parts = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0), batch
@@ -271,20 +235,42 @@ def accumulated(
     def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
         number, share, rows = part
         apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-        found = gradients_of(recipe, trained, apart, rows, *given)
+        found = gradient_of(trained, apart, rows, *given)
         return jax.tree.map(lambda x, y: x + share * y, total, found), None
 
     shapes = jax.eval_shape(
-        functools.partial(gradients_of, recipe),
-        trained,
-        state,
-        jax.tree.map(lambda x: x[0], parts),
-        *given,
+        gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
     )
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
     )
     return jax.lax.scan(add, zeros, (jnp.arange(recipe.accumulate), shares, parts))[0]
+
+
+def _observe(
+    recipe: Recipe,
+    method_state: MethodState,
+    params: dict,
+    state: TrainState,
+    batch: Batch,
+    scheduled: ScheduleValues,
+) -> MethodState:
+    """Shows the method what units of the masked model move, in some of the rows."""
+    method, pattern, _, names = recipe.pruning
+    assert method.observe
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 3)
+    rows = jax.tree.map(lambda x: x[::OBSERVED], batch)
+    squares, _ = squared_gradients(
+        recipe.config,
+        recipe.head,
+        pattern,
+        params,
+        build_mask_collection(pattern, method.masks(state.method, params, scheduled, rng)),
+        rows,
+        rng,
+        approximate(recipe.config, names, scheduled.progress, rows),
+    )
+    return method.observe(method_state, squares)
 
 
 def _update(
@@ -296,17 +282,22 @@ def _update(
     trained = state.trained
     narrow = {**trained, "params": optax.tree.cast(trained["params"], recipe.params_dtype)}
     whole, teacher_params = layout.collect((narrow, teacher_params))
-    differentiate = gradients_of if recipe.accumulate == 1 else accumulated
-    gradient, squares, metrics = differentiate(
-        recipe, whole, state, batch, scheduled, teacher_params
-    )
+    if recipe.accumulate == 1:
+        differentiate = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
+    else:
+        differentiate = functools.partial(accumulated, recipe)
+    gradient, metrics = differentiate(whole, state, batch, scheduled, teacher_params)
     # Gradients whole too, or XLA divides masks and activations as their kernels are.
     gradient = optax.tree.cast_like(layout.collect(gradient), trained)
     updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     method_state = state.method._replace(learned=trained["learned"])
     if method.observe:
-        method_state = method.observe(method_state, squares)
+        method_state = jax.lax.cond(
+            scheduled.progress < 1,  # nothing is cut after that
+            lambda: _observe(recipe, method_state, whole["params"], state, batch, scheduled),
+            lambda: method_state,
+        )
     method_state, params = method.update(method_state, trained["params"], scheduled, state.step)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     after = TrainState(
