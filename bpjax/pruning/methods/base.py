@@ -41,11 +41,11 @@ class Method(NamedTuple):
       calibrate: `(state, norms) -> state` of a method that cuts a finished model by what its
         kernels are multiplied with: the root mean square of each input dimension, `[in]` by the
         kernel's path ("layer_0/ffn/in"). None for methods that need no data but the loss.
-      observe: `(state, squares) -> state`, called in every step, and for a finished model that is
-        cut without training: how much the loss changes with what is removed. `squares` has the
-        mean over rows of `(∂L/∂m)²` for a gate m = 1 at each unit, by sublayer, and of blocks with
-        scores of their own, by group, `(Σ W·∂L/∂W)²` of a batch times its rows. None for methods
-        that need none of it.
+      observe: `(state, squares) -> state`, called in every step until the schedule ends, and for a
+        finished model that is cut without training: how far the outputs go with what is removed.
+        `squares` has the mean over rows of `(∂L/∂m)²` for a gate m = 1 at each unit, by sublayer,
+        and of blocks with scores of their own, by group, `(Σ W·∂L/∂W)²`; L is that of
+        `training.importances.squared_gradients`. None for methods that need none of it.
       priced: `(structure, cost, round_to) -> Method`, of a method that finds by itself what to keep
         where `scheduled.density` is the fraction of the whole model's cost that may be left. What
         it returns takes its place. None for methods that `budget.within_budget` cuts.

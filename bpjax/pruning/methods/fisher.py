@@ -1,4 +1,4 @@
-"""Fisher importances: what the loss would lose with each unit (Kwon et al. 2022), also in steps."""
+"""Fisher importances: how far the outputs go with each unit (Kwon et al. 2022), also in steps."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -42,22 +42,24 @@ class FisherState(NamedTuple):
 
 
 def fisher(pattern: Pattern, *, cuts: int = 12, memory: int = 50) -> Method:
-    """Keeps the units whose removal would change the loss least, in all sublayers at one price.
+    """Keeps the units whose removal would move the outputs most, in all sublayers at one price.
 
-    The importance of a unit (a head, an FFN dimension) is the mean over rows of `(∂L/∂m)²`, of the
-    row's loss by a gate m = 1 at what the unit adds. `allocation.allocate` finds which units stay
-    at the density that the schedule allows, at `cuts` times spread evenly over it; what went stays
-    away. In fine-pruning the gradients are those of the steps, dropout, distillation and all;
-    without training they are those of calibration rows.
+    The importance of a unit (a head, an FFN dimension) is the mean over rows of `(∂L/∂m)²`, by a
+    gate m = 1 at what the unit adds. Kwon et al. (section 4.1) take the labels' loss for L, which
+    is the empirical Fisher matrix; here it is `importances.squared_gradients`: the outputs' own
+    change, which a model that knows its training rows cannot hide. `allocation.allocate` finds
+    which units stay at the density that the schedule allows, at `cuts` times spread evenly over it;
+    what went stays away. In fine-pruning some rows of each step are looked at; without training,
+    calibration rows.
 
-    In pattern hybrid, a block inside a head is worth `(Σ W·∂L/∂W)²` of a batch, times its rows. One
-    goes where that is less for each of its weights than the last unit's that stays, but for the
-    best block that a head has in a kernel.
+    In pattern hybrid, a block inside a head is worth `(Σ W·∂L/∂W)²`. One goes where that is less
+    for each of its weights than the last unit's that stays, but for the best block that a head has
+    in a kernel.
 
     Args:
       pattern: "struct" or "hybrid".
       cuts: how often units go.
-      memory: batches that the running means go back.
+      memory: steps that the running means go back.
 
     Raises:
       ValueError: another pattern, blocks that do not divide a head, or an option below 1.
