@@ -65,32 +65,35 @@ def at_densities(
 
 
 def family(
-    path: Path, kind: str, values: Sequence[float | int], workdir: Path
+    path: Path, kind: str, values: Sequence[float | int], seeds: Sequence[int], workdir: Path
 ) -> list[tuple[str, ConfigDict]]:
     """Ever smaller models: every run prunes the model of the run before it, and trains it again.
 
-    A run is KINDVALUE, such as speedup3, with the dense model's own budget. In its config the value
-    is what the run itself is to do, for a density and a speedup are of the model that it starts
-    from.
+    A run is KINDVALUE_seedSEED, such as speedup3_seed17, with the budget of the dense model. In its
+    config the value is what the run itself is to do, for a density and a speedup are of the model
+    that it starts from.
 
     Args:
       path: of the config.
       kind: of the budgets.
       values: of the budgets of the dense model, the largest model's first.
+      seeds: of as many families, with one dense model.
       workdir: folder of the runs.
     """
     runs: list[tuple[str, ConfigDict]] = []
-    done = 1.0
-    for value in values:
-        config = read_config(str(path), [])
-        config.budget.kind = kind
-        config.budget.value = value / done if kind in RELATIVE else value
-        if runs:
-            last = "fill" if config.fill.epochs else "shrink"
-            config.model.source = str(workdir / runs[-1][0] / last / "model")
-            config.prune.start = "pretrained"
-        runs.append((f"{kind}{value:g}", config))
-        done = value
+    for seed in seeds:
+        done, before = 1.0, ""
+        for value in values:
+            config = read_config(str(path), [])
+            config.seed = seed
+            config.budget.kind = kind
+            config.budget.value = value / done if kind in RELATIVE else value
+            if before:
+                last = "fill" if config.fill.epochs else "shrink"
+                config.model.source = str(workdir / before / last / "model")
+                config.prune.start = "pretrained"
+            done, before = value, f"{kind}{value:g}_seed{seed}"
+            runs.append((before, config))
     share_teacher(runs, workdir)
     return runs
 

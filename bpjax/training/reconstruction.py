@@ -1,5 +1,6 @@
 """Sublayers that lost units, fitted to the whole model by least squares, without training."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Int
 
 from bpjax.models import describe
 from bpjax.models.architecture import Config
@@ -15,7 +16,7 @@ from bpjax.models.heads import HEADS
 from bpjax.models.layers.linear import Linear
 from bpjax.pruning.fits import FITS, Sums
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.structure import Structure, Sublayer, at, put
+from bpjax.pruning.structure import at, put
 from bpjax.training.evaluation import Batch, apply, real_tokens
 
 
@@ -46,13 +47,19 @@ def reconstruct(
       Parameters, of which only rows of units that are kept changed, and biases.
     """
     structure, fitted = describe(config), params
+    widths = {each.name: each.units * each.write.width for each in structure.sublayers}
     last = max((i for i, x in enumerate(structure.sublayers) if x.mixes), default=-1)
     for place, each in enumerate(structure.sublayers):
         if not each.units:
             continue
         first_only = place >= last and not HEADS[config.head].per_token
-        sums = _sum_up(config, structure, each, params, fitted, masks, batches(), first_only)
         found = at(fitted, each.write.path)
+        inputs, size = found["kernel"].shape
+        alike = tuple(name for name, width in widths.items() if width == widths[each.name])
+        sums = Sums(jnp.zeros((inputs + 1, inputs + 1)), jnp.zeros((inputs + 1, size)))
+        for batch in batches():
+            chosen = jnp.asarray(alike.index(each.name)), jnp.asarray(first_only)
+            sums = _add(config, alike, *chosen, sums, params, fitted, masks, batch)
         if "bias" not in found:
             sums = Sums(sums.gram.at[-1].set(0).at[:, -1].set(0), sums.cross.at[-1].set(0))
         bias = found.get("bias", jnp.zeros(found["kernel"].shape[1]))
@@ -69,43 +76,51 @@ def reconstruct(
     return fitted
 
 
-def _sum_up(
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _add(
     config: Config,
-    structure: Structure,
-    sublayer: Sublayer,
+    names: tuple[str, ...],
+    place: Int[Array, ""],
+    first_only: Bool[Array, ""],
+    sums: Sums,
     whole: dict,
     fitted: dict,
     masks: dict,
-    batches: Iterable[Batch],
-    first_only: bool,
+    batch: Batch,
 ) -> Sums:
-    path = sublayer.write.path
+    """Adds a batch to the sums of one of several sublayers: one program serves them all.
 
-    def run(params: dict, masks: dict | None, batch: Batch) -> tuple[Array, Array]:
-        inputs: list[Array] = []
+    Args:
+      config: of the model.
+      names: of sublayers whose write kernels have as many inputs.
+      place: which of them.
+      first_only: whether the first token of a row counts alone.
+      sums: of the batches before.
+      whole: parameters of the whole model.
+      fitted: those of the masked one.
+      masks: the collection `masks`.
+      batch: of calibration rows.
+    """
+    paths = {each.write.path: each.name for each in describe(config).sublayers}
+
+    def run(params: dict, masks: dict | None) -> tuple[Array, Array]:
+        inputs: dict[str, Array] = {}
 
         def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            if isinstance(context.module, Linear) and context.module.path == path and args:
-                inputs.append(args[0])
+            path = context.module.path
+            if isinstance(context.module, Linear) and path in paths and args:
+                inputs[paths[path]] = args[0]
             return call(*args, **kwargs)
 
         with nn.intercept_methods(listen):
             streams = apply(config, params, batch, masks, activations=True).streams
-        return inputs[0], streams[sublayer.name]
+        found = (jnp.stack([x[name] for name in names])[place] for x in (inputs, streams))
+        x, stream = (y.reshape(-1, y.shape[-1]) for y in found)
+        return x, stream
 
-    @jax.jit
-    def add(sums: Sums, whole: dict, fitted: dict, masks: dict, batch: Batch) -> Sums:
-        (_, wanted), (x, found) = run(whole, None, batch), run(fitted, masks, batch)
-        counts = real_tokens(batch)
-        counts = counts * (jnp.arange(counts.shape[1]) == 0) if first_only else counts
-        x, wanted, found = (y.reshape(-1, y.shape[-1]) for y in (x, wanted, found))
-        x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
-        weighted = x * counts.reshape(-1, 1)
-        return Sums(sums.gram + weighted.T @ x, sums.cross + weighted.T @ (wanted - found))
-
-    kernel = at(whole, path)["kernel"]
-    inputs, size = kernel.shape[0] + 1, kernel.shape[1]
-    sums = Sums(jnp.zeros((inputs, inputs)), jnp.zeros((inputs, size)))
-    for batch in batches:
-        sums = add(sums, whole, fitted, masks, batch)
-    return sums
+    (_, wanted), (x, found) = run(whole, None), run(fitted, masks)
+    counts = real_tokens(batch)
+    counts = counts * ((jnp.arange(counts.shape[1]) == 0) | ~first_only)
+    x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+    weighted = x * counts.reshape(-1, 1)
+    return Sums(sums.gram + weighted.T @ x, sums.cross + weighted.T @ (wanted - found))
