@@ -1,6 +1,5 @@
 """The measure stage: metric, size and latency of the dense and the pruned model, side by side."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Mapping
@@ -102,7 +101,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
 def _difference(model: Config, expected: Config) -> str:
     """In what a model is another one, but for what it computes in; empty where it is not."""
     found, wanted = (
-        dataclasses.asdict(each.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
+        vars(each.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
         for each in (model, expected)
     )
     for name, value in wanted.items():
