@@ -59,7 +59,7 @@ def fisher(pattern: Pattern, *, cuts: int = 12, memory: int = 50) -> Method:
     Args:
       pattern: "struct" or "hybrid".
       cuts: how often units go.
-      memory: steps that the running means go back.
+      memory: batches that the running means go back.
 
     Raises:
       ValueError: another pattern, blocks that do not divide a head, or an option below 1.
