@@ -14,7 +14,7 @@ from bpjax.pruning.structure import Structure, Sublayer
 Units = Mapping[str, Bool[Array, " _"]]
 """Which units of each sublayer, by its name."""
 
-_HALVINGS = 48
+_HALVINGS = 22  # more would end on the edge, where two programs round to either side of it
 _LEAST, _MOST = -40.0, 40.0  # logarithms of a price: importance over cost, both as shares
 
 

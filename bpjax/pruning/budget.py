@@ -28,7 +28,7 @@ BUDGETS = ("penalty", "density", "params", "bytes", "speedup")
 """Kinds of budgets: how hard to push, or what may be left."""
 
 _REACH = 30.0  # levels are logits: σ(±30) is 0 and 1 to float32's precision
-_HALVINGS = 36
+_HALVINGS = 20  # more would end on the edge, where two programs round to either side of it
 _EVERY = 16  # steps at most between two cuts: a bisection evaluates the masks `_HALVINGS` times
 _CUTS = 64  # at least, in a run that has so many steps
 _LARGEST_GAIN = 100.0
