@@ -78,8 +78,10 @@ def environment(devices=1):
     """Of a process of simulated devices that shares compiled programs with others of its kind."""
     # One that is being written by another process is compiled instead.
     torn = "ignore:Error reading persistent compilation cache entry"
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    return os.environ | {"PYTHONWARNINGS": torn} | ({"XLA_FLAGS": flags} if devices > 1 else {})
+    flags = os.environ["XLA_FLAGS"]
+    if devices > 1:
+        flags += f" --xla_force_host_platform_device_count={devices}"
+    return os.environ | {"PYTHONWARNINGS": torn, "XLA_FLAGS": flags}
 
 
 def start(config, workdir, *arguments, devices=1, end_by=None, at=6):

@@ -31,7 +31,7 @@ def test_every_sweep_can_be_read(path, tmp_path):
     for number, (_, config) in enumerate(configs):
         earlier = {str(tmp_path / name) for name, _ in configs[:number]}
         assert config.prune.source in {"", *earlier}
-        trained = {f"{path}/{stage}/model" for path in earlier for stage in ("shrink", "fill")}
+        trained = {f"{run}/{stage}/model" for run in earlier for stage in ("shrink", "fill")}
         assert config.model.source in {start.model.source, *trained}
     assert "bpjax sweep " in path.read_text()
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from bpjax.pruning.bisection import bisect
 from bpjax.pruning.costs import Cost
 from bpjax.pruning.masks import Scalar
 from bpjax.pruning.structure import Structure, Sublayer
@@ -14,7 +15,7 @@ from bpjax.pruning.structure import Structure, Sublayer
 Units = Mapping[str, Bool[Array, " _"]]
 """Which units of each sublayer, by its name."""
 
-_HALVINGS = 22  # more would end on the edge, where two programs round to either side of it
+_HALVINGS = 22
 _LEAST, _MOST = -40.0, 40.0  # logarithms of a price: importance over cost, both as shares
 
 
@@ -78,14 +79,8 @@ def allocate(
         backwards = (lost + jnp.exp(log_price) * costs)[:, ::-1]
         return most - jnp.argmin(backwards, axis=1)
 
-    def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        within = fits(at_price(middle))
-        return jnp.where(within, low, middle), jnp.where(within, middle, high)
-
-    ends = jnp.float32(_LEAST), jnp.float32(_MOST)
-    found = at_price(jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1])
+    lowest = bisect(lambda price: fits(at_price(price)), _LEAST, _MOST, _HALVINGS)
+    found = at_price(lowest)
     found = jnp.where(fits(everything), everything, found)
     steps = jnp.array([round_to if each.write.width == 1 else 1 for each in sublayers])
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from bpjax.pruning.bisection import bisect
 from bpjax.pruning.masks import Scalar
 from bpjax.pruning.methods.base import Method, MethodState
 from bpjax.pruning.patterns import Scores
@@ -28,7 +29,7 @@ BUDGETS = ("penalty", "density", "params", "bytes", "speedup")
 """Kinds of budgets: how hard to push, or what may be left."""
 
 _REACH = 30.0  # levels are logits: σ(±30) is 0 and 1 to float32's precision
-_HALVINGS = 20  # more would end on the edge, where two programs round to either side of it
+_HALVINGS = 20
 _EVERY = 16  # steps at most between two cuts: a bisection evaluates the masks `_HALVINGS` times
 _CUTS = 64  # at least, in a run that has so many steps
 _LARGEST_GAIN = 100.0
@@ -112,15 +113,8 @@ def within_budget(
             found = cost(state, params, _at_level(method, scheduled, level))
             return found <= allowed + 1e-6
 
-        def halve(_, ends):
-            low, high = ends
-            middle = (low + high) / 2
-            within = is_within(middle)
-            return jnp.where(within, low, middle), jnp.where(within, middle, high)
-
-        low, high = jnp.float32(-_REACH), jnp.float32(_REACH)
-        found = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
-        return jnp.where(is_within(high), found, low)
+        found = bisect(is_within, -_REACH, _REACH, _HALVINGS)
+        return jnp.where(is_within(jnp.float32(_REACH)), found, -_REACH)
 
     def find_level(state, params, scheduled):
         allowed = jnp.stack([1 + (budget - 1) * scheduled.progress**2, jnp.float32(budget)])

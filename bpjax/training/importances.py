@@ -90,13 +90,10 @@ def squared_gradients(
         return head.distill(said, nudged, batch, TEMPERATURE)
 
     gates, rows = open_gates(structure, len(batch[WEIGHT])), batch[WEIGHT].sum()
-    if apart.groups:
-        by_gate, slope = jax.grad(loss, argnums=(0, 1))(gates, params)
-        products = jax.tree.map(jnp.multiply, params, slope)
-        # The noise of each row is its own, so that the square of a sum is the sum of squares.
-        blocks = sum_over_blocks(apart, products, lambda x: x)
-    else:
-        by_gate, blocks = jax.grad(loss)(gates, params), {}
+    by_gate, slope = jax.grad(loss, argnums=(0, 1))(gates, params)
+    # The noise of each row is its own, so that the square of a sum is the sum of squares. Where no
+    # block is scored apart, nothing of this is computed under jit.
+    blocks = sum_over_blocks(apart, jax.tree.map(jnp.multiply, params, slope), lambda x: x)
     # The loss is a mean over rows: a row's part of its gradient is its own over their number.
     squares = {name: rows * jnp.square(x).sum(0) for name, x in by_gate.items()}
     return squares | {name: rows * jnp.square(x) for name, x in blocks.items()}, by_gate

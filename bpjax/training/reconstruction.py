@@ -1,7 +1,7 @@
 """Sublayers that lost units, fitted to the whole model by least squares, without training."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -47,7 +47,11 @@ def reconstruct(
       Parameters, of which only rows of units that are kept changed, and biases.
     """
     structure, fitted = describe(config), params
-    widths = {each.name: each.units * each.write.width for each in structure.sublayers}
+    # Of one shape, to one stream: one program serves them.
+    kinds = {
+        each.name: (each.write.stream, each.units * each.write.width)
+        for each in structure.sublayers
+    }
     last = max((i for i, x in enumerate(structure.sublayers) if x.mixes), default=-1)
     for place, each in enumerate(structure.sublayers):
         if not each.units:
@@ -55,10 +59,10 @@ def reconstruct(
         first_only = place >= last and not HEADS[config.head].per_token
         found = at(fitted, each.write.path)
         inputs, size = found["kernel"].shape
-        alike = tuple(name for name, width in widths.items() if width == widths[each.name])
+        alike = tuple(name for name, kind in kinds.items() if kind == kinds[each.name])
+        chosen = jnp.asarray(alike.index(each.name)), jnp.asarray(first_only)
         sums = Sums(jnp.zeros((inputs + 1, inputs + 1)), jnp.zeros((inputs + 1, size)))
         for batch in batches():
-            chosen = jnp.asarray(alike.index(each.name)), jnp.asarray(first_only)
             sums = _add(config, alike, *chosen, sums, params, fitted, masks, batch)
         if "bias" not in found:
             sums = Sums(sums.gram.at[-1].set(0).at[:, -1].set(0), sums.cross.at[-1].set(0))
@@ -92,7 +96,7 @@ def _add(
 
     Args:
       config: of the model.
-      names: of sublayers whose write kernels have as many inputs.
+      names: of sublayers whose write kernels have one shape and one stream.
       place: which of them.
       first_only: whether the first token of a row counts alone.
       sums: of the batches before.
@@ -114,9 +118,8 @@ def _add(
 
         with nn.intercept_methods(listen):
             streams = apply(config, params, batch, masks, activations=True).streams
-        found = (jnp.stack([x[name] for name in names])[place] for x in (inputs, streams))
-        x, stream = (y.reshape(-1, y.shape[-1]) for y in found)
-        return x, stream
+        x, stream = (_choose(place, [found[name] for name in names]) for found in (inputs, streams))
+        return x.reshape(-1, x.shape[-1]), stream.reshape(-1, stream.shape[-1])
 
     (_, wanted), (x, found) = run(whole, None), run(fitted, masks)
     counts = real_tokens(batch)
@@ -124,3 +127,11 @@ def _add(
     x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
     weighted = x * counts.reshape(-1, 1)
     return Sums(sums.gram + weighted.T @ x, sums.cross + weighted.T @ (wanted - found))
+
+
+def _choose(place: Int[Array, ""], values: Sequence[Array]) -> Array:
+    """One of several arrays, one after the other, so that they need not all be kept."""
+    chosen, *others = values
+    for number, value in enumerate(others, start=1):
+        chosen = jnp.where(place == number, value, chosen)
+    return chosen

@@ -258,6 +258,7 @@ def _observe(
     """Shows the method what units of the masked model move, in some of the rows."""
     method, pattern, _, names = recipe.pruning
     assert method.observe
+    # Beside the three keys of `loss_of`.
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 3)
     rows = jax.tree.map(lambda x: x[::OBSERVED], batch)
     squares, _ = squared_gradients(
