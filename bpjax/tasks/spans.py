@@ -143,6 +143,9 @@ def score_with_null(
 ) -> dict[str, float]:
     """SQuAD v2.0: F1 and exact match in percent, where having no answer is an answer.
 
+    As in the official script, which example has an answer is told by whether any is given, while an
+    answer of nothing but articles and punctuation equals no answer.
+
     Args:
       answers: of every example, by id.
       examples: of which those without answers have none.
@@ -154,15 +157,18 @@ def score_with_null(
       them, which are given too.
     """
     found = [answers[example.id] for example in examples]
+    golds = [[text for text in example.answers if normalize(text)] for example in examples]
     answerable = np.array([bool(example.answers) for example in examples])
     odds = np.array([answer.null_odds for answer in found])
+    # An example that has no answer loses by any text, even by one that equals no answer.
+    lost = ~answerable & np.array([bool(answer.text) for answer in found])
     metrics: dict[str, float] = {}
     best: dict[str, float] = {}
     for name, short, of in (("f1", "f1", f1), ("exact_match", "exact", exact_match)):
         right = np.array(
             [
-                of(answer.text, example.answers) if example.answers else float(not answer.text)
-                for answer, example in zip(found, examples, strict=True)
+                of(answer.text, wanted) if wanted else exact_match(answer.text, [""])
+                for answer, wanted in zip(found, golds, strict=True)
             ]
         )
         at = np.where(odds > threshold, ~answerable, right)
@@ -170,9 +176,9 @@ def score_with_null(
         for part, rows in (("has_answer", answerable), ("no_answer", ~answerable)):
             if rows.any():
                 best[f"{part}_{name}"] = 100 * float(at[rows].mean())
-        # Lowest odds first: answering one more question gains `right` and loses a null answer.
+        # Lowest odds first: answering one more question gains `right` or loses a null answer.
         order = np.argsort(odds, kind="stable")
-        gained = np.cumsum((right - ~answerable)[order])
+        gained = np.cumsum((right * answerable - lost)[order])
         place = int(np.argmax(gained))
         none_answered = float((~answerable).sum())
         highest = max(0.0, float(gained[place]))
