@@ -1,11 +1,13 @@
 """Official SQuAD files, read by readers that say where and why a file is malformed."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bpjax.errors import UserError
+from bpjax.tasks.spans import visible_part
 
 # A row with the key by which TFDS shuffles, which is the public builders' key.
 Keyed = tuple[int | str, dict[str, Any]]
@@ -41,7 +43,7 @@ def read_squad(path: Path) -> list[Keyed]:
 
     Returns:
       (id, {id, title, context, question, answers}) in the order of the file. An answer whose
-      `answer_start` does not point to its text is moved to the text's first occurrence in the
+      `answer_start` does not point to its text is moved to the text's nearest occurrence in the
       context. A question that occurs twice is one row with the answers of both, as in the public
       builder.
 
@@ -111,13 +113,12 @@ def _read_questions(path: Path, version: str) -> Iterator[tuple[dict[str, Any], 
         raise UserError(f"{path}: no questions; expected SQuAD {version}, fetch the file again")
     for title, context, qa in questions:
         identity = _field(qa, "id", str, f"{path} a question of article {title!r}")
-        where = f"{path} question {identity}"
+        where = f"{path} {name_question(identity)}"
         question = _field(qa, "question", str, where)
-        yield (
-            {"id": identity, "title": title, "context": context, "question": question},
-            qa,
-            where,
-        )
+        row = {"id": identity, "title": title, "context": context, "question": question}
+        for key, text in row.items():
+            _require_characters(key, text, where)
+        yield row, qa, where
 
 
 def _answers(qa: Any, key: str, context: str, where: str) -> dict[str, list[Any]]:
@@ -128,6 +129,21 @@ def _answers(qa: Any, key: str, context: str, where: str) -> dict[str, list[Any]
     return {"text": texts, "answer_start": found}
 
 
+def name_question(identity: str) -> str:
+    """How messages name a question: on one line, whatever its id holds."""
+    return f"question {identity if identity.isprintable() else repr(identity)}"
+
+
+def _require_characters(key: str, text: str, where: str) -> None:
+    """Raises UserError for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    half = re.search(r"[\ud800-\udfff]", text)
+    if half:
+        raise UserError(
+            f"{where}: {key} has {half[0]!r} at character {half.start()}, half of a surrogate "
+            "pair, expected whole characters; put the whole one or \\ufffd in its place"
+        )
+
+
 def _repeated(where: str) -> UserError:
     return UserError(
         f"{where}: another question has this id, expected unique ids; rename or remove one of the "
@@ -136,21 +152,21 @@ def _repeated(where: str) -> UserError:
 
 
 def locate(text: str, start: int, context: str, where: str) -> int:
-    """Where an answer is in its context: at `start` if its text is there, else where it first is.
+    """Where an answer is in its context: the place of its text that is nearest to `start`.
 
     Raises:
-      UserError: the text is empty or not in the context.
+      UserError: the text is empty, nothing but blanks, or not in the context.
     """
-    if text and start >= 0 and context.startswith(text, start):
-        return start
-    found = context.find(text) if text else -1
-    if found < 0:
+    after = max(start, 0)
+    places = {context.rfind(text, 0, after + len(text)), context.find(text, after)} - {-1}
+    visible = visible_part(text) != (0, 0)
+    if not (visible and places):
+        kind = "not in its context" if visible else "blank"
         raise UserError(
-            f"{where}: answer {text[:80]!r} at character {start} is not in its context, expected a "
-            "part of it; "
-            "mend the answer or remove the question"
+            f"{where}: answer {text[:80]!r} at character {start} is {kind}, expected a part of its "
+            "context; mend the answer or remove the question"
         )
-    return found
+    return min(places, key=lambda place: (abs(place - start), place))
 
 
 def _questions(document: Any, where: str) -> Iterator[tuple[str, str, Any]]:
@@ -174,7 +190,7 @@ def _field(entry: Any, key: str, kind: type, where: str) -> Any:
         )
     if key not in entry:
         raise UserError(f"{where}: no {key!r}, expected it as in SQuAD; add it or remove the entry")
-    if not isinstance(entry[key], kind):
+    if type(entry[key]) is not kind:  # to Python, true is a number too
         raise UserError(
             f"{where}: {key} is {str(entry[key])[:80]!r}, expected {kind.__name__} as in SQuAD; "
             "mend the entry"

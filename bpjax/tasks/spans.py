@@ -36,7 +36,7 @@ class Window:
 
     Attributes:
       example: the example.
-      first: place of the first passage token in the input.
+      first: place of the first passage token in the input; where the passage has none, the end.
       offsets: character span [start, end) in the passage of each passage token of the window.
     """
 
@@ -49,9 +49,10 @@ class Answer(NamedTuple):
     """What a model answers.
 
     Attributes:
-      text: the best span over all windows; "" where none of the best starts and ends make one.
+      text: the best span over all windows; "" where none of the best starts and ends make one, or
+        the passage has no tokens.
       null_odds: logits of no answer, the [CLS] token, over those of the best span: the least over
-        the windows, less the best span's.
+        the windows, less the best span's; infinite where there is no span.
     """
 
     text: str
@@ -84,9 +85,9 @@ def decode(
         length = ends[None, :] - starts[:, None] + 1
         total = context[starts, 0][:, None] + context[ends, 1][None, :]
         total = np.where((length >= 1) & (length <= max_answer_length), total, -np.inf)
-        row, column = np.unravel_index(np.argmax(total), total.shape)
-        score, text = float(total[row, column]), ""
+        score, text = float(total.max(initial=-np.inf)), ""
         if score > -np.inf:
+            row, column = np.unravel_index(np.argmax(total), total.shape)
             begin, end = window.offsets[starts[row], 0], window.offsets[ends[column], 1]
             text = window.example.context[begin:end]
         if identity not in best or score > best[identity][0]:
@@ -101,6 +102,18 @@ def _top(scores: np.ndarray, count: int) -> np.ndarray:
     if len(scores) <= count:
         return np.arange(len(scores))
     return np.sort(np.argpartition(-scores, count - 1)[:count])
+
+
+# Blanks, controls, and format characters without width. Other format characters are a part of
+# what is seen, such as the tags of a flag.
+_BLANK = r"\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+_VISIBLE = re.compile(rf"[^{_BLANK}](?:.*[^{_BLANK}])?", re.DOTALL)
+
+
+def visible_part(text: str) -> tuple[int, int]:
+    """Where a text begins and ends without blanks at its edges; (0, 0) if there is nothing else."""
+    found = _VISIBLE.search(text)
+    return found.span() if found else (0, 0)
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -1,6 +1,7 @@
 """Extractive question answering: SQuAD v1.1 and v2.0, and what every span task shares."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,10 +12,10 @@ from bpjax.errors import UserError
 from bpjax.tasks import base, spans
 from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column
-from bpjax.tasks.official import locate
+from bpjax.tasks.official import locate, name_question
 from bpjax.tasks.source import Source
 
-FEATURES = 1  # of the code that makes them: see `cache.cached`
+FEATURES = 2  # of the code that makes them: see `cache.cached`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,11 @@ class SpanTask:
     def _columns(
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Column]:
-        """What the model reads of each window, and where the window comes from."""
+        """What the model reads of each window, and where the window comes from.
+
+        Raises:
+          UserError: the tokenizer leaves nothing of an answer.
+        """
         base.require_fast(tokenizer)
         self._require_room(tokenizer.num_special_tokens_to_add(pair=True))
         encoded = tokenizer(
@@ -120,14 +125,18 @@ class SpanTask:
             return_attention_mask=False,
         )
         owners = encoded["overflow_to_sample_mapping"]
-        firsts, offsets, answers = [], [], []
+        windows: list[spans.Window] = []
         for number, owner in enumerate(owners):
             sequences = encoded.sequence_ids(number)  # 0 question, 1 passage, None special
-            first, count = sequences.index(1), sequences.count(1)
+            count = sequences.count(1)  # none of a passage that the tokenizer leaves nothing of
+            first = sequences.index(1) if count else len(sequences)
             places = np.array(encoded["offset_mapping"][number][first : first + count], np.int32)
-            answers.append(_answer_tokens(spans.Window(examples[owner], first, places)))
-            firsts.append(first)
-            offsets.append(places)
+            windows.append(spans.Window(examples[owner], first, places.reshape(-1, 2)))
+        answers = [
+            tokens
+            for _, group in itertools.groupby(zip(owners, windows, strict=True), lambda x: x[0])
+            for tokens in _answer_tokens([window for _, window in group])
+        ]
         starts, ends = np.array(answers, np.int32).reshape(-1, 2).T.copy()
         return {
             "input_ids": Column.ragged(encoded["input_ids"]),
@@ -135,8 +144,8 @@ class SpanTask:
             "start_position": Column(starts),
             "end_position": Column(ends),
             "owner": Column(np.array(owners, np.int32)),
-            "first": Column(np.array(firsts, np.int32)),
-            "offsets": Column.joined(offsets, np.zeros((0, 2), np.int32)),
+            "first": Column(np.array([w.first for w in windows], np.int32)),
+            "offsets": Column.joined([w.offsets for w in windows], np.zeros((0, 2), np.int32)),
         }
 
 
@@ -165,7 +174,7 @@ class Squad(SpanTask):
         """An example of a TFDS row; misplaced answers are moved to their text."""
         identity, context = row["id"].decode(), row["context"].decode()
         answers = tuple(text.decode() for text in row["answers"]["text"])
-        where = f"{self.dataset} question {identity}"
+        where = f"{self.dataset} {name_question(identity)}"
         if not (answers or self.with_null):
             raise UserError(
                 f"{where}: no answers, expected one or more; prepare the dataset from SQuAD v1.1 "
@@ -227,16 +236,36 @@ def cut_questions(
     ]
 
 
-def _answer_tokens(window: spans.Window) -> tuple[int, int]:
-    """First and last token of the first answer; (0, 0), the [CLS] token, if it is cut or absent."""
-    if not window.example.answers:
-        return 0, 0
-    begin = window.example.starts[0]
-    end = begin + len(window.example.answers[0])
-    starts, ends = window.offsets[:, 0], window.offsets[:, 1]
-    if begin < starts[0] or end > ends[-1]:
-        return 0, 0
-    # Tokens that are bytes of one character share its span.
-    first = int(np.searchsorted(ends, begin, side="right"))
-    last = int(np.searchsorted(starts, end, side="left")) - 1
-    return window.first + first, window.first + max(first, last)
+def _answer_tokens(windows: Sequence[spans.Window]) -> list[tuple[int, int]]:
+    """First and last token of an example's first answer, in each of its windows.
+
+    Blanks at the answer's edges are not taught. (0, 0), the [CLS] token, in a window that lacks
+    some of the answer's tokens, and where there is no answer.
+
+    Raises:
+      UserError: the answer has no tokens.
+    """
+    example = windows[0].example
+    if not example.answers:
+        return [(0, 0)] * len(windows)
+    begin, end = (example.starts[0] + edge for edge in spans.visible_part(example.answers[0]))
+    found = []
+    for window in windows:
+        # Tokens that are bytes of one character share its span.
+        first = int(np.searchsorted(window.offsets[:, 1], begin, side="right"))
+        stop = int(np.searchsorted(window.offsets[:, 0], end, side="left"))
+        found.append((window.first + first, window.offsets[first:stop]))
+    tokens = [places for _, places in found if len(places)]
+    if not tokens:
+        raise UserError(
+            f"{name_question(example.id)}: answer {example.answers[0][:80]!r} has no tokens, for "
+            "the tokenizer removes all of it; expected one or more, mend the answer or remove the "
+            "question"
+        )
+    whole = min(places[0, 0] for places in tokens), max(places[-1, 1] for places in tokens)
+    return [
+        (first, first + len(places) - 1)
+        if len(places) and (places[0, 0], places[-1, 1]) == whole
+        else (0, 0)
+        for first, places in found
+    ]

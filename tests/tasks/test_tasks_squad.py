@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import tokenizers
 import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bpjax.errors import UserError
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.tasks import get_task, official, spans
 from bpjax.tasks.prepare import prepare
 from bpjax.tasks.spans import Answer, Example, Window
-from bpjax.tasks.squad import SpanTask, Squad
+from bpjax.tasks.squad import SpanTask, Squad, SquadV2
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,11 @@ def gold_logits(features, seed=0):
         ("well-known", ["well known"], 0, 0),
         ("cat cat", ["cat"], 0, 2 / 3),
         ("Beyoncé", ["Beyoncé’s"], 0, 0),
+        # Of version 1.1, F1 is 0 where no word is shared: also of no words at all.
+        ("the", ["The."], 1, 0),
+        ("", ["."], 1, 0),
+        (".", ["cat", "a"], 1, 0),
+        ("the", ["cat"], 0, 0),
     ],
 )
 def test_official_metrics(prediction, answers, exact, f1):
@@ -144,6 +151,85 @@ def labelled(row, window, tokenizer):
     begin, stop = window.offsets[start - window.first, 0], window.offsets[end - window.first, 1]
     ids = row["input_ids"][start : end + 1]
     return tokenizer.decode(ids).strip(), window.example.context[begin:stop]
+
+
+KINDS = pytest.mark.parametrize("kind", ["tokenizer", "roberta_tokenizer"])
+
+
+@KINDS
+@pytest.mark.parametrize("before", ["", " ", "\n\t", "\u00a0", "\u200b", "\ufeff "])
+@pytest.mark.parametrize("after", ["", "  ", "\n", "\r\n", "\u3000", "\u200b\u200e"])
+def test_blanks_at_an_answers_edges_are_not_taught(request, kind, before, after):
+    tokenizer = request.getfixturevalue(kind)
+    for left, right in (("", ""), ("house. ", "born"), ("house.", " born")):
+        answer = f"{before}New York{after}"
+        passage = left + answer + right
+        asked = Example("q", passage, "Where?", (answer,), (len(left),))
+        features = make_features([asked], tokenizer)
+        ids, text = labelled(features.rows[0], features.examples[0], tokenizer)
+        assert (ids.lower(), text) == ("new york", "New York")
+
+
+@KINDS
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_answer_is_taught_in_every_window_that_has_all_of_it(request, kind, data):
+    tokenizer = request.getfixturevalue(kind)
+    blanks = st.text(" \n\t\u00a0\u200b", min_size=1, max_size=2)
+    words = data.draw(st.lists(st.sampled_from(CONTEXT.split()), min_size=1, max_size=30))
+    passage = "".join(data.draw(blanks) + word for word in words) + data.draw(blanks)
+    begin = data.draw(st.integers(0, len(passage) - 1))
+    answer = passage[begin : data.draw(st.integers(begin + 1, len(passage)))]
+    first, stop = spans.visible_part(answer)
+    asked = Example("q", passage, "?", (answer,), (begin,))
+    options = {"max_length": 16, "stride": 6, "max_question_length": 2}
+    if first == stop:
+        with pytest.raises(UserError, match="question q: answer .* has no tokens"):
+            make_features([asked], tokenizer, **options)
+        return
+    features = make_features([asked], tokenizer, **options)
+    whole = make_features([asked], tokenizer).examples[0].offsets
+    taken = whole[(whole[:, 1] > begin + first) & (whole[:, 0] < begin + stop)]
+    for row, window in zip(features.rows, features.examples, strict=True):
+        has_all = (taken[:, None] == window.offsets).all(-1).any(-1).all()
+        assert (row["start_position"] > 0) == has_all
+        if has_all:
+            _, text = labelled(row, window, tokenizer)
+            assert answer[first:stop] in text and text == text.strip()
+
+
+def test_what_the_tokenizer_removes_is_no_answer(tokenizer, roberta_tokenizer):
+    """BERT's tokenizer leaves out characters for private use, RoBERTa's has their bytes."""
+    asked = Example("q", "Tom \ue000 in Rome", "?", ("\ue000",), (4,))
+    with pytest.raises(UserError, match=r"question q: answer '\\ue000' has no tokens, .* mend the"):
+        make_features([asked], tokenizer)
+    row = make_features([asked], roberta_tokenizer).rows[0]
+    assert row["end_position"] - row["start_position"] == 2
+    # At the edge of a passage and of its answer, it is no reason to miss the others.
+    asked = Example("q", "\ue000Tom in Rome", "?", ("\ue000Tom",), (0,))
+    features = make_features([asked], tokenizer)
+    assert labelled(features.rows[0], features.examples[0], tokenizer) == ("tom", "Tom")
+
+
+@KINDS
+@pytest.mark.parametrize("question", ["", " \n", "\u200b", "Where did Tom die?"])
+@pytest.mark.parametrize("passage", ["", " \n ", "\u200b", "\x00\x01"])
+def test_a_passage_without_tokens_has_no_answer(request, kind, question, passage):
+    tokenizer = request.getfixturevalue(kind)
+    others = [unanswerable("a"), Example("q", passage, question, (), ()), example("Paris")]
+    task = SquadV2()
+    features = task._features([others[1], others[0], others[2]], tokenizer)
+    assert [len(features), len(features.rows)] == [3, 3]
+    assert features.rows[0]["start_position"] == features.rows[0]["end_position"] == 0
+    if kind == "tokenizer" or not passage:
+        window = features.examples[0]
+        assert window.first == len(features.rows[0]["input_ids"]) and not len(window.offsets)
+        logits = np.zeros((window.first, 2), np.float32)
+        assert spans.decode([window], [logits], 20, 30) == {"q": Answer("", np.inf)}
+    logits = gold_logits(features)
+    for row, scores in zip(features.rows, logits, strict=True):
+        scores[0] = 20 * (row["start_position"] == 0)
+    assert task.evaluate(features, logits)["exact_match"] == 100.0
 
 
 def test_windows_of_roberta(roberta_tokenizer):
@@ -338,6 +424,82 @@ def test_official_metrics_with_null_answers():
     # Nothing is worth an answer.
     poor = {e.id: Answer("house", -1.0) for e in examples}
     assert spans.score_with_null(poor, examples, 0.0)["best_f1"] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("golds", "said", "exact", "f1"),
+    [
+        ((), "", 100, 100),
+        ((), "the", 100, 100),
+        ((), ".", 100, 100),
+        ((), "cat", 0, 0),
+        # Answers without words are left out; where no other is left, none is right.
+        (("the",), "", 100, 100),
+        (("the", "."), "A!", 100, 100),
+        (("the",), "cat", 0, 0),
+        (("the", "cat"), "the", 0, 0),
+        (("the", "cat"), "", 0, 0),
+        (("the", "cat"), "the cat", 100, 100),
+        ((".", "big cat"), "cat", 0, 200 / 3),
+    ],
+)
+def test_answers_without_words_in_version_2(golds, said, exact, f1):
+    asked = Example("q", "the big cat .", "?", golds, tuple(map("the big cat .".find, golds)))
+    found = spans.score_with_null({"q": Answer(said, -9.0)}, [asked], 0.0)
+    assert (found["exact_match"], found["f1"]) == pytest.approx((exact, f1))
+    part = "has_answer" if golds else "no_answer"
+    assert found[f"{part}_exact_match"] == exact and len(found) == 8
+    # Whether there is an answer is told by whether one is given.
+    null = spans.score_with_null({"q": Answer(said, 9.0)}, [asked], 0.0)
+    assert null["exact_match"] == null["f1"] == 100 * (not golds)
+
+
+TEXTS = st.sampled_from(["", "the", ".", "a!", "cat", "the cat", "big cat", "Dog."])
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(TEXTS.filter(bool), max_size=3), TEXTS, st.integers(-3, 3)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(-3, 3),
+)
+def test_scores_with_null_by_their_definition(rows, threshold):
+    """Each question alone, and the best threshold by going through all of them."""
+
+    def rate(of, golds, said):
+        golds = [gold for gold in golds if spans.normalize(gold)] or [""]
+        if of is spans.f1 and (golds == [""] or not spans.normalize(said)):
+            return float(not spans.normalize(said) and golds == [""])
+        return of(said, golds)
+
+    examples = [Example(str(i), "", "?", tuple(row[0]), ()) for i, row in enumerate(rows)]
+    answers = {str(i): Answer(said, float(odds)) for i, (_, said, odds) in enumerate(rows)}
+    found = spans.score_with_null(answers, examples, threshold)
+    for name, best, of in (
+        ("f1", "best_f1", spans.f1),
+        ("exact_match", "best_exact", spans.exact_match),
+    ):
+        rates = [rate(of, golds, said) for golds, said, _ in rows]
+        at = [
+            rates[i] if odds <= threshold else float(not golds)
+            for i, (golds, _, odds) in enumerate(rows)
+        ]
+        assert found[name] == pytest.approx(100 * np.mean(at))
+        for part, wanted in (("has_answer", True), ("no_answer", False)):
+            picked = [at[i] for i, row in enumerate(rows) if bool(row[0]) == wanted]
+            if picked:
+                assert found[f"{part}_{name}"] == pytest.approx(100 * np.mean(picked))
+        now = most = sum(not golds for golds, _, _ in rows)
+        limit = 0.0
+        for i in sorted(range(len(rows)), key=lambda i: rows[i][2]):
+            golds, said, odds = rows[i]
+            now += rates[i] if golds else -bool(said)
+            if now > most + 1e-9:
+                most, limit = now, odds
+        assert found[best] == pytest.approx(100 * most / len(rows))
+        assert found[f"{best}_threshold"] == limit
 
 
 def test_squad_v2_from_its_files(tokenizer, tmp_path):
