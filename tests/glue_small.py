@@ -34,7 +34,7 @@ _FORMATS = {
     ),
     "stsb": (
         "index\tgenre\tsentence1\tsentence2\tscore",
-        "{i}\tcaptions\tA plane {i}.\tThe plane {i}.\t{y}.25",
+        "{i}\tcaptions\tA plane {i}.\tThe plane {i}.\t{y}.00",
         "index\tgenre\tsentence1\tsentence2",
         "{i}\tcaptions\tA girl.\tA boy.",
     ),

@@ -11,7 +11,7 @@ from bpjax.errors import UserError
 from bpjax.tasks import base, metrics
 from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column
-from bpjax.tasks.glue_files import FILES
+from bpjax.tasks.glue_files import FILES, HIGHEST_SCORE
 from bpjax.tasks.metrics import Metrics
 from bpjax.tasks.source import Source
 
@@ -127,13 +127,14 @@ class Glue:
         dataset = f"glue/{self.name}"
         rows = Source(dataset, self.name, self.data_dir, self.download).read(split)
         classes = FILES[self.name].labels
+        highest = len(classes) - 1 if classes else HIGHEST_SCORE
         for row in rows:
             row["split"] = split
             label = row["label"]
-            if classes and not 0 <= label < len(classes):
+            if not 0 <= label <= highest:  # nor is it that of nan
                 raise UserError(
-                    f"{dataset} row {row['idx']}: label {label}, expected 0 to "
-                    f"{len(classes) - 1}; prepare the dataset again from labelled files"
+                    f"{dataset} row {row['idx']}: label {label}, expected 0 to {highest}; prepare "
+                    "the dataset again from labelled files"
                 )
         return rows
 

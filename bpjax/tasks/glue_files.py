@@ -1,6 +1,7 @@
 """Official GLUE files: tab-separated, each task with columns of its own."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,9 @@ MATCHED_AND_MISMATCHED = {
     for split, file in (("validation", "dev"), ("test", "test"))
     for kind in ("matched", "mismatched")
 }
+
+
+HIGHEST_SCORE = 5  # of STS-B, the task whose label is a score; the lowest is 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,8 @@ class GlueFiles:
         """The rows of every split, each keyed by its place in the file.
 
         Raises:
-          UserError: a file is missing or empty, a row lacks a column or has an unknown label.
+          UserError: a file is missing or empty, a row lacks a column, has an unknown label or a
+            score out of range.
         """
         files = {**TRAIN, **self.evaluation}
         return {split: self.read_split(folder / name, split) for split, name in files.items()}
@@ -73,11 +78,15 @@ class GlueFiles:
     def _label(self, text: str, where: str) -> int | float:
         if not self.labels:
             try:
-                return float(text)
+                score = float(text)
             except ValueError:
+                score = math.nan
+            if not 0 <= score <= HIGHEST_SCORE:  # nor is it that of nan
                 raise UserError(
-                    f"{where}: {self.label} {text!r}, expected a number; mend or remove the line"
-                ) from None
+                    f"{where}: {self.label} {text!r}, expected a number from 0 to {HIGHEST_SCORE}; "
+                    "mend or remove the line"
+                )
+            return score
         written = self.labels if self.spelled else tuple(map(str, range(len(self.labels))))
         if text not in written:
             names = written if self.spelled else map("{} ({})".format, written, self.labels)
@@ -100,10 +109,11 @@ def _read_tsv(
     if header is None:
         header, first = tuple(lines[0].rstrip("\r").split("\t")), 2
     for column in columns:
-        if column not in header:
+        if header.count(column) != 1:
+            found = "two columns" if column in header else "no column"
             raise UserError(
-                f"{path} line 1: header {lines[0]!r} has no column {column!r}; expected the "
-                "official header, add it"
+                f"{path} line 1: header {lines[0][:200]!r} has {found} {column!r}; expected one as "
+                "in the official header, mend it"
             )
     for idx, line in enumerate(lines[first - 1 :]):
         values = line.rstrip("\r").split("\t")

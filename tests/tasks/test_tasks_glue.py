@@ -12,6 +12,7 @@ from bpjax.tasks.base import Features, Task, find_phrases, hold_out
 from bpjax.tasks.glue import METRICS, Gold
 from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare
+from bpjax.tasks.source import Source
 from bpjax.training.input import plan_epoch
 
 
@@ -210,6 +211,21 @@ def test_every_task_reads_its_files(name, tokenizer, tmp_path):
     assert len({gold.label for gold in train.examples}) == classes
     logits = np.zeros((6, task.num_labels), np.float32)
     assert task.metric in task.evaluate(evaluation, list(logits[: len(evaluation.rows)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "expected"),
+    [
+        ("stsb", np.float32(np.nan), "label nan, expected 0 to 5"),
+        ("stsb", np.float32(5.5), "label 5.5, expected 0 to 5"),
+        ("sst2", np.int64(-1), "label -1, expected 0 to 1"),
+    ],
+)
+def test_labels_of_a_dataset_prepared_elsewhere(monkeypatch, tokenizer, name, label, expected):
+    row = {**dict.fromkeys(FILES[name].texts, b"so so"), "label": label, "idx": 7}
+    monkeypatch.setattr(Source, "read", lambda source, split: [dict(row)])
+    with pytest.raises(UserError, match=f"glue/{name} row 7: {expected}; prepare"):
+        get_task(name).train(tokenizer)
 
 
 def test_a_slow_tokenizer_is_refused(data_dir, tokenizer, monkeypatch):
