@@ -325,6 +325,10 @@ def answer_elsewhere(folder):
     return "squad", write_squad(folder, squad([{"text": "Madrid", "answer_start": 3}]))
 
 
+def half_an_emoji(folder):
+    return "squad", write_squad(folder, squad(ROME, question="Who\ud83d?"))
+
+
 def no_json(folder):
     folder.mkdir()
     (folder / "train-v1.1.json").write_text("{")
@@ -343,6 +347,7 @@ def no_file(folder):
         (unknown_label, ["dev.tsv line 2: label '7'", "expected 0 (negative) or 1", "mend"]),
         (no_answers, ["question q1: answers is []", "expected an answer", "add one or remove"]),
         (answer_elsewhere, ["answer 'Madrid'", "not in its context", "mend the answer"]),
+        (half_an_emoji, ["question q1: question has '\\ud83d' at character 3", "whole", "put"]),
         (no_json, ["train-v1.1.json line 1: not JSON", "expected SQuAD v1.1", "fetch"]),
         (no_file, ["train.tsv", "expected"]),
     ],

@@ -5,6 +5,8 @@ import json
 import pytest
 import transformers
 from glue_small import FOLDERS, write_glue
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpjax.errors import UserError
 from bpjax.tasks import get_task, official
@@ -63,6 +65,28 @@ def test_sst2_keeps_quotes_and_tolerates_a_byte_order_mark(tmp_path):
     ]
     assert [r["sentence"] for r in read("glue/sst2", tmp_path / "tfds", "validation")] == [b"dull"]
     assert {row["label"] for row in read("glue/sst2", tmp_path / "tfds", "test")} == {-1}
+
+
+def test_a_sentence_is_kept_to_the_character(tmp_path, tokenizer):
+    """Also an empty one, and the spelling of half a surrogate pair, which are six characters."""
+    sentences = [
+        "",
+        " ",
+        "\u200b",
+        "good\0bad\0",
+        '"',
+        "\\ud83d",
+        "a\x85b\u2028c\x0b",
+        "\ufeffx",
+        "é",
+    ]
+    lines = "".join(f"1\t{i}\t{sentence}\r\n" for i, sentence in enumerate(sentences))
+    source = write_sst2(tmp_path / "official", **{"train.tsv": f"label\tid\tsentence\r\n{lines}"})
+    prepare("sst2", source, tmp_path)
+    rows = sorted(read("glue/sst2", tmp_path, "train"), key=lambda row: row["idx"])
+    assert [row["sentence"].decode() for row in rows] == sentences
+    features = get_task("sst2", data_dir=str(tmp_path)).train(tokenizer)
+    assert features.lengths.min() == 2 and len(features) == len(sentences)
 
 
 def test_prepared_data_is_read_by_its_public_name(tmp_path):
@@ -172,6 +196,9 @@ def test_an_unknown_task_lists_the_tasks(tmp_path):
         prepare("sst3", tmp_path, tmp_path)
 
 
+STSB = "sentence1\tsentence2\tscore\n"
+
+
 @pytest.mark.parametrize(
     ("task", "text", "message"),
     [
@@ -183,7 +210,16 @@ def test_an_unknown_task_lists_the_tasks(tmp_path):
         ("sst2", "sentence\tlabel\n", "no rows"),
         ("sst2", "", "line 1: header '' has no column"),
         ("cola", "gj04\t1\t\tIt is.\ngj04\t1\n", "line 2: .* has 2 columns, expected 4"),
-        ("stsb", "sentence1\tsentence2\tscore\nA\tB\tmuch\n", "line 2: score 'much', expected a n"),
+        ("stsb", f"{STSB}A\tB\tmuch\n", "line 2: score 'much', expected a number from 0 to 5"),
+        ("stsb", f"{STSB}A\tB\t5.25\n", "line 2: score '5.25', expected a number from 0 to 5"),
+        ("stsb", f"{STSB}A\tB\t0\nA\tB\t-0.5\n", "line 3: score '-0.5', expected"),
+        ("stsb", f"{STSB}A\tB\tnan\n", "line 2: score 'nan', expected"),
+        ("stsb", f"{STSB}A\tB\tinf\n", "line 2: score 'inf', expected"),
+        ("stsb", f"{STSB}A\tB\t\n", "line 2: score '', expected"),
+        ("sst2", "sentence\tlabel\tlabel\ngood\t1\t0\n", "has two columns 'label'; expected one"),
+        ("sst2", "sentence\tlabel\rgood\t1\rbad\t0\r", "line 1: header .* has no column 'label'"),
+        ("sst2", "s\0e\0n\0\t\0l\0\n\0", "has no column 'sentence'"),
+        ("mnli", "sentence1\tsentence2\tgold_label\nA\tB\t-\n", "'-', expected entailment or neu"),
         ("rte", "sentence1\tsentence2\tlabel\nA\tB\t1\n", "'1', expected entailment or not_entail"),
         ("qqp", "question1\tquestion2\tis_duplicate\nA\tB\t1\tC\n", "has 4 columns, expected 3"),
     ],
@@ -259,6 +295,25 @@ QA = ("data", 0, "paragraphs", 0, "qas", 0)
         (squad([{"text": "Rome", "answer_start": "40"}]), r"answer_start is '40', expected int"),
         (squad([{"text": "Rome"}]), r"q1: no 'answer_start'"),
         (squad(ROME, context=None), r"paragraph 0: context is 'None', expected str"),
+        (squad([{"text": "Rome", "answer_start": True}]), r"q1: answer_start is 'True', expected"),
+        (
+            squad([{"text": "Rome", "answer_start": 4.0}]),
+            r"q1: answer_start is '4.0', expected int",
+        ),
+        (squad(ROME, identity=7), r"a question of article 'People': id is '7', expected str"),
+        (squad([], identity="a\nb"), r"question 'a\\nb': answers is \[\]"),
+        # An answer that shows nothing, whether it is in its passage or not.
+        (squad([{"text": " ", "answer_start": 4}]), r"q1: answer ' ' at character 4 is blank"),
+        (squad([{"text": "\n\t", "answer_start": 4}]), r"q1: answer '\\n\\t' .* is blank"),
+        (
+            squad([{"text": "\u200b", "answer_start": 0}], "\u200b"),
+            r"'\\u200b' .* is blank, expected",
+        ),
+        (squad([{"text": "Rome", "answer_start": 0}], " "), r"'Rome' at character 0 is not in its"),
+        # Text cut in the middle of an emoji.
+        (squad(ROME, CONTEXT + "\ud83d"), r"q1: context has '\\ud83d' at character 45, half of a"),
+        (squad(ROME, question="Who\ude00?"), r"q1: question has '\\ude00' at character 3, half"),
+        (squad(ROME, identity="q\ud83d"), r"question 'q\\ud83d': id has '\\ud83d' at character 1"),
         (
             {"data": squad(ROME)["data"] + squad(ROME, question="Other?")["data"]},
             r"q1: another question has this id",
@@ -298,11 +353,56 @@ def test_squad_that_is_not_json(tmp_path):
         official.read_squad(tmp_path / "train-v1.1.json")
 
 
-def test_a_misplaced_answer_moves_to_its_first_occurrence(tmp_path):
-    answers = [{"text": "born", "answer_start": 5}, {"text": "born", "answer_start": 32}]
-    source = write_squad(tmp_path, squad(answers))
-    ((_, row),) = official.read_squad(source / "train-v1.1.json")
-    assert row["answers"]["answer_start"] == [CONTEXT.index("born"), CONTEXT.rindex("born")]
+@pytest.mark.parametrize(
+    ("text", "start", "found"),
+    [
+        ("born", 9, 9),
+        ("born", 32, 32),
+        ("born", 5, 9),
+        ("born", 31, 32),  # a blank before it was counted
+        ("born", 34, 32),
+        ("born", 20, 9),
+        ("born", 21, 32),
+        ("born", -1, 9),
+        ("born", 10**12, 32),
+        (" born ", 31, 31),
+    ],
+)
+def test_a_misplaced_answer_moves_to_its_nearest_occurrence(text, start, found):
+    assert official.locate(text, start, CONTEXT, "q1") == found
+
+
+@given(st.text("ab", min_size=1, max_size=9), st.data())
+def test_an_answer_is_where_it_is_said_to_be(context, data):
+    begin = data.draw(st.integers(0, len(context) - 1))
+    text = context[begin : data.draw(st.integers(begin + 1, len(context)))]
+    assert official.locate(text, begin, context, "q1") == begin
+    start = data.draw(st.integers(-3, 12))
+    places = [i for i in range(len(context)) if context.startswith(text, i)]
+    nearest = min(places, key=lambda place: abs(place - start))
+    assert official.locate(text, start, context, "q1") == nearest
+
+
+def test_a_whole_surrogate_pair_a_byte_order_mark_and_other_line_ends(tmp_path):
+    written = json.dumps(
+        squad([{"text": "\U0001f600 Rome", "answer_start": 2}], "a \U0001f600 Rome")
+    )
+    assert "\\ud83d\\ude00" in written
+    path = tmp_path / "train-v1.1.json"
+    path.write_bytes(b"\xef\xbb\xbf" + written.replace("{", "{\r\n").encode())
+    ((_, row),) = official.read_squad(path)
+    assert row["context"] == "a \U0001f600 Rome" and row["answers"]["answer_start"] == [2]
+
+
+@pytest.mark.parametrize("context", ["", "  \n ", "\u200b"])
+def test_nothing_can_be_answered_of_a_blank_passage(tmp_path, tokenizer, context):
+    document = squad([], context)
+    document["data"][0]["paragraphs"][0]["qas"][0]["is_impossible"] = True
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}-v2.0.json").write_text(json.dumps(document))
+    prepare("squad_v2", tmp_path, tmp_path)
+    (window,) = get_task("squad_v2", data_dir=str(tmp_path)).evaluation(tokenizer).examples
+    assert window.example.context == context and not len(window.offsets)
 
 
 def test_a_question_that_occurs_twice_is_one_row(tmp_path):
