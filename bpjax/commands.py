@@ -97,7 +97,7 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
 
     task = get_task(options.task, **read_task_options(options.task, overrides))
     tokenizer = load_tokenizer(options.model)
-    config, params = load_for(task, options.model, tokenizer)
+    task, config, params = load_for(task, options.model, tokenizer)
     features = task.evaluation(tokenizer)
     logits = predict(config, params, eval_batches(features, Batching(options.batch_size)), None)
     found = task.evaluate(features, logits)
@@ -112,7 +112,7 @@ def inspect(options: argparse.Namespace, _: list[str]) -> Output:
     from bpjax.pruning.summary import summarize
     from bpjax.report.parts import Part, format_parts
 
-    config, params = load_pretrained(options.model, head="saved")
+    config, params = load_pretrained(options.model)
     structure, dense = models.describe(config), models.architecture(config).dense(config)
     left = linear_parameters(structure)
     before = linear_parameters(models.describe(dense)) if dense else {}
@@ -142,7 +142,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     folders = [options.model] + ([options.against] if options.against else [])
     models, taken = {}, []
     for folder in folders:
-        config, params = load_pretrained(folder, head="saved")
+        config, params = load_pretrained(folder)
         taken.append(inputs(config))
         # States and logits: of a model without a head, logits alone would be no work at all.
         models[folder] = (functools.partial(apply, config), params)
@@ -161,7 +161,7 @@ def export(options: argparse.Namespace, _: list[str]) -> Output:
     from bpjax.models.checkpoint import load_pretrained
     from bpjax.models.sources import find_folder
 
-    config, params = load_pretrained(options.model, head="saved")
+    config, params = load_pretrained(options.model)
     folder = find_folder(options.model)
     found = formats.export(options.to, config, params, folder, options.output)
     lines = [f"saved in {options.output}", *(f"{k} {value:.3g}" for k, value in found.items())]

@@ -55,7 +55,7 @@ def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
     if SHRUNKEN_KEY not in data:
         return
     architecture = models.architecture(config)
-    classes = architecture.heads(config)
+    classes = architecture.heads(config.model_type)
     if architecture.torch_code is None:
         return
     data["auto_map"] = {

@@ -4,7 +4,7 @@ A folder beside this file holds one architecture, and a line in `models.ARCHITEC
 Nothing outside that folder knows which architecture a model has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -36,6 +36,18 @@ class Config(Protocol):
     @property
     def num_labels(self) -> int:
         """Outputs of the head."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names; () where they have none."""
+
+    @property
+    def problem_type(self) -> str | None:
+        """What config.json calls a classifier's problem, see `labels.CLASSIFIERS`."""
+
+    @property
+    def initializer_range(self) -> float | int:
+        """Standard deviation of new weights."""
 
     @property
     def dtype(self) -> str:
@@ -100,8 +112,9 @@ class Architecture(NamedTuple):
 
     Attributes:
       model_types: in config.json.
-      read: `(config.json, head, num_labels, its name for messages) -> config`; head "saved" is the
-        one that the file names. Every field that changes what is computed is honoured or refused.
+      read: `(config.json, head, num_labels, its name for messages) -> config`. Every field that
+        changes what is computed is honoured or refused; the head and the names of its labels are
+        read apart, see `labels.read_head`.
       write: the contents of a config.json. A dense model gets the fields that transformers reads.
       build: the module. It takes the model's inputs by name and `deterministic`, and returns
         `Outputs`.
@@ -111,12 +124,16 @@ class Architecture(NamedTuple):
       pad: the config of the dense sizes that transformers' own class has, for zeros to be added.
       inputs: what the module reads of a batch, by name.
       tensors: every parameter, by its path joined with "/": where it lies in a checkpoint.
-      owned: prefixes of names in a checkpoint of which each must have a place in the model.
-      heads: the class of transformers for each head that the architecture has.
+      owned: prefixes of names in a checkpoint of which each must have a place in the model,
+        whatever its head.
+      unread: ends of names in a checkpoint that such a model does not read.
+      heads: by model type, the class of transformers for each head that the architecture has.
       approximations: cheaper operations that can be trained in, and the fields of the config that
         then change.
       tiny: the smallest config with every feature, for tests.
       torch_code: a file that loads models of sizes that differ by layer into transformers.
+      complete: `(config, names in the checkpoint) -> config`, where config.json leaves something
+        open that the names tell.
     """
 
     model_types: tuple[str, ...]
@@ -130,7 +147,9 @@ class Architecture(NamedTuple):
     inputs: Callable[[Any], tuple[Input, ...]]
     tensors: Callable[[Any], dict[str, Stored]]
     owned: Callable[[Any], tuple[str, ...]]
-    heads: Callable[[Any], Mapping[str, str]]
+    unread: Callable[[Any], tuple[str, ...]]
+    heads: Callable[[str], Mapping[str, str]]
     approximations: Mapping[str, Mapping[str, Any]]
     tiny: Callable[..., Any]
     torch_code: Path | None = None
+    complete: Callable[[Any, Sequence[str]], Any] = lambda config, names: config

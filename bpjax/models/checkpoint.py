@@ -5,9 +5,9 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,10 @@ from safetensors.numpy import save_file
 
 from bpjax import models
 from bpjax.errors import UserError
-from bpjax.models.architecture import Config, Stored
+from bpjax.models.architecture import Architecture, Config
 from bpjax.models.heads import HEADS
+from bpjax.models.labels import SavedHead, match, read_head
+from bpjax.models.places import TURNS, Place, find_places, require_places, unwrap
 from bpjax.models.sources import (
     CARD,
     CONFIG,
@@ -29,6 +31,7 @@ from bpjax.models.sources import (
     find_folder,
     one_line,
     read_json,
+    refuse_adapters,
 )
 
 if TYPE_CHECKING:
@@ -36,33 +39,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-
-class Turn(NamedTuple):
-    """How an array of a checkpoint becomes ours, and back.
-
-    Attributes:
-      to_ours: from the stored array.
-      to_stored: from ours.
-      shape: of the stored array, from ours.
-    """
-
-    to_ours: Callable[[np.ndarray], np.ndarray]
-    to_stored: Callable[[np.ndarray], np.ndarray]
-    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
-
-
-TURNS = {
-    "keep": Turn(lambda x: x, lambda x: x, lambda shape: shape),
-    "transpose": Turn(lambda x: x.T, lambda x: x.T, lambda shape: shape[::-1]),
-}
-"""By the name in `Stored.turn`. PyTorch stores kernels as `[out, in]`."""
+SAVED = "saved"
+"""The head that a model's config.json names."""
 
 
 def load_pretrained(
     source: str | Path,
     *,
-    head: str = "none",
+    head: str = SAVED,
     num_labels: int = 2,
+    labels: Sequence[str] = (),
     dtype: str = "float32",
     rng: Key[Array, ""] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
@@ -70,113 +56,169 @@ def load_pretrained(
 
     Args:
       source: a folder, an installed package or a hub name; see `sources.find_folder`.
-      head: a key of `heads.HEADS`; the checkpoint's own head is taken when it fits, else a new one
-        is drawn. Or "saved": the head that config.json names, which the checkpoint then must hold.
-      num_labels: labels that the head is to tell apart.
+      head: "saved", the head that config.json names: every tensor of the checkpoint must then have
+        a place in the model, and every array of the model a tensor. Or a key of `heads.HEADS`: the
+        checkpoint's own head is taken where it is of this kind and tells the same labels apart,
+        else a new one is drawn.
+      num_labels: labels that the head is to tell apart, unless it is the saved one.
+      labels: their names, in the order that the outputs are to have. Where the checkpoint has the
+        same names in another order its outputs are brought into this one.
       dtype: compute type of the model; parameters are float32 whatever the checkpoint stores.
-      rng: for a new head or pooler, normal(0.02) with zero biases; by default `key(0)`.
+      rng: for a new head or pooler, normal(`initializer_range`) with zero biases; by default
+        `key(0)`.
 
     Returns:
       The config and the tree `params`, kernels `[in, out]`.
 
     Raises:
-      UserError: no such source, a pickle, a truncated file, another architecture, tensors that are
-        missing or do not fit the config.
+      UserError: no such source, a pickle, a truncated file, another architecture, an adapter,
+        tensors that are missing, have no place or do not fit the config, other labels than the
+        saved head's.
     """
-    if head not in (*HEADS, "saved"):
-        raise UserError(f"head {head!r}: expected one of {', '.join(HEADS)} or saved")
+    if head not in (*HEADS, SAVED):
+        raise UserError(f"head {head!r}: expected one of {', '.join(HEADS)} or {SAVED}")
     folder = find_folder(source)
-    checkpoint = Checkpoint(folder)
-    config = read_config(folder / CONFIG, head, num_labels).replace(dtype=dtype)
+    refuse_adapters(folder)
+    path, strict = folder / CONFIG, head == SAVED
+    saved = read_saved_head(path)
+    config = read_config(path, head, num_labels).replace(dtype=dtype)
+    order = _order(saved, config, labels)
+    if strict and order is None:
+        raise UserError(
+            f"{folder}: its labels are {', '.join(saved.labels)}: expected {', '.join(labels)}; "
+            f"choose a model for these, or correct id2label in {CONFIG}"
+        )
+    config = _name(config, saved, order, labels)
     architecture = models.architecture(config)
+    checkpoint = unwrap(Checkpoint(folder), architecture.tensors(config))
+    config = architecture.complete(config, checkpoint.names())
     table = architecture.tensors(config)
-    strict = head == "saved" and config.head != "none"
-    _require_places(checkpoint, table, architecture.owned(config), config, folder)
+    places = find_places(checkpoint, table)
+    left = require_places(
+        checkpoint,
+        places,
+        unread=architecture.unread(config),
+        owned=architecture.owned(config),
+        strict=strict,
+        described=_describe(config),
+    )
+    if left:
+        _log.info("%s: left aside %s, of another head", folder, ", ".join(left))
 
     rng = jax.random.key(0) if rng is None else rng
     params, drawn = {}, set()
-    places = _places(table)
-    for index, (path, stored) in enumerate(table.items()):
-        name = next((x for x in (stored.name, *stored.also) if x in checkpoint), stored.name)
-        expected, rows = places[path]
-        found = checkpoint.shape(name)
-        may_draw = not strict and (
-            stored.fresh == "any" or (stored.fresh == "missing" and found is None)
-        )
-        if found == expected:
-            params[path] = jnp.array(TURNS[stored.turn].to_ours(checkpoint.read(name)[rows]))
-        elif may_draw:
+    for index, (array, stored) in enumerate(table.items()):
+        place, of_head = places[array], stored.fresh == "any"
+        found = checkpoint.shape(place.name)
+        if found == place.shape and not (of_head and order is None):
+            value = TURNS[stored.turn].to_ours(checkpoint.read(place.name)[place.rows])
+            params[array] = jnp.array(value[..., order] if of_head else value)
+        elif not strict and (of_head or (stored.fresh == "missing" and found is None)):
             noise = jax.random.normal(jax.random.fold_in(rng, index), stored.shape, jnp.float32)
-            params[path] = (0.02 if path.endswith("/kernel") else 0.0) * noise
-            drawn.add(path.split("/")[0])
-        elif found is None:
-            raise UserError(
-                f"{folder}: {stored.name} is missing: expected shape {list(expected)} as {CONFIG} "
-                "says; fetch the whole checkpoint"
-            )
+            params[array] = noise * (config.initializer_range if array.endswith("/kernel") else 0.0)
+            drawn.add(array.split("/")[0])
         else:
-            raise UserError(
-                f"{folder}: {name} has shape {list(found)}: expected {list(expected)} as {CONFIG} "
-                f"says; use the {CONFIG} and {WEIGHTS} of one model"
-            )
+            _refuse(folder, place, found, config.num_labels if of_head else None)
     if drawn:
         _log.info("%s: drew a new %s", folder, " and ".join(sorted(drawn)))
     return config, traverse_util.unflatten_dict(params, sep="/")
 
 
-def read_config(path: Path, head: str = "saved", num_labels: int = 2) -> Any:
-    """The config of a model, from a config.json.
+def _order(saved: SavedHead, config: Config, labels: Sequence[str]) -> list[int] | None:
+    """Which of the saved head's outputs are ours, in our order; None where it is another head."""
+    if (saved.head, saved.num_labels) != (config.head, config.num_labels):
+        # A file that names no class says nothing: what fits is taken.
+        return None if saved.head != "none" else [*range(config.num_labels)]
+    if not (labels and saved.labels):
+        return [*range(config.num_labels)]
+    return match(labels, saved.labels)
+
+
+def _name(
+    config: Config, saved: SavedHead, order: Sequence[int] | None, labels: Sequence[str]
+) -> Config:
+    """The config with the names of its labels and its problem: the saved head's, or a new one's."""
+    if order is None or saved.head != config.head:
+        return config.replace(labels=tuple(labels), problem_type=HEADS[config.head].problem_type)
+    names = tuple(saved.labels[i] for i in order) if saved.labels else tuple(labels)
+    return config.replace(labels=names, problem_type=saved.problem_type)
+
+
+def _refuse(folder: Path, place: Place, found: tuple[int, ...] | None, labels: int | None) -> None:
+    """Raises UserError: a tensor that is missing, or has another shape than it should."""
+    expected = f"expected shape {list(place.shape)} as {CONFIG} says"
+    if found is None:
+        raise UserError(
+            f"{folder}: {place.name} is missing: {expected}; fetch the whole checkpoint"
+        )
+    if labels and found[1:] == place.shape[1:]:
+        raise UserError(
+            f"{folder}: {place.name} has {found[0]} outputs: expected {labels}, as many as labels "
+            f"in {CONFIG} (id2label, num_labels); correct the file"
+        )
+    raise UserError(
+        f"{folder}: {place.name} has shape {list(found)}: {expected}; use the {CONFIG} and "
+        f"{WEIGHTS} of one model"
+    )
+
+
+def _describe(config: Config) -> str:
+    layers = {each.layer for each in models.describe(config).sublayers}
+    head = "without a head" if config.head == "none" else f"with a {config.head} head"
+    return f"a model of {len(layers)} layers {head}"
+
+
+def read_saved_head(path: Path) -> SavedHead:
+    """The head that a config.json names, see `labels.read_head`.
 
     Raises:
-      UserError: no such file, another architecture, or what that architecture refuses.
+      UserError: no such file, or another architecture.
     """
+    data, architecture = _read(path)
+    return read_head(data, architecture.heads(data["model_type"]), str(path))
+
+
+def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
+    """The config of a model, from a config.json.
+
+    Args:
+      path: of the file.
+      head: a key of `heads.HEADS`, or "saved".
+      num_labels: labels that the head is to tell apart, unless it is the saved one.
+
+    Raises:
+      UserError: no such file, another architecture, what that architecture refuses, or a saved
+        head that bpjax does not have.
+    """
+    data, architecture = _read(path)
+    if head != SAVED:
+        return architecture.read(data, head, num_labels, str(path))
+    classes = architecture.heads(data["model_type"])
+    saved = read_head(data, classes, str(path))
+    if saved.head is None:
+        raise UserError(
+            f"{path}: architectures is {data.get('architectures')!r}: expected one of "
+            f"{', '.join(dict.fromkeys(classes.values()))}; choose a model with such a head"
+        )
+    config = architecture.read(data, saved.head, saved.num_labels, str(path))
+    return _name(config, saved, range(config.num_labels), ())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Architecture]:
     data = read_json(path)
     known = models.ARCHITECTURES
-    architecture = known.get(str(data.get("model_type")))
-    if architecture is None:
+    found = known.get(str(data.get("model_type")))
+    if found is None:
         raise UserError(
             f"{path}: model_type is {data.get('model_type')!r}: expected one of "
             f"{', '.join(known)}; choose such an encoder"
         )
-    return architecture.read(data, head, num_labels, str(path))
+    return data, found
 
 
 def config_text(config: Config) -> str:
     """What `read_config` reads: the contents of a model's config.json."""
     return json.dumps(models.architecture(config).write(config), indent=2) + "\n"
-
-
-def _require_places(
-    checkpoint: Checkpoint,
-    table: dict[str, Stored],
-    owned: tuple[str, ...],
-    config: Config,
-    folder: Path,
-) -> None:
-    """Refuses tensors of the model's layers that it has no place for."""
-    known = {name for stored in table.values() for name in (stored.name, *stored.also)}
-    for name in checkpoint.names():
-        if name.startswith(owned) and name not in known:
-            layers = {each.layer for each in models.describe(config).sublayers}
-            raise UserError(
-                f"{folder}: {name} has no place in a model of {len(layers)} layers as "
-                f"{CONFIG} describes it; use the {CONFIG} and {WEIGHTS} of one model"
-            )
-
-
-def _places(table: dict[str, Stored]) -> dict[str, tuple[tuple[int, ...], slice]]:
-    """Of each array: the shape of the stored tensor that holds it, and its part of the rows."""
-    rows: dict[str, int] = {}
-    parts = {}
-    for path, stored in table.items():
-        shape = TURNS[stored.turn].shape(stored.shape)
-        start = rows.get(stored.name, 0)
-        rows[stored.name] = start + shape[0]
-        parts[path] = (shape[1:], slice(start, start + shape[0]))
-    return {
-        path: ((rows[stored.name], *parts[path][0]), parts[path][1])
-        for path, stored in table.items()
-    }
 
 
 def save_pretrained(

@@ -40,6 +40,7 @@ class Head(NamedTuple):
       card_task: the task of the model card, in the hub's words.
       onnx_outputs: what an ONNX model's outputs are called; where several are logits, each is one
         of our outputs.
+      problem_type: what transformers calls it, of the heads that share a class there.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Head(NamedTuple):
     auto_class: str
     card_task: str
     onnx_outputs: tuple[str, ...] = ("logits",)
+    problem_type: str | None = None
 
 
 def weighted_mean(
@@ -86,6 +88,27 @@ def distill_classes(
 ) -> Float[Array, ""]:
     """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²` (Hinton et al. 2015)."""
     return weighted_mean(_divergence(student, teacher, temperature), batch[WEIGHT])
+
+
+def multi_label_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Float[Array, ""]:
+    """Binary cross-entropy of each `label`, averaged over labels, in fp32 at least."""
+    losses = optax.sigmoid_binary_cross_entropy(_wide(logits), batch[LABEL])
+    return weighted_mean(losses.mean(-1), batch[WEIGHT])
+
+
+def distill_labels(
+    student: Float[Array, "batch labels"],
+    teacher: Float[Array, "batch labels"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """As for classes, where each label is a distribution of two: its own, and all but it."""
+
+    def both(logits):
+        return jnp.stack([logits, jnp.zeros_like(logits)], axis=-1)
+
+    costs = _divergence(both(student), both(teacher), temperature)
+    return weighted_mean(costs.mean(-1), batch[WEIGHT])
 
 
 def regression_loss(logits: Float[Array, "batch 1"], batch: Batch) -> Float[Array, ""]:
@@ -218,6 +241,19 @@ HEADS = {
             decide=_best,
             auto_class="AutoModelForSequenceClassification",
             card_task="text-classification",
+            problem_type="single_label_classification",
+        ),
+        Head(  # each label for itself: a row has any number of them
+            "multi_label",
+            per_token=False,
+            outputs=_as_many,
+            labels=(Input(LABEL, ("labels",), "float32"),),  # 0 or 1 each
+            loss=multi_label_loss,
+            distill=distill_labels,
+            decide=lambda logits: logits > 0,
+            auto_class="AutoModelForSequenceClassification",
+            card_task="text-classification",
+            problem_type="multi_label_classification",
         ),
         Head(
             "regression",
@@ -229,6 +265,7 @@ HEADS = {
             decide=None,
             auto_class="AutoModelForSequenceClassification",
             card_task="text-classification",
+            problem_type="regression",
         ),
         Head(
             "tokens",

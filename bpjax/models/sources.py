@@ -1,5 +1,6 @@
 """Finds a model's files, in a folder, an installed package or the hub, and reads its tensors."""
 
+import copy
 import importlib.util
 import json
 import re
@@ -21,6 +22,7 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 CARD = "README.md"
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -112,15 +114,30 @@ class Checkpoint:
             checkpoint; a truncated or missing file.
         """
         self.folder = folder
+        self._prefix = ""
         self._tensors: dict[str, Any] = {}
         for path in _weight_files(folder):
             try:
                 file = safe_open(path, framework="numpy")
-                self._tensors |= dict.fromkeys(file.keys(), file)
+                names = file.keys()
             except (SafetensorError, OSError) as error:
                 raise UserError(
                     f"{path}: not a whole safetensors file ({one_line(error)}); fetch it again"
                 ) from error
+            for name in names:
+                if name in self._tensors:
+                    raise UserError(
+                        f"{path}: {name} is in another file too: expected it once; fetch the "
+                        "checkpoint again"
+                    )
+                self._tensors[name] = file
+
+    def without(self, prefix: str) -> "Checkpoint":
+        """The same tensors, all of whose names begin with `prefix`, under the rest of them."""
+        found = copy.copy(self)
+        found._prefix = self._prefix + prefix
+        found._tensors = {k.removeprefix(prefix): file for k, file in self._tensors.items()}
+        return found
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -133,7 +150,10 @@ class Checkpoint:
         """The shape of a tensor as stored; None where there is no such tensor."""
         if name not in self._tensors:
             return None
-        return tuple(self._tensors[name].get_slice(name).get_shape())
+        return tuple(self._slice(name).get_shape())
+
+    def _slice(self, name: str) -> Any:
+        return self._tensors[name].get_slice(self._prefix + name)
 
     def read(self, name: str) -> np.ndarray:
         """A tensor as float32.
@@ -141,14 +161,29 @@ class Checkpoint:
         Raises:
           UserError: it holds no floating-point numbers.
         """
-        file = self._tensors[name]
-        kind = file.get_slice(name).get_dtype()
+        kind = self._slice(name).get_dtype()
         if kind not in ("F64", "F32", "F16", "BF16"):
             raise UserError(
                 f"{self.folder}: {name} holds {kind}: expected floating-point weights; "
                 "choose a checkpoint that is not quantised"
             )
-        return np.asarray(file.get_tensor(name)).astype(np.float32)
+        tensor = self._tensors[name].get_tensor(self._prefix + name)
+        return np.asarray(tensor).astype(np.float32)
+
+
+def refuse_adapters(folder: Path) -> None:
+    """Refuses a folder with weights that belong on top of others.
+
+    Raises:
+      UserError: an adapter of PEFT lies there, alone or beside the weights it was trained on.
+    """
+    for name in ADAPTERS:
+        if (folder / name).exists():
+            raise UserError(
+                f"{folder}: {name} is an adapter's, which changes what the model computes: "
+                "expected a model's own weights alone; merge it (merge_and_unload of peft), save "
+                "the model to another folder and name that"
+            )
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -56,9 +56,18 @@ class Inputs(NamedTuple):
             model.source,
             head=self.task.head,
             num_labels=self.task.num_labels,
+            labels=self.task.labels,
             dtype=model.dtype,
             rng=jax.random.key(seed),
         )
+
+    def finished(self, source: str | Path, dtype: str = "float32") -> tuple[Any, dict]:
+        """A model with a head that learnt the task, its outputs in the order of the task's labels.
+
+        Raises:
+          UserError: as `load_pretrained`.
+        """
+        return self.opened.open(source, labels=self.task.labels, dtype=dtype)
 
     def steps_per_epoch(self, batch: BatchSection) -> int:
         """Updates in one pass over the training rows."""

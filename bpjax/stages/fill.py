@@ -16,7 +16,7 @@ from bpjax.stages.train import train
 
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Fills the zeros inside what is left with small weights, and trains all of it."""
-    model, params = inputs.opened.open(artefacts["model"], dtype=config.model.dtype)
+    model, params = inputs.finished(artefacts["model"], dtype=config.model.dtype)
     trained = train(
         inputs,
         config,

@@ -8,7 +8,7 @@ from bpjax.measure.latency import parse_shapes
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.stages.base import Inputs
-from bpjax.stages.opened import Opened, require_fit
+from bpjax.stages.opened import Opened, align, require_fit, saved_head
 from bpjax.tasks import get_task
 from bpjax.training.input import resolve_buckets
 from bpjax.training.mesh import make_layout
@@ -21,6 +21,7 @@ def prepare(config: RunConfig) -> Inputs:
       UserError: unknown task, missing or malformed data, no tokenizer.
     """
     task = get_task(config.task.name, **config.task.options)
+    task = align(task, saved_head(config.model.source))
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
     layout = make_layout(config.mesh.data, config.mesh.fsdp)
@@ -51,7 +52,7 @@ def check_inputs(inputs: Inputs, config: RunConfig) -> None:
     check_vocabulary(inputs.tokenizer, model)
     positions = {source: model.max_positions}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
-        found, _ = inputs.opened.open(source)
+        found, _ = inputs.finished(source)
         require_fit(inputs.task, source, found, inputs.tokenizer)
         check_same_vocabulary(inputs.tokenizer, source)
         positions[source] = found.max_positions

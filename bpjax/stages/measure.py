@@ -32,7 +32,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     shapes, evaluator = timed_shapes(config), Evaluator(inputs, config.batch)
     folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
     opened = {
-        name: inputs.opened.open(path, dtype=config.model.dtype) for name, path in folders.items()
+        name: inputs.finished(path, dtype=config.model.dtype) for name, path in folders.items()
     }
     latency = compare_latency(
         {
@@ -87,7 +87,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     if not source:
         return
     model, _ = inputs.pretrained(config.model, config.seed)
-    dense, _ = inputs.opened.open(source)
+    dense, _ = inputs.finished(source)
     # A pruned model that is pruned further is compared with what it was once.
     before = models.architecture(model).dense(model)
     told = [_difference(dense, expected) for expected in (model, before) if expected]

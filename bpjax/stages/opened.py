@@ -8,11 +8,11 @@ from jaxtyping import Array, Key
 from bpjax.distributed import write_once
 from bpjax.errors import UserError
 from bpjax.models.architecture import Config
-from bpjax.models.checkpoint import load_pretrained, save_pretrained
+from bpjax.models.checkpoint import SAVED, load_pretrained, read_saved_head, save_pretrained
+from bpjax.models.labels import SavedHead, match
+from bpjax.models.sources import CONFIG, find_folder
 from bpjax.models.tokenizer import check_vocabulary
 from bpjax.tasks.base import Task
-
-SAVED = "saved"  # the head that a finished model's config.json names
 
 
 class Opened:
@@ -23,7 +23,7 @@ class Opened:
     """
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, int | None], tuple[Any, dict]] = {}
+        self._found: dict[tuple[str, str, int | None, tuple[str, ...]], tuple[Any, dict]] = {}
 
     def open(
         self,
@@ -31,6 +31,7 @@ class Opened:
         *,
         head: str = SAVED,
         num_labels: int | None = None,
+        labels: tuple[str, ...] = (),
         dtype: str = "float32",
         rng: Key[Array, ""] | None = None,
     ) -> tuple[Any, dict]:
@@ -40,6 +41,7 @@ class Opened:
           source: a folder, an installed package or a hub name.
           head: as in `load_pretrained`; by default the one that was saved.
           num_labels: outputs of a classification head that may have to be drawn.
+          labels: their names, in the order that the outputs are to have.
           dtype: compute type.
           rng: for what has to be drawn; the same in the whole run.
 
@@ -47,10 +49,12 @@ class Opened:
           UserError: as `load_pretrained`.
         """
         path = Path(source).expanduser()
-        key = (str(path.resolve() if path.is_dir() else source), head, num_labels)
+        key = (str(path.resolve() if path.is_dir() else source), head, num_labels, labels)
         if key not in self._found:
-            labels = 2 if num_labels is None else num_labels
-            self._found[key] = load_pretrained(source, head=head, num_labels=labels, rng=rng)
+            count = 2 if num_labels is None else num_labels
+            self._found[key] = load_pretrained(
+                source, head=head, num_labels=count, labels=labels, rng=rng
+            )
         model, params = self._found[key]
         return model.replace(dtype=dtype), params
 
@@ -60,15 +64,47 @@ def save_model(folder: Path, model: Config, params: dict, tokenizer: Any) -> Non
     write_once(save_pretrained, folder / "model", model, params, tokenizer, overwrite=True)
 
 
-def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[Any, dict]:
+def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[Task, Any, dict]:
     """Loads a finished model, which must have the task's head and the tokenizer's vocabulary.
 
+    Returns:
+      The task with its classes numbered as the model numbers them; the config; the parameters.
+
     Raises:
-      UserError: no model there, another head or another vocabulary.
+      UserError: no model there, another head, other labels or another vocabulary.
     """
-    model, params = load_pretrained(source, head=SAVED)
+    model, params = load_pretrained(source)
     require_fit(task, source, model, tokenizer)
-    return model, params
+    return align(task, model), model, params
+
+
+def saved_head(source: str | Path) -> SavedHead:
+    """The head of a model on disk, from its config.json alone.
+
+    Raises:
+      UserError: no model there.
+    """
+    return read_saved_head(find_folder(source) / CONFIG)
+
+
+def align(task: Task, model: Config | SavedHead) -> Task:
+    """The task with its classes numbered as a model numbers those of the same names.
+
+    Where one of the two has no names, or has others, it stays as it is.
+    """
+    places = match(model.labels, task.labels)
+    return task.with_labels(tuple(task.labels[i] for i in places)) if places else task
+
+
+def has_head(task: Task, model: Config | SavedHead) -> bool:
+    """Whether a model's head is of the task's kind and tells the same labels apart.
+
+    Where one of the two has no names, the numbers are taken to mean the same.
+    """
+    if (model.head, model.num_labels) != (task.head, task.num_labels):
+        return False
+    named = task.labels and model.labels
+    return not named or match(model.labels, task.labels) is not None
 
 
 def require_fit(task: Task, source: str | Path, model: Config, tokenizer: Any) -> None:
@@ -77,9 +113,11 @@ def require_fit(task: Task, source: str | Path, model: Config, tokenizer: Any) -
     Raises:
       UserError: it has.
     """
-    if (model.head, model.num_labels) != (task.head, task.num_labels):
+    if not has_head(task, model):
+        theirs, ours = (f" ({', '.join(x.labels)[:80]})" if x.labels else "" for x in (model, task))
         raise UserError(
-            f"{source} has a {model.head} head of {model.num_labels} outputs: task {task.name} "
-            f"expects {task.head} of {task.num_labels}; choose a model or a task that fits"
+            f"{source} has a {model.head} head of {model.num_labels} outputs{theirs}: task "
+            f"{task.name} expects {task.head} of {task.num_labels}{ours}; choose a model or a task "
+            "that fits"
         )
     check_vocabulary(tokenizer, model)

@@ -46,7 +46,7 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
     shapes = Counter(found.bucket for found in epoch_plan)
     (usual, _), *_ = shapes.most_common()
     source = config.distillation.source or config.teacher.source
-    found = inputs.opened.open(source, dtype=model.dtype) if source else (model, params)
+    found = inputs.finished(source, dtype=model.dtype) if source else (model, params)
     teacher = teacher_of(config.distillation, "prune", *found)
     step, state = _make_step(inputs, config, model, params, teacher)
     # Before the steps take over the state.

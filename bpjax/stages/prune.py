@@ -27,6 +27,7 @@ from bpjax.stages.budget_file import budget_of
 from bpjax.stages.earlier import fine_pruned
 from bpjax.stages.evaluator import Evaluator
 from bpjax.stages.masked import write_masked
+from bpjax.stages.opened import has_head, saved_head
 from bpjax.stages.recipe import (
     check_distillation,
     check_warmup,
@@ -54,7 +55,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     evaluator = Evaluator(inputs, config.batch)
     model, params = inputs.pretrained(config.model, config.seed)
     if prune.start == "dense" or not prune.epochs:
-        _, params = inputs.opened.open(artefacts["dense"], dtype=config.model.dtype)
+        _, params = inputs.finished(artefacts["dense"], dtype=config.model.dtype)
     pruning = pruning_of(config, model, epoch, budget_of(artefacts))
     final = pruning.schedule(max(1, prune.epochs * epoch))
 
@@ -188,7 +189,7 @@ def _check_start(inputs: Inputs, config: RunConfig, model: Config) -> None:
     prune, source = config.prune, config.teacher.source
     if not source or (prune.epochs and prune.start != "dense"):
         return
-    dense, _ = inputs.opened.open(source)
+    dense, _ = inputs.finished(source)
     if describe(dense) != describe(model):
         raise UserError(
             f"config.prune.start is {prune.start!r} and epochs is {prune.epochs}, which start from "
@@ -200,14 +201,12 @@ def _check_start(inputs: Inputs, config: RunConfig, model: Config) -> None:
 def _check_observed(inputs: Inputs, config: RunConfig, method: Method) -> None:
     """Refuses to learn importances from a head that has learnt nothing."""
     prune, task = config.prune, inputs.task
-    if method.priced and prune.epochs and prune.start == "pretrained":
-        found, _ = inputs.opened.open(config.model.source)
-        if (found.head, found.num_labels) != (task.head, task.num_labels):
-            raise UserError(
-                f"config.prune.start is 'pretrained': expected 'dense', for {config.model.source} "
-                f"has no head for {task.name}, and the gradients of a new one say nothing; change "
-                "it"
-            )
+    starts_there = method.priced and prune.epochs and prune.start == "pretrained"
+    if starts_there and not has_head(task, saved_head(config.model.source)):
+        raise UserError(
+            f"config.prune.start is 'pretrained': expected 'dense', for {config.model.source} has "
+            f"no head for {task.name}, and the gradients of a new one say nothing; change it"
+        )
 
 
 def _check_calibration(

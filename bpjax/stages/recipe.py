@@ -133,7 +133,7 @@ def teacher_of(
 def open_teacher(inputs: Inputs, config: RunConfig, stage: str, dense: Path) -> Teacher:
     """The teacher of prune or fill: that of `distillation.source`, else the dense model."""
     source = config.distillation.source or dense
-    found = inputs.opened.open(source, dtype=config.model.dtype)
+    found = inputs.finished(source, dtype=config.model.dtype)
     return teacher_of(config.distillation, stage, *found)
 
 
@@ -194,7 +194,7 @@ def check_distillation(inputs: Inputs, config: RunConfig) -> None:
     options, source = config.distillation, config.model.source
     teacher = options.source or config.teacher.source
     ours, _ = inputs.pretrained(config.model, config.seed)
-    theirs = inputs.opened.open(teacher)[0] if teacher else ours
+    theirs = inputs.finished(teacher)[0] if teacher else ours
     pair = describe(ours), describe(theirs)
     for name, term in TERMS.items():
         if any(weights_of(options, name).values()) and (told := term.fits(*pair)):

@@ -29,7 +29,11 @@ def task_options(name: str) -> dict[str, Any]:
         raise UserError(f"task {name!r}: expected one of {', '.join(TASKS)}; choose one of them")
     make = TASKS[name]
     kind: Any = make.func if isinstance(make, functools.partial) else make
-    return {field.name: field.default for field in dataclasses.fields(kind) if field.name != "name"}
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.name != "name" and field.metadata.get("option", True)
+    }
 
 
 def get_task(name: str, **options: Any) -> Task:

@@ -90,8 +90,15 @@ class Task(Protocol):
         """Outputs of that head."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes by number; () where there are none."""
+
+    @property
     def metric(self) -> str:
         """The key of `evaluate` that decides; a percentage, higher is better."""
+
+    def with_labels(self, labels: tuple[str, ...]) -> "Task":
+        """The same task, whose classes, `labels` in another order, are numbered in that order."""
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> Features:
         """Features of the training split (less the held-out rows)."""
@@ -101,6 +108,10 @@ class Task(Protocol):
 
     def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """Metrics in percent, and thresholds; `logits[i]` belongs to `features.rows[i]`."""
+
+
+NO_OPTION = MappingProxyType({"option": False})
+"""Metadata of a task's field that is no option of it: it is found, and not chosen."""
 
 
 def hold_out(

@@ -55,6 +55,7 @@ class Glue:
       holdout: training rows held out and evaluated on instead of the development split. Of SST-2
         they are whole sentences, whose phrases are then left out of training too.
       limit: of the training rows, how many are used, always the same ones; 0 is all.
+      order: the names of the classes in the order that a model numbers them; () is the dataset's.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Glue:
     download: bool = False
     holdout: int = 0
     limit: int = 0
+    order: tuple[str, ...] = dataclasses.field(default=(), metadata=base.NO_OPTION)
 
     def __post_init__(self) -> None:
         base.require_positive(max_length=self.max_length)
@@ -78,9 +80,18 @@ class Glue:
         return len(FILES[self.name].labels) or 1
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, as a model numbers them."""
+        return self.order or FILES[self.name].labels
+
+    @property
     def metric(self) -> str:
         """The primary metric."""
         return METRICS[self.name][0]
+
+    def with_labels(self, labels: tuple[str, ...]) -> "Glue":
+        """The same task with its classes numbered in another order."""
+        return dataclasses.replace(self, order=labels)
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the training split, less the held-out rows and those beyond `limit`."""
@@ -105,7 +116,8 @@ class Glue:
         if len(logits) != len(features.examples):
             raise ValueError(f"{len(logits)} rows of logits for {len(features.examples)} examples")
         classes = FILES[self.name].labels
-        predicted = np.array([np.argmax(row) if classes else row[0] for row in logits])
+        number = [classes.index(name) for name in self.labels]  # the dataset's, of a model's
+        predicted = np.array([number[np.argmax(row)] if classes else row[0] for row in logits])
         gold = np.array([example.label for example in features.examples])
         splits = [example.split for example in features.examples]
         _, score = METRICS[self.name]
@@ -150,7 +162,10 @@ class Glue:
         self, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Column]:
         base.require_fast(tokenizer)
-        kind = np.int32 if FILES[self.name].labels else np.float32
+        classes = FILES[self.name].labels
+        labels = [row["label"] for row in rows]
+        if classes:
+            labels = [self.labels.index(classes[label]) for label in labels]
         texts = ([row[key].decode() for row in rows] for key in FILES[self.name].texts)
         encoded = tokenizer(
             *texts,
@@ -163,5 +178,5 @@ class Glue:
         return {
             "input_ids": Column.ragged(encoded["input_ids"]),
             "token_type_ids": Column.ragged(encoded["token_type_ids"]),
-            "label": Column(np.array([row["label"] for row in rows], kind)),
+            "label": Column(np.array(labels, np.int32 if classes else np.float32)),
         }

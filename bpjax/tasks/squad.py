@@ -66,6 +66,16 @@ class SpanTask:
                 "the other two"
             )
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """There are no classes."""
+        return ()
+
+    def with_labels(self, labels: tuple[str, ...]) -> "SpanTask":
+        """The same task: it has no classes."""
+        del labels
+        return self
+
     def examples(self, split: str) -> list[spans.Example]:
         """The examples of "train" or "validation"."""
         raise AssertionError("a span task says where its examples come from")

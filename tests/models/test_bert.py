@@ -341,7 +341,7 @@ def test_counts_linear_parameters():
         ({"head": "regression"}, "regression head, 3 labels: expected 1"),
         ({"num_labels": 0}, "classification head, 0 labels: expected 1"),
         ({"dtype": "float16"}, "dtype 'float16': expected one of float32, bfloat16"),
-        ({"hidden_dropout": 1.0}, r"dropouts \(1\.0, 0\.3\): expected rates in \[0, 1\)"),
+        ({"hidden_dropout": 1.0}, r"dropouts \(1\.0, 0\.3, 1\.0\): expected rates in \[0, 1\)"),
         ({"attention_dropout": -0.1}, r"dropouts .*: expected rates in \[0, 1\)"),
     ],
 )

@@ -45,7 +45,10 @@ def cut(folder, name, keep):
             lambda d: rewrite(d, lambda ts: {k: np.ones(v.shape, "int8") for k, v in ts.items()}),
             "holds I8",
         ),
-        (lambda d: change_json(d, vocab_size=41), r"has shape \[40, 12\]: expected \[41, 12\]"),
+        (
+            lambda d: change_json(d, vocab_size=41),
+            r"has shape \[40, 12\]: expected shape \[41, 12\]",
+        ),
         (lambda d: change_json(d, num_hidden_layers=3), "encoder.layer.2.* is missing"),
         (lambda d: change_json(d, num_hidden_layers=1), "encoder.layer.1.* has no place"),
         (

@@ -192,7 +192,7 @@ def test_every_record_goes_by_its_name():
 
 @pytest.mark.parametrize("head", ["embedding", "language", "tail"])
 def test_a_head_that_the_architecture_has_not_is_refused(head):
-    heads = "none, span, classification, regression, tokens"
+    heads = "none, span, classification, multi_label, regression, tokens"
     with pytest.raises(UserError, match=f"head '{head}': expected one of {heads}; correct"):
         BertConfig(head=head)
 

@@ -65,7 +65,7 @@ def test_description_tensors_and_module_agree():
     assert {path: x.shape for path, x in params.items()} == {k: v.shape for k, v in table.items()}
     weights = sum(linear_parameters(models.describe(CONFIG)).values())
     assert weights == sum(x.size for path, x in params.items() if path.startswith("layer_"))
-    assert TOY.read(TOY.write(CONFIG), "saved", 3, "config.json") == CONFIG
+    assert TOY.read(TOY.write(CONFIG), "classification", 3, "config.json") == CONFIG
 
 
 @pytest.mark.parametrize("pattern", ["block", "hybrid", "struct", "unstructured"])

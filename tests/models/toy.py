@@ -29,6 +29,9 @@ class ToyConfig:
     dtype: str = "float32"
     head: str = "classification"
     num_labels: int = 3
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    initializer_range: float = 0.02
     remat: bool = False
     model_type: str = "toy"
     product_dtype = activation_dtype = property(lambda self: self.dtype)
@@ -156,6 +159,7 @@ def write(config):
         "model_type": "toy",
         "hidden": config.hidden,
         "memory": config.memory,
+        "architectures": ["ToyForSequenceClassification"],
         "num_labels": config.num_labels,
         SHRUNKEN_KEY: {"sizes": to_json(sizes_of(describe(config)))},
     }
@@ -184,7 +188,11 @@ TOY = Architecture(
     ),
     tensors=tensors,
     owned=lambda config: ("layer_",),
-    heads=lambda config: {"classification": "ToyForSequenceClassification"},
+    unread=lambda config: (),
+    heads=lambda model_type: {
+        "none": "ToyModel",
+        "classification": "ToyForSequenceClassification",
+    },
     approximations={},
     tiny=ToyConfig,
 )

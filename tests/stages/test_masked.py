@@ -1,13 +1,14 @@
 """The folder that prune leaves: its model's config comes back, and older folders are read."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 
 from bpjax.config import read_config, validate
-from bpjax.models.bert import ARCHITECTURE, BertConfig
+from bpjax.models.bert import BertConfig
+from bpjax.models.checkpoint import config_text
+from bpjax.models.checkpoint import read_config as read_model_config
 from bpjax.stages.inputs import prepare
 from bpjax.stages.masked import MODEL, read_masked
 from bpjax.training.approximations import NAMES, finished
@@ -15,13 +16,14 @@ from bpjax.training.approximations import NAMES, finished
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 @pytest.mark.parametrize("names", [(), ("relu",), NAMES])
-def test_a_models_config_comes_back(family, names):
+def test_a_models_config_comes_back(tmp_path, family, names):
     types = 0 if family == "distilbert" else 2
     for head, labels in (("span", 2), ("classification", 3), ("regression", 1)):
         config = BertConfig(model_type=family, type_vocab_size=types, head=head, num_labels=labels)
         config = finished(config, names)
-        data = json.loads(json.dumps(ARCHITECTURE.write(config)))
-        assert ARCHITECTURE.read(data, "saved", 2, "x") == config
+        path = tmp_path / f"{head}.json"
+        path.write_text(config_text(config))
+        assert read_model_config(path) == config
 
 
 def test_shrink_needs_no_source_but_of_an_older_folder(finished_run, tmp_path):

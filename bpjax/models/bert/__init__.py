@@ -8,18 +8,20 @@ from bpjax.models.bert.config_json import read, write
 from bpjax.models.bert.describe import dense, describe, pad, resize
 from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.module import Bert, inputs
-from bpjax.models.bert.tensors import owned, tensors
+from bpjax.models.bert.tensors import complete, owned, tensors, unread
 
 # All but torch_code, which wants PyTorch.
 __all__ = [
     "ARCHITECTURE",
     "Bert",
     "BertConfig",
+    "complete",
     "config",
     "config_json",
     "dense",
     "describe",
     "encoders",
+    "fields",
     "inputs",
     "module",
     "owned",
@@ -28,6 +30,7 @@ __all__ = [
     "resize",
     "sublayers",
     "tensors",
+    "unread",
     "write",
 ]
 
@@ -43,7 +46,8 @@ ARCHITECTURE = Architecture(
     inputs=inputs,
     tensors=tensors,
     owned=owned,
-    heads=lambda config: ENCODERS[config.model_type].classes,
+    unread=unread,
+    heads=lambda model_type: ENCODERS[model_type].classes,
     approximations={"relu": {"activation": "relu"}, "affine_norm": {"norm": "affine"}},
     tiny=lambda **changes: BertConfig(
         **{
@@ -57,4 +61,5 @@ ARCHITECTURE = Architecture(
         }
     ),
     torch_code=Path(__file__).with_name("torch_code.py"),
+    complete=complete,
 )

@@ -26,12 +26,19 @@ class BertConfig:
         in float32: the faster of the two on a CPU that multiplies bfloat16.
       head: the task head, a key of `heads.HEADS` that the family has.
       num_labels: outputs of the head, see `Head.outputs`.
+      labels: the names of what the outputs tell apart; () where they have none.
+      problem_type: what config.json says of a classifier, see `labels.CLASSIFIERS`.
+      head_dropout: rate before the head; None is the encoder's default for that head.
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
       model_type: a key of `encoders.ENCODERS`.
       activation: of the feed-forward layers, "gelu" (exact, not its tanh approximation) or "relu".
       norm: "layer" normalises each token; "affine" scales and shifts it only, the same for all.
-      pooler_size: outputs of the layer before a classifier; None is `hidden_size`.
+      pooler_size: outputs of the layer before a classifier; None is `hidden_size`, and 0 is of a
+        model without a head that has no such layer.
+      pad_token_id: of padding; None is the encoder's default. It says where positions start in the
+        encoders that count tokens, and is written to config.json.
+      initializer_range: standard deviation of new weights.
       dense_sizes: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the
         removal, if known.
       remat: in training, keep each layer's input only and compute the layer again for the gradient.
@@ -54,9 +61,14 @@ class BertConfig:
     dtype: str = "float32"
     head: str = "none"
     num_labels: int = 2
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    head_dropout: float | int | None = None
     activation: str = "gelu"
     norm: str = "layer"
     pooler_size: int | None = None
+    pad_token_id: int | None = None
+    initializer_range: float | int = 0.02
     dense_sizes: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
     model_type: str = "bert"
     remat: bool = False
@@ -69,12 +81,12 @@ class BertConfig:
             self.hidden_size,
             self.head_dim,
             self.max_positions,
-            self.pooled,
+            self.pooled or self.head == "none",
         )
         heads = [name for name in HEADS if name in ENCODERS[self.model_type].classes]
         asked = max(1, self.num_labels)
         labels = HEADS[self.head].outputs(asked) if self.head in heads else asked
-        rates = (self.hidden_dropout, self.attention_dropout)
+        rates = (self.hidden_dropout, self.attention_dropout, self.head_rate)
         for holds, found, expected in (
             (
                 len(self.heads) == len(self.intermediate),
@@ -93,6 +105,11 @@ class BertConfig:
                 )
             ),
             (self.num_labels == labels, f"{self.head} head, {self.num_labels} labels", f"{labels}"),
+            (
+                len(self.labels) in (0, self.num_labels),
+                f"{len(self.labels)} names",
+                f"one for each of {self.num_labels} labels",
+            ),
             (min(rates) >= 0 and max(rates) < 1, f"dropouts {rates}", "rates in [0, 1)"),
         ):
             if not holds:
@@ -107,6 +124,27 @@ class BertConfig:
     def pooled(self) -> int:
         """Outputs of the layer before a classifier."""
         return self.hidden_size if self.pooler_size is None else self.pooler_size
+
+    @property
+    def head_rate(self) -> float | int:
+        """The rate of the dropout before the head."""
+        known = ENCODERS[self.model_type].head_dropout if self.model_type in ENCODERS else {}
+        if self.head not in known:
+            return 0.0
+        default = known[self.head][1]
+        rates = (self.head_dropout, default, self.hidden_dropout)
+        return next(rate for rate in rates if rate is not None)
+
+    @property
+    def padding(self) -> int:
+        """The token of padding."""
+        default = ENCODERS[self.model_type].pad_token_id
+        return default if self.pad_token_id is None else self.pad_token_id
+
+    @property
+    def first_position(self) -> int:
+        """The row of the position embeddings that the first token takes."""
+        return self.padding + 1 if ENCODERS[self.model_type].counts_tokens else 0
 
     @property
     def product_dtype(self) -> str:

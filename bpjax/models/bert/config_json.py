@@ -8,8 +8,10 @@ from bpjax.models import sizes as saved_sizes
 from bpjax.models.architecture import Json
 from bpjax.models.bert.config import NORMS, BertConfig
 from bpjax.models.bert.describe import dense, describe
-from bpjax.models.bert.encoders import DISTILBERT, ENCODERS, Encoder
+from bpjax.models.bert.encoders import ENCODERS, Encoder
+from bpjax.models.bert.fields import require_known
 from bpjax.models.heads import HEADS
+from bpjax.models.labels import write_labels
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.sizes import SHRUNKEN_KEY, is_size
 from bpjax.pruning.structure import sizes_of
@@ -36,23 +38,21 @@ def write(config: BertConfig) -> dict[str, Any]:
         named["heads"]: 0,
         named["intermediate"]: 0,
         named["activation"]: config.activation,
-        "max_position_embeddings": config.max_positions + encoder.position_offset,
+        "max_position_embeddings": config.max_positions + config.first_position,
         "position_embedding_type": "absolute",
         named["hidden_dropout"]: config.hidden_dropout,
         named["attention_dropout"]: config.attention_dropout,
-        "initializer_range": 0.02,
-        "pad_token_id": encoder.pad_token_id,
+        "initializer_range": config.initializer_range,
+        "pad_token_id": config.padding,
         "dtype": "float32",
     }
-    if encoder is not DISTILBERT:  # whose files have no such fields
-        data |= {"type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.norm_eps}
-    if config.head not in ("none", "span"):
-        labels = [f"LABEL_{i}" for i in range(config.num_labels)]
-        data["id2label"] = {str(i): label for i, label in enumerate(labels)}
-        data["label2id"] = {label: i for i, label in enumerate(labels)}
-    if config.head in ("classification", "regression"):
-        regression = config.head == "regression"
-        data["problem_type"] = "regression" if regression else "single_label_classification"
+    if encoder.token_types:
+        data["type_vocab_size"] = config.type_vocab_size
+    if encoder.norm_eps is None:
+        data["layer_norm_eps"] = config.norm_eps
+    if config.head_dropout is not None and config.head in encoder.head_dropout:
+        data[encoder.head_dropout[config.head][0]] = config.head_dropout
+    data |= write_labels(config.head, config.num_labels, config.labels, config.problem_type)
 
     if _is_dense(config):
         data[named["heads"]] = config.heads[0]
@@ -62,7 +62,7 @@ def write(config: BertConfig) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         if config.norm != NORMS[0]:
             changes["norm"] = config.norm
-        if config.pooled != config.hidden_size:
+        if config.pooled not in (0, config.hidden_size):
             changes["pooler_size"] = config.pooled
         data[SHRUNKEN_KEY] = {
             "format": saved_sizes.FORMAT,
@@ -80,8 +80,8 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
 
     Args:
       data: the decoded file.
-      head: the task head to give the model, or "saved": the one that the file names.
-      num_labels: labels that the head is to tell apart, unless `head` is "saved".
+      head: the task head to give the model.
+      num_labels: labels that the head is to tell apart.
       where: the file's name, for messages.
 
     Raises:
@@ -89,54 +89,106 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
     """
     encoder = ENCODERS[str(data["model_type"])]
     named = encoder.fields
-    for key, expected in (
-        (named["activation"], tuple(ACTIVATIONS)),
-        ("position_embedding_type", ("absolute",)),
-        ("is_decoder", (False,)),
-    ):
-        # Files older than a key mean its default.
-        found = data.get(key, expected[0])
-        if found not in expected:
-            raise UserError(
-                f"{where}: {key} is {found!r}: expected {' or '.join(map(repr, expected))}; "
-                "choose another encoder"
-            )
-
+    data = _without_aliases(data, encoder, where)
+    require_known(data, where)
+    activation = data.get(named["activation"], next(iter(ACTIVATIONS)))
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"{where}: {named['activation']} is {activation!r}: expected "
+            f"{' or '.join(map(repr, ACTIVATIONS))}; choose another encoder"
+        )
     hidden = _size(data, named["hidden_size"], where)
     layers = _size(data, named["layers"], where)
-    if SHRUNKEN_KEY in data:
-        sizes = _shrunken(data[SHRUNKEN_KEY], layers, hidden, where)
-    else:
-        count = _size(data, named["heads"], where)
-        if hidden % count:
-            raise UserError(
-                f"{where}: {named['heads']} is {count}: expected a divisor of "
-                f"{named['hidden_size']} {hidden}; correct the file"
-            )
-        sizes = {
-            "heads": (count,) * layers,
-            "head_dim": hidden // count,
-            "intermediate": (_size(data, named["intermediate"], where),) * layers,
-        }
-
-    if head == "saved":
-        head, num_labels = _saved_head(data, encoder, where)
-    positions = _size(data, "max_position_embeddings", where, 512 + encoder.position_offset)
+    sizes = (
+        _shrunken(data[SHRUNKEN_KEY], layers, hidden, where)
+        if SHRUNKEN_KEY in data
+        else _plain(data, encoder, layers, hidden, where)
+    )
+    padding = data.get("pad_token_id", encoder.pad_token_id)
+    if padding is None and not encoder.counts_tokens:
+        padding = encoder.pad_token_id
+    if not is_size(padding, 0):
+        raise UserError(
+            f"{where}: pad_token_id is {padding!r}: expected a whole number, the token of padding; "
+            "correct the file"
+        )
+    first = padding + 1 if encoder.counts_tokens else 0
+    positions = _size(data, "max_position_embeddings", where, 512)
+    if positions <= first:
+        raise UserError(
+            f"{where}: max_position_embeddings is {positions}: expected more than {first}, for "
+            f"positions start behind pad_token_id {padding}; correct the file"
+        )
     types = encoder.token_types
     return BertConfig(
         model_type=encoder.name,
         vocab_size=_size(data, "vocab_size", where),
         hidden_size=hidden,
-        max_positions=positions - encoder.position_offset,
+        max_positions=positions - first,
         type_vocab_size=_size(data, "type_vocab_size", where, types) if types else 0,
-        norm_eps=_fraction(data, "layer_norm_eps", 1e-12, where),
+        norm_eps=encoder.norm_eps or _fraction(data, "layer_norm_eps", 1e-12, where),
         hidden_dropout=_fraction(data, named["hidden_dropout"], 0.1, where),
         attention_dropout=_fraction(data, named["attention_dropout"], 0.1, where),
         head=head,
         num_labels=HEADS[head].outputs(num_labels),
-        activation=data.get(named["activation"], next(iter(ACTIVATIONS))),
+        head_dropout=_head_dropout(data, encoder, head, where),
+        activation=activation,
+        pad_token_id=None if padding == encoder.pad_token_id else padding,
+        initializer_range=_fraction(data, "initializer_range", 0.02, where),
         **sizes,
     )
+
+
+def _without_aliases(data: Json, encoder: Encoder, where: str) -> Json:
+    """The file's contents with each field under its own name."""
+    found = dict(data)
+    for alias, name in encoder.aliases.items():
+        if alias in found:
+            value = found.pop(alias)
+            if found.setdefault(name, value) != value:
+                raise UserError(
+                    f"{where}: {name} is {found[name]!r} and {alias}, which means the same, is "
+                    f"{value!r}: expected one of the two; correct the file"
+                )
+    return found
+
+
+def _head_dropout(data: Json, encoder: Encoder, head: str, where: str) -> float | None:
+    """The rate before that head, where the file has one of its own."""
+    name, _ = encoder.head_dropout.get(head, ("", None))
+    if data.get(name) is None or name == encoder.fields["hidden_dropout"]:
+        return None
+    return _fraction(data, name, 0.0, where)
+
+
+def _plain(data: Json, encoder: Encoder, layers: int, hidden: int, where: str) -> dict[str, Any]:
+    """The sizes in a file of transformers: all layers alike, less the heads of `pruned_heads`."""
+    named = encoder.fields
+    count = _size(data, named["heads"], where)
+    if hidden % count:
+        raise UserError(
+            f"{where}: {named['heads']} is {count}: expected a divisor of "
+            f"{named['hidden_size']} {hidden}; correct the file"
+        )
+    heads = [count] * layers
+    intermediate = (_size(data, named["intermediate"], where),) * layers
+    pruned = data.get("pruned_heads") or {}
+    for layer, gone in pruned.items() if isinstance(pruned, Mapping) else ():
+        known = str(layer).isdecimal() and int(layer) < layers and isinstance(gone, list)
+        if not (known and len({x for x in gone if is_size(x, 0) and x < count}) == len(gone)):
+            raise UserError(
+                f"{where}: pruned_heads has {str({layer: gone})[:80]}: expected heads below "
+                f"{count} of layers below {layers}, each once; correct the file"
+            )
+        heads[int(layer)] -= len(gone)
+    sizes: dict[str, Any] = {
+        "heads": tuple(heads),
+        "head_dim": hidden // count,
+        "intermediate": intermediate,
+    }
+    if min(heads) < count:
+        sizes["dense_sizes"] = ((count,) * layers, intermediate, hidden)
+    return sizes
 
 
 def _shrunken(found: Any, layers: int, hidden: int, where: str) -> dict[str, Any]:
@@ -192,24 +244,8 @@ def _version_1(
     return fields
 
 
-def _saved_head(data: Json, encoder: Encoder, where: str) -> tuple[str, int]:
-    """The head that a config.json names, and its number of labels."""
-    named = str((data.get("architectures") or [""])[0]).removeprefix("Bpjax")
-    names = data.get("id2label")
-    labels = len(names) if names else _size(data, "num_labels", where, default=2)
-    if named == encoder.classes["span"]:
-        return "span", 2
-    if named == encoder.classes["tokens"]:
-        return "tokens", labels
-    if named == encoder.classes["classification"]:
-        # transformers, too, takes a single label without a problem type for regression.
-        regression = data.get("problem_type") == "regression" or labels == 1
-        return ("regression", 1) if regression else ("classification", labels)
-    return "none", 2
-
-
 def _is_dense(config: BertConfig) -> bool:
-    plain = config.norm == NORMS[0] and config.pooled == config.hidden_size
+    plain = config.norm == NORMS[0] and config.pooled in (0, config.hidden_size)
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1
     if not (plain and alike):
         return False

@@ -18,7 +18,9 @@ def describe(config: BertConfig) -> Structure:
     tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
     by_token = config.head != "none" and HEADS[config.head].per_token
     reader = "head" if by_token else "pooler"
-    has_reader = config.head != "none" or ENCODERS[config.model_type].base_pooler
+    has_reader = config.head != "none" or (
+        ENCODERS[config.model_type].base_pooler and config.pooled
+    )
     hidden = Stream(
         size=config.hidden_size,
         tables=tuple(("embeddings", table) for table in tables),
@@ -89,7 +91,7 @@ def pad(config: BertConfig) -> BertConfig:
     for holds, what in (
         (config.norm == "layer", f"{config.norm} norms, expected layer norms"),
         (
-            config.pooled == config.hidden_size and config.hidden_size % config.head_dim == 0,
+            config.pooled in (0, config.hidden_size) and config.hidden_size % config.head_dim == 0,
             f"{config.hidden_size} hidden dimensions, expected as many as before pruning",
         ),
     ):

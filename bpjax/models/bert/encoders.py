@@ -1,7 +1,7 @@
-"""Encoders that compute alike and are called differently: BERT, RoBERTa, DistilBERT.
+"""Encoders that compute alike and are called differently: BERT, RoBERTa, DistilBERT and others.
 
 An `Encoder` says what tells one from the others: the names of its tensors and of the fields of its
-config.json, where its positions start, and what stands between the encoder and a classifier. To
+config.json, how its positions count, and what stands between the encoder and a classifier. To
 add one, describe it here and name it in `ENCODERS`.
 """
 
@@ -18,14 +18,19 @@ class Encoder(NamedTuple):
       layer: prefix of layer i's tensors.
       layer_names: of a layer's parts, by our path within the layer.
       fields: names in config.json of our sizes and rates.
+      aliases: other names that transformers reads for some of these.
+      head_dropout: name and default of the rate before the last layer, by head; None is the rate
+        `hidden_dropout`. A head that is not here has no such dropout.
       base_pooler: the pooler in a model without a task head; None where there is none.
       pooler: the layer before a classifier, which is outside the encoder unless it is the base
         pooler.
       pooler_activation: "tanh" or "relu".
       classifier: the last layer of a classifier of rows.
-      position_offset: the row of the position embeddings that the first token takes.
+      counts_tokens: positions count the tokens that are not padding, from `pad_token_id` + 1; else
+        all, from 0.
       token_types: rows of token types; 0 where there are none.
-      pad_token_id: what config.json says of padding, which our models never look at.
+      pad_token_id: what config.json says of padding, by default.
+      norm_eps: of all norms, where config.json has no say in it.
     """
 
     name: str
@@ -34,13 +39,16 @@ class Encoder(NamedTuple):
     layer: str
     layer_names: dict[str, str]
     fields: dict[str, str]
+    aliases: dict[str, str]
+    head_dropout: dict[str, tuple[str, float | None]]
     base_pooler: str | None
     pooler: str
     pooler_activation: str
     classifier: str
-    position_offset: int
+    counts_tokens: bool
     token_types: int
     pad_token_id: int
+    norm_eps: float | None = None
 
 
 def _classes(stem: str) -> dict[str, str]:
@@ -49,10 +57,13 @@ def _classes(stem: str) -> dict[str, str]:
         "none": f"{stem}Model",
         "span": f"{stem}ForQuestionAnswering",
         "classification": classifier,
+        "multi_label": classifier,
         "regression": classifier,
         "tokens": f"{stem}ForTokenClassification",
     }
 
+
+_SEQUENCE = ("classification", "multi_label", "regression")
 
 BERT = Encoder(
     name="bert",
@@ -78,11 +89,13 @@ BERT = Encoder(
         "attention_dropout": "attention_probs_dropout_prob",
         "activation": "hidden_act",
     },
+    aliases={},
+    head_dropout=dict.fromkeys((*_SEQUENCE, "tokens"), ("classifier_dropout", None)),
     base_pooler="pooler.dense",
     pooler="pooler.dense",
     pooler_activation="tanh",
     classifier="classifier",
-    position_offset=0,
+    counts_tokens=False,
     token_types=2,
     pad_token_id=0,
 )
@@ -93,10 +106,13 @@ ROBERTA = BERT._replace(
     classes=_classes("Roberta"),
     pooler="classifier.dense",
     classifier="classifier.out_proj",
-    position_offset=2,
-    token_types=1,
+    counts_tokens=True,
     pad_token_id=1,
 )
+
+# Which compute as RoBERTa does, and name their tensors as it does.
+XLM_ROBERTA = ROBERTA._replace(name="xlm-roberta", classes=_classes("XLMRoberta"))
+CAMEMBERT = ROBERTA._replace(name="camembert", classes=_classes("Camembert"))
 
 DISTILBERT = BERT._replace(
     name="distilbert",
@@ -122,10 +138,23 @@ DISTILBERT = BERT._replace(
         "attention_dropout": "attention_dropout",
         "activation": "activation",
     },
+    aliases={
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+    },
+    head_dropout={
+        **dict.fromkeys(_SEQUENCE, ("seq_classif_dropout", 0.2)),
+        "span": ("qa_dropout", 0.1),
+        "tokens": ("dropout", None),
+    },
     base_pooler=None,
     pooler="pre_classifier",
     pooler_activation="relu",
     token_types=0,
+    norm_eps=1e-12,
 )
 
-ENCODERS = {encoder.name: encoder for encoder in (BERT, ROBERTA, DISTILBERT)}
+ENCODERS = {
+    encoder.name: encoder for encoder in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT)
+}

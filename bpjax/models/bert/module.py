@@ -21,9 +21,8 @@ from bpjax.models.layers.norm import LayerNorm
 
 def inputs(config: BertConfig) -> tuple[Input, ...]:
     """Tokens, which of them are real, and their segments, which DistilBERT has no use for."""
-    fill = ENCODERS[config.model_type].pad_token_id
     return (
-        Input(INPUT_IDS, ("length",), fill=fill, below=config.vocab_size),
+        Input(INPUT_IDS, ("length",), fill=config.padding, below=config.vocab_size),
         Input(ATTENTION_MASK, ("length",)),
         Input(TOKEN_TYPES, ("length",), below=config.type_vocab_size),
     )
@@ -89,13 +88,12 @@ class Bert(nn.Module):
     def _head(self, x, deterministic):
         config = self.config
         if config.head == "none":
-            if ENCODERS[config.model_type].base_pooler:
+            if ENCODERS[config.model_type].base_pooler and config.pooled:
                 self._pool(x)  # for its parameters, which such checkpoints hold
             return None
         states = x if HEADS[config.head].per_token else self._pool(x)
-        if config.head != "span":
-            rng = dropout_key(self, deterministic)
-            states = drop(states, config.hidden_dropout, rng)
+        if config.head_rate:
+            states = drop(states, config.head_rate, dropout_key(self, deterministic))
         logits = Linear(config.num_labels, config, name="head")(states)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
@@ -125,9 +123,11 @@ class Embeddings(nn.Module):
             return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
 
         x = table(config.vocab_size, "word")(input_ids)
-        offset = ENCODERS[config.model_type].position_offset
-        places = jnp.arange(offset, offset + input_ids.shape[1])
-        x = x + table(config.max_positions + offset, "position")(places)
+        places = jnp.arange(input_ids.shape[1])
+        if ENCODERS[config.model_type].counts_tokens:
+            real = input_ids != config.padding
+            places = config.padding + real * jnp.cumsum(real, axis=1)
+        x = x + table(config.max_positions + config.first_position, "position")(places)
         if config.type_vocab_size:
             x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
         x = LayerNorm(config, name="norm")(x)

@@ -1,6 +1,7 @@
 """Names of a BERT's tensors in checkpoints."""
 
 import re
+from collections.abc import Sequence
 
 from bpjax.models.architecture import Stored
 from bpjax.models.bert.config import BertConfig
@@ -45,7 +46,7 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
 
     for part, rows in (
         ("word", config.vocab_size),
-        ("position", config.max_positions + encoder.position_offset),
+        ("position", config.max_positions + config.first_position),
         ("token_type", config.type_vocab_size),
     ):
         if rows:
@@ -70,7 +71,7 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
         norm(*names["ffn/norm"])
 
     if config.head == "none":
-        if encoder.base_pooler:
+        if encoder.base_pooler and config.pooled:
             linear("pooler", encoder.base_pooler, hidden, config.pooled, fresh="missing")
     elif HEADS[config.head].per_token:
         name = "qa_outputs" if config.head == "span" else "classifier"
@@ -84,10 +85,30 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
 
 
 def owned(config: BertConfig) -> tuple[str, ...]:
-    """Beginnings of names in a checkpoint of which each must have a place: those of the layers."""
+    """Beginnings of names of the encoder's tensors, with its prefix and without."""
     encoder = ENCODERS[config.model_type]
-    layers = encoder.layer.partition("{}")[0]
-    return layers, encoder.prefix + layers
+    inner = ("embeddings.", encoder.layer.partition("{}")[0], "pooler.")
+    return (encoder.prefix, *inner)
+
+
+def unread(config: BertConfig) -> tuple[str, ...]:
+    """Ends of names of tensors that change nothing: constants, and a pooler that no head reads."""
+    constants = ("embeddings.position_ids", "embeddings.token_type_ids")
+    encoder = ENCODERS[config.model_type]
+    by_row = config.head != "none" and not HEADS[config.head].per_token
+    reads = config.head == "none" or (by_row and encoder.pooler == encoder.base_pooler)
+    if encoder.base_pooler is None or reads:
+        return constants
+    return (*constants, f"{encoder.base_pooler}.weight", f"{encoder.base_pooler}.bias")
+
+
+def complete(config: BertConfig, names: Sequence[str]) -> BertConfig:
+    """Takes the pooler from a model without a head whose checkpoint has none."""
+    pooler = ENCODERS[config.model_type].base_pooler
+    if config.head != "none" or pooler is None:
+        return config
+    there = any(name.endswith(f"{pooler}.weight") for name in names)
+    return config if there else config.replace(pooler_size=0)
 
 
 def _also(full: str, name: str, prefix: str) -> tuple[str, ...]:
