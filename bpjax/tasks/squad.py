@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -71,7 +71,7 @@ class SpanTask:
         """There are no classes."""
         return ()
 
-    def with_labels(self, labels: tuple[str, ...]) -> "SpanTask":
+    def with_labels(self, labels: tuple[str, ...]) -> Self:
         """The same task: it has no classes."""
         del labels
         return self
