@@ -108,11 +108,13 @@ def inspect(options: argparse.Namespace, _: list[str]) -> Output:
     """Tells what a saved model has left, by layer."""
     from bpjax import models
     from bpjax.models.checkpoint import load_pretrained
+    from bpjax.models.tokenizer import check_rows
     from bpjax.pruning.costs import linear_parameters
     from bpjax.pruning.summary import summarize
     from bpjax.report.parts import Part, format_parts
 
     config, params = load_pretrained(options.model)
+    check_rows(options.model, config)
     structure, dense = models.describe(config), models.architecture(config).dense(config)
     left = linear_parameters(structure)
     before = linear_parameters(models.describe(dense)) if dense else {}
@@ -160,8 +162,10 @@ def export(options: argparse.Namespace, _: list[str]) -> Output:
     from bpjax.export import formats
     from bpjax.models.checkpoint import load_pretrained
     from bpjax.models.sources import find_folder
+    from bpjax.models.tokenizer import check_rows
 
     config, params = load_pretrained(options.model)
+    check_rows(options.model, config)
     folder = find_folder(options.model)
     found = formats.export(options.to, config, params, folder, options.output)
     lines = [f"saved in {options.output}", *(f"{k} {value:.3g}" for k, value in found.items())]

@@ -25,7 +25,6 @@ from bpjax.models.places import TURNS, Place, find_places, require_places, unwra
 from bpjax.models.sources import (
     CARD,
     CONFIG,
-    TOKENIZER_FILES,
     WEIGHTS,
     Checkpoint,
     find_folder,
@@ -33,6 +32,7 @@ from bpjax.models.sources import (
     read_json,
     refuse_adapters,
 )
+from bpjax.models.tokenizer import copy_tokenizer
 
 if TYPE_CHECKING:
     import transformers
@@ -275,9 +275,9 @@ def save_pretrained(
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)
         if isinstance(tokenizer, str | Path):
             source = find_folder(tokenizer)
-            for name in (*TOKENIZER_FILES, CARD):
-                if (source / name).is_file():
-                    shutil.copyfile(source / name, folder / name)
+            copy_tokenizer(source, folder)
+            if (source / CARD).is_file():
+                shutil.copyfile(source / CARD, folder / CARD)
         elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
         if finish:

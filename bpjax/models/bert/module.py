@@ -119,17 +119,19 @@ class Embeddings(nn.Module):
         config = self.config
         initializer = nn.initializers.normal(0.02)
 
-        def table(size, name):
-            return nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
+        def embed(size, name, ids):
+            rows = nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
+            # An id without a row gives NaN. A negative one would count from the end.
+            return rows(jnp.where(ids < 0, size, ids))
 
-        x = table(config.vocab_size, "word")(input_ids)
+        x = embed(config.vocab_size, "word", input_ids)
         places = jnp.arange(input_ids.shape[1])
         if ENCODERS[config.model_type].counts_tokens:
             real = input_ids != config.padding
             places = config.padding + real * jnp.cumsum(real, axis=1)
-        x = x + table(config.max_positions + config.first_position, "position")(places)
+        x = x + embed(config.max_positions + config.first_position, "position", places)
         if config.type_vocab_size:
-            x = x + table(config.type_vocab_size, "token_type")(token_type_ids)
+            x = x + embed(config.type_vocab_size, "token_type", token_type_ids)
         x = LayerNorm(config, name="norm")(x)
         rng = dropout_key(self, deterministic)
         return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
