@@ -1,7 +1,7 @@
-"""Fields of config.json that say no size: which values bpjax takes, and which do not matter.
+"""Fields of config.json: which are read, which values bpjax takes, and which do not matter.
 
-Every field of transformers' config classes for these encoders stands here, or is read in
-`config_json`. Fields that are in neither are unknown to transformers as well, which ignores them.
+Every field of transformers' config classes for these encoders stands here, or among the names in
+`encoders`. A field that is in neither is unknown to transformers as well, which ignores it.
 """
 
 from typing import Any
@@ -9,6 +9,17 @@ from typing import Any
 from bpjax.errors import UserError
 from bpjax.models.architecture import Json
 from bpjax.models.sizes import SHRUNKEN_KEY
+
+READ = (
+    "initializer_range",
+    "layer_norm_eps",
+    "max_position_embeddings",
+    "pad_token_id",
+    "pruned_heads",
+    "type_vocab_size",
+    "vocab_size",
+)
+"""Fields that `config_json.read` reads, beside those that have another name in each encoder."""
 
 TAKEN: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False, None),
