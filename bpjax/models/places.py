@@ -88,8 +88,8 @@ def unwrap(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> Checkpoint:
     if known.intersection(names):
         return checkpoint
     for name in names:
-        whole = next((x for x in known if name.endswith(f".{x}")), None)
-        if whole is None:
+        whole = max((x for x in known if name.endswith(f".{x}")), key=len, default="")
+        if not whole:
             continue
         prefix = name.removesuffix(whole)
         others = [other for other in names if not other.startswith(prefix)]

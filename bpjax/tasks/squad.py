@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -41,6 +41,7 @@ class SpanTask:
     holdout: int = 0
     limit: int = 0
 
+    name: ClassVar[str]
     head: ClassVar[str] = "span"
     num_labels: ClassVar[int] = 2
     metric: ClassVar[str] = "f1"
@@ -71,7 +72,7 @@ class SpanTask:
         """There are no classes."""
         return ()
 
-    def with_labels(self, labels: tuple[str, ...]) -> Self:
+    def with_labels(self, labels: tuple[str, ...]) -> base.Task:
         """The same task: it has no classes."""
         del labels
         return self
