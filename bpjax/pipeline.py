@@ -132,5 +132,5 @@ def _write(
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=inputs.task.metric)
     write_run_page(report, removal.summarize(params, values), workdir)
-    write_card(report, HEADS[inputs.task.head].card_task, made["model"])
+    write_card(report, HEADS[inputs.task.head].card_task, made["model"], model.labels)
     write_report(report, workdir)

@@ -38,6 +38,7 @@ def base(folder, family, head):
         head=head,
         num_labels=HEADS[head].outputs(3),
         problem_type=HEADS[head].problem_type,
+        embedding_size=5 if encoder.projects else None,
     )
     params = jax.tree.map(lambda x: 0.3 * x, random_params(config))
     save_pretrained(folder, config, params)
@@ -90,6 +91,7 @@ def cases():
         yield f"{family} heads", family, "multi_label", {"fields": {names["heads"]: 6}}
         yield f"{family} decoder", family, "none", {"fields": {"is_decoder": True}}
         yield f"{family} by layer", family, "none", {"fields": {"per_layer_config": {"0": {}}}}
+        yield f"{family} embedding", family, "tokens", {"fields": {"embedding_size": 12}}
         yield f"{family} wrapped", family, "classification", {"prefix": "module."}
         yield f"{family} chunks", family, "tokens", {"fields": {"chunk_size_feed_forward": 2}}
         yield (

@@ -38,7 +38,8 @@ class ScoreGroup(NamedTuple):
       kind: of the sublayer; "stream" of a stream. The penalty weighs kinds apart.
       shape: of the score array.
       targets: the kernels it masks.
-      norms: the norms it masks, where it has a score for every dimension of a residual stream.
+      norms: the norms it masks, where it has a score for every dimension of a residual stream; and
+        the stream's writers, which no norm stands behind.
       weights: linear parameters that one score decides about, where it is a unit's.
       stream: that the sublayer writes to, or that the scores are of.
     """
@@ -137,7 +138,7 @@ def build_mask_collection(pattern: Pattern, values: Scores) -> dict:
     """The `masks` collection of a model.
 
     A group's values become the `BlockMask` at `kernel` of each of its kernels, or stand at `hidden`
-    of each of its norms.
+    of each of its norms and writers.
     """
     masks: dict = {}
     for group in pattern.groups:
@@ -263,7 +264,9 @@ def _cofi(structure: Structure, blocks: Blocks) -> tuple[ScoreGroup, ...]:
     # computes is scaled once, where it is written back.
     units = [group._replace(targets=group.targets[-1:]) for group in _struct(structure, blocks)]
     streams = [
-        ScoreGroup(name, "stream", (stream.size,), (), stream.norms, stream=name)
+        ScoreGroup(
+            name, "stream", (stream.size,), (), (*stream.norms, *stream.writers), stream=name
+        )
         for name, stream in structure.streams.items()
         if stream.norms
     ]

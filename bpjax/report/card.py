@@ -1,6 +1,6 @@
 """The model card: README.md of a model's folder, as the Hugging Face hub shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ from bpjax.report.table import format_sizes, report_rows
 FILE = "README.md"
 
 
-def write_card(report: Mapping[str, Any], kind: str, folder: Path) -> Path:
+def write_card(
+    report: Mapping[str, Any], kind: str, folder: Path, labels: Sequence[str] = ()
+) -> Path:
     """Writes what a run found into the folder of its model, from where exports take it along.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
       kind: of the task, in the hub's words: "text-classification", say.
       folder: of the pruned model.
+      labels: their names by number; () where they have none.
 
     Returns:
       The path of the card.
@@ -56,6 +59,7 @@ def write_card(report: Mapping[str, Any], kind: str, folder: Path) -> Path:
         f"{report['equivalence']['max_abs_diff']:.1e}.",
         _markdown(report_rows(report)),
         f"```\n{format_sizes(report)}\n```",
+        *([f"Labels: {', '.join(f'{i} {name}' for i, name in enumerate(labels))}."] * bool(labels)),
         f"Recipe: pattern {report['pattern']}, method {report['method']}, seed {report['seed']}.",
         f"```\n{report['command']}\n```",
         f"Licence: that of {base}, from which it was made, and of the data of {task}.",

@@ -46,14 +46,18 @@ def mask_and_shrink(config, seed, *, hidden):
 
 
 @pytest.mark.parametrize("head", ["none", "span", "classification", "regression"])
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
 @pytest.mark.parametrize("hidden", [[1, 0, 1, 1, 0, 1], [1] * 6, [0, 0, 0, 0, 1, 1]])
 def test_removal_is_exact(family, head, hidden):
     with jax.enable_x64(True):
         labels = {"span": 2, "regression": 1}.get(head, 3)
         types = 0 if family == "distilbert" else 2
         config = DOUBLE.replace(
-            model_type=family, head=head, num_labels=labels, type_vocab_size=types
+            model_type=family,
+            head=head,
+            num_labels=labels,
+            type_vocab_size=types,
+            embedding_size=3 if family == "electra" else None,
         )
         for seed in range(3):
             params, masks, small, smaller = mask_and_shrink(config, seed, hidden=hidden)

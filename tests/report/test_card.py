@@ -13,13 +13,15 @@ from bpjax.report.environment import describe_environment
 def test_the_hub_reads_the_card(tmp_path):
     report = make_report() | {"environment": describe_environment()}
     report["config"] = {"task": {"name": "sst2"}}
-    card = ModelCard.load(write_card(report, "text-classification", tmp_path))
+    labels = ("negative", "positive")
+    card = ModelCard.load(write_card(report, "text-classification", tmp_path, labels))
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("accuracy", 88.42)
     assert (result.dataset_name, result.task_type) == ("sst2", "text-classification")
     assert "hybrid" in card.data.tags
     for told in ("22.6% of the linear", "2.40 times faster", "at 1x128", "872 examples", "2.5e-06"):
         assert told in card.text, told
+    assert "Labels: 0 negative, 1 positive." in card.text
     assert report["command"] in card.text and "Licence: that of minilm" in card.text
     assert "| accuracy [%] | 89.56 | 88.42 | -1.14 |" in card.text
 

@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019) and its family: RoBERTa and DistilBERT."""
+"""BERT (Devlin et al. 2019) and its family: RoBERTa, DistilBERT, ELECTRA and others."""
 
 from pathlib import Path
 

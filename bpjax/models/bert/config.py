@@ -36,6 +36,7 @@ class BertConfig:
       norm: "layer" normalises each token; "affine" scales and shifts it only, the same for all.
       pooler_size: outputs of the layer before a classifier; None is `hidden_size`, and 0 is of a
         model without a head that has no such layer.
+      embedding_size: of an encoder that projects its embeddings to the hidden size; None does not.
       pad_token_id: of padding; None is the encoder's default. It says where positions start in the
         encoders that count tokens, and is written to config.json.
       initializer_range: standard deviation of new weights.
@@ -67,6 +68,7 @@ class BertConfig:
     activation: str = "gelu"
     norm: str = "layer"
     pooler_size: int | None = None
+    embedding_size: int | None = None
     pad_token_id: int | None = None
     initializer_range: float | int = 0.02
     dense_sizes: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
@@ -82,6 +84,7 @@ class BertConfig:
             self.head_dim,
             self.max_positions,
             self.pooled or self.head == "none",
+            self.embedded,
         )
         heads = [name for name in HEADS if name in ENCODERS[self.model_type].classes]
         asked = max(1, self.num_labels)
@@ -124,6 +127,11 @@ class BertConfig:
     def pooled(self) -> int:
         """Outputs of the layer before a classifier."""
         return self.hidden_size if self.pooler_size is None else self.pooler_size
+
+    @property
+    def embedded(self) -> int:
+        """Size of the embeddings."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
 
     @property
     def head_rate(self) -> float | int:

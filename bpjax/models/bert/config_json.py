@@ -48,6 +48,8 @@ def write(config: BertConfig) -> dict[str, Any]:
     }
     if encoder.token_types:
         data["type_vocab_size"] = config.type_vocab_size
+    if encoder.projects:
+        data["embedding_size"] = config.embedded
     if encoder.norm_eps is None:
         data["layer_norm_eps"] = config.norm_eps
     if config.head_dropout is not None and config.head in encoder.head_dropout:
@@ -64,6 +66,8 @@ def write(config: BertConfig) -> dict[str, Any]:
             changes["norm"] = config.norm
         if config.pooled not in (0, config.hidden_size):
             changes["pooler_size"] = config.pooled
+        if config.embedding_size == config.hidden_size:
+            changes["project"] = True
         data[SHRUNKEN_KEY] = {
             "format": saved_sizes.FORMAT,
             "sizes": saved_sizes.to_json(sizes_of(describe(config))),
@@ -119,7 +123,10 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
             f"{where}: max_position_embeddings is {positions}: expected more than {first}, for "
             f"positions start behind pad_token_id {padding}; correct the file"
         )
-    types = encoder.token_types
+    types, embedded = encoder.token_types, hidden
+    if encoder.projects:
+        embedded = _size(data, "embedding_size", where, 128)
+    projects = embedded != hidden or sizes.pop("project", False)
     return BertConfig(
         model_type=encoder.name,
         vocab_size=_size(data, "vocab_size", where),
@@ -133,6 +140,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
         num_labels=HEADS[head].outputs(num_labels),
         head_dropout=_head_dropout(data, encoder, head, where),
         activation=activation,
+        embedding_size=embedded if projects else None,
         pad_token_id=None if padding == encoder.pad_token_id else padding,
         initializer_range=_fraction(data, "initializer_range", 0.02, where),
         **sizes,
@@ -220,6 +228,8 @@ def _shrunken(found: Any, layers: int, hidden: int, where: str) -> dict[str, Any
         fields["dense_sizes"] = sizes("dense_sizes", None)
     if "pooler_size" in changes:
         fields["pooler_size"] = _size(changes, "pooler_size", where)
+    if "project" in changes:
+        fields["project"] = True
     return fields | {"norm": changes.get("norm", NORMS[0])}
 
 
@@ -246,6 +256,8 @@ def _version_1(
 
 def _is_dense(config: BertConfig) -> bool:
     plain = config.norm == NORMS[0] and config.pooled in (0, config.hidden_size)
+    # transformers projects embeddings where they have another size.
+    plain &= config.embedding_size != config.hidden_size
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1
     if not (plain and alike):
         return False

@@ -21,14 +21,16 @@ def describe(config: BertConfig) -> Structure:
     has_reader = config.head != "none" or (
         ENCODERS[config.model_type].base_pooler and config.pooled
     )
+    projected = config.embedding_size is not None
     hidden = Stream(
         size=config.hidden_size,
-        tables=tuple(("embeddings", table) for table in tables),
+        tables=() if projected else tuple(("embeddings", table) for table in tables),
         norms=(
-            ("embeddings", "norm"),
+            *([] if projected else [("embeddings", "norm")]),
             *((*each.write.path[:-1], "norm") for each in sublayers),
         ),
         readers=((reader,),) if has_reader else (),
+        writers=(("embeddings", "project"),) if projected else (),
     )
     return Structure(tuple(sublayers), {"hidden": hidden})
 

@@ -24,13 +24,14 @@ class Encoder(NamedTuple):
       base_pooler: the pooler in a model without a task head; None where there is none.
       pooler: the layer before a classifier, which is outside the encoder unless it is the base
         pooler.
-      pooler_activation: "tanh" or "relu".
+      pooler_activation: "tanh", "relu" or "gelu".
       classifier: the last layer of a classifier of rows.
       counts_tokens: positions count the tokens that are not padding, from `pad_token_id` + 1; else
         all, from 0.
       token_types: rows of token types; 0 where there are none.
       pad_token_id: what config.json says of padding, by default.
       norm_eps: of all norms, where config.json has no say in it.
+      projects: embeddings may have a size of their own, from which a layer leads to the hidden one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Encoder(NamedTuple):
     token_types: int
     pad_token_id: int
     norm_eps: float | None = None
+    projects: bool = False
 
 
 def _classes(stem: str) -> dict[str, str]:
@@ -114,6 +116,17 @@ ROBERTA = BERT._replace(
 XLM_ROBERTA = ROBERTA._replace(name="xlm-roberta", classes=_classes("XLMRoberta"))
 CAMEMBERT = ROBERTA._replace(name="camembert", classes=_classes("Camembert"))
 
+ELECTRA = BERT._replace(
+    name="electra",
+    prefix="electra.",
+    classes=_classes("Electra"),
+    base_pooler=None,
+    pooler="classifier.dense",
+    pooler_activation="gelu",
+    classifier="classifier.out_proj",
+    projects=True,
+)
+
 DISTILBERT = BERT._replace(
     name="distilbert",
     prefix="distilbert.",
@@ -156,5 +169,6 @@ DISTILBERT = BERT._replace(
 )
 
 ENCODERS = {
-    encoder.name: encoder for encoder in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT)
+    encoder.name: encoder
+    for encoder in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA)
 }

@@ -11,6 +11,7 @@ from bpjax.models.architecture import Json
 from bpjax.models.sizes import SHRUNKEN_KEY
 
 READ = (
+    "embedding_size",
     "initializer_range",
     "layer_norm_eps",
     "max_position_embeddings",
@@ -55,6 +56,10 @@ WITHOUT_EFFECT = (
     # Of other heads, of generation, of new weights, and of a tokenizer that has its own files.
     "bos_token_id",
     "eos_token_id",
+    "summary_activation",
+    "summary_last_dropout",
+    "summary_type",
+    "summary_use_proj",
     "sinusoidal_pos_embds",  # how DistilBERT's positions begin, before they are read
     "tie_word_embeddings",
 )

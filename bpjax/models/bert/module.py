@@ -3,7 +3,6 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -14,6 +13,7 @@ from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.sublayers import FeedForward, SelfAttention
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPES, Input
+from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
@@ -98,13 +98,13 @@ class Bert(nn.Module):
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def _pool(self, x):
-        activations = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+        activations = {"tanh": jnp.tanh, **ACTIVATIONS}
         activation = activations[ENCODERS[self.config.model_type].pooler_activation]
         return activation(Linear(self.config.pooled, self.config, name="pooler")(x[:, 0]))
 
 
 class Embeddings(nn.Module):
-    """Word, position and token type embeddings, summed and normalised."""
+    """Word, position and token type embeddings, summed, normalised and perhaps projected."""
 
     config: BertConfig
 
@@ -120,7 +120,7 @@ class Embeddings(nn.Module):
         initializer = nn.initializers.normal(0.02)
 
         def embed(size, name, ids):
-            rows = nn.Embed(size, config.hidden_size, embedding_init=initializer, name=name)
+            rows = nn.Embed(size, config.embedded, embedding_init=initializer, name=name)
             # An id without a row gives NaN. A negative one would count from the end.
             return rows(jnp.where(ids < 0, size, ids))
 
@@ -134,7 +134,10 @@ class Embeddings(nn.Module):
             x = x + embed(config.type_vocab_size, "token_type", token_type_ids)
         x = LayerNorm(config, name="norm")(x)
         rng = dropout_key(self, deterministic)
-        return drop(x, config.hidden_dropout, rng).reshape(-1, config.hidden_size)
+        x = drop(x, config.hidden_dropout, rng).reshape(-1, config.embedded)
+        if config.embedding_size is None:
+            return x
+        return Linear(config.hidden_size, config, name="project")(x)
 
 
 class Layer(nn.Module):

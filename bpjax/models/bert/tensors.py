@@ -27,9 +27,9 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
         turn = "transpose" if path.endswith("/kernel") else "keep"
         table[path] = Stored(full, shape, turn, _also(full, name, encoder.prefix), fresh)
 
-    def norm(path: str, name: str) -> None:
-        add(f"{path}/scale", f"{name}.weight", (hidden,))
-        add(f"{path}/bias", f"{name}.bias", (hidden,))
+    def norm(path: str, name: str, size: int = hidden) -> None:
+        add(f"{path}/scale", f"{name}.weight", (size,))
+        add(f"{path}/bias", f"{name}.bias", (size,))
 
     def linear(
         path: str,
@@ -51,8 +51,10 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
     ):
         if rows:
             name = f"embeddings.{part}_embeddings.weight"
-            add(f"embeddings/{part}/embedding", name, (rows, hidden))
-    norm("embeddings/norm", "embeddings.LayerNorm")
+            add(f"embeddings/{part}/embedding", name, (rows, config.embedded))
+    norm("embeddings/norm", "embeddings.LayerNorm", config.embedded)
+    if config.embedding_size is not None:
+        linear("embeddings/project", "embeddings_project", config.embedded, hidden)
 
     for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
         width = heads * config.head_dim
@@ -87,7 +89,7 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
 def owned(config: BertConfig) -> tuple[str, ...]:
     """Beginnings of names of the encoder's tensors, with its prefix and without."""
     encoder = ENCODERS[config.model_type]
-    inner = ("embeddings.", encoder.layer.partition("{}")[0], "pooler.")
+    inner = ("embeddings", encoder.layer.partition("{}")[0], "pooler.")
     return (encoder.prefix, *inner)
 
 

@@ -1,7 +1,7 @@
 """Names of the variables that modules read beside their parameters."""
 
 MASKS = "masks"
-"""Collection of masks: `KERNEL` of a linear layer, `HIDDEN` of a norm; see `patterns`."""
+"""Collection of masks: `KERNEL` of a layer, `HIDDEN` of a norm or a writer; see `patterns`."""
 
 KERNEL, HIDDEN = "kernel", "hidden"
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bpjax.models.layers.collections import GATES, INPUTS, KERNEL, MASKS
+from bpjax.models.layers.collections import GATES, HIDDEN, INPUTS, KERNEL, MASKS
 from bpjax.models.layers.products import product
 from bpjax.pruning.blocks import BlockMask
 
@@ -25,7 +25,8 @@ class Linear(nn.Module):
     """`x @ kernel + bias`, masked if there is a mask.
 
     The mask is a `BlockMask` in the variable collection `masks`, beside `params`, under the name
-    `kernel`. The variable `gates/inputs` multiplies the inputs, `[batch, in]`, where it is given.
+    `kernel`; or one value an output, under `hidden`, where the layer writes to a masked stream. The
+    variable `gates/inputs` multiplies the inputs, `[batch, in]`, where it is given.
     """
 
     features: int
@@ -53,6 +54,8 @@ class Linear(nn.Module):
         if self.has_variable(MASKS, KERNEL):
             mask: BlockMask = self.get_variable(MASKS, KERNEL)
             found = mask.apply(found)
+        if self.has_variable(MASKS, HIDDEN):
+            found = {name: x * self.get_variable(MASKS, HIDDEN) for name, x in found.items()}
         return found["kernel"], found.get("bias")
 
 
