@@ -22,6 +22,7 @@ from bpjax.report.write import write_report
 from bpjax.stages.base import Inputs, Stage
 from bpjax.stages.inputs import check_inputs, given, prepare
 from bpjax.stages.masked import read_masked
+from bpjax.stages.origins import origins
 from bpjax.stages.plan import plan as plan_steps
 from bpjax.training.scalars import read_scalars
 from bpjax.workdir import Workdir
@@ -41,13 +42,16 @@ def run(config: Any, workdir: Path, command: str) -> dict[str, Any]:
       The report, as in `workdir`/report.json.
 
     Raises:
-      UserError: bad config, data, checkpoint or workdir.
+      UserError: bad config, data, checkpoint or workdir; a workdir that was begun with other data
+        or models.
     """
     typed = validate(config)
     # It goes on on other devices.
     defaults = default_fields(typed.task.name)
     folder = Workdir(workdir, config.to_dict(), free=("mesh",), defaults=defaults)
-    inputs = _prepare(typed)
+    inputs = prepare(typed)
+    folder.hold_to(origins(inputs, typed))
+    _check(inputs, typed)
     with folder.exclusive():
         notes, made = _run(inputs, typed, folder)
         report = _report(inputs, typed, notes)
@@ -63,7 +67,8 @@ def plan(config: Any, workdir: Path) -> dict[str, Any]:
       UserError: what `run` would refuse before it trains.
     """
     typed = validate(config)
-    inputs = _prepare(typed)
+    inputs = prepare(typed)
+    _check(inputs, typed)
     found = {stage.name: stage.plan(inputs, typed) for stage in _wanted(typed)}
     steps = {name: count for name, count in found.items() if count}
     planned = plan_steps(inputs, typed, steps)
@@ -74,13 +79,11 @@ def _wanted(config: RunConfig) -> Iterator[Stage]:
     return (stage for stage in stages.STAGES if stage.wanted(config))
 
 
-def _prepare(config: RunConfig) -> Inputs:
-    """The data, after all checks: the last stage's first, for the dearest is the first one's."""
-    inputs = prepare(config)
+def _check(inputs: Inputs, config: RunConfig) -> None:
+    """All checks: the last stage's first, for the dearest is the first one's."""
     check_inputs(inputs, config)
     for stage in reversed([*_wanted(config)]):
         stage.check(inputs, config)
-    return inputs
 
 
 def _run(inputs: Inputs, config: RunConfig, folder: Workdir) -> tuple[Notes, dict[str, Path]]:

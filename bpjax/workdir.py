@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,26 @@ from bpjax.files import write_whole
 LOCK = ".lock"
 
 
+class Origin(NamedTuple):
+    """Something outside its folder that a run is made from.
+
+    Attributes:
+      name: its key in `origins.json`.
+      digest: of its content.
+      differs: what a message says of another one, such as "the training rows are not those".
+    """
+
+    name: str
+    digest: str
+    differs: str
+
+
 class Workdir:
     """A run's folder.
 
-    `config.json` says whose it is; `STAGE/done.json` marks a finished stage and holds what later
-    stages need to know of it. A stage without that file is run (again).
+    `config.json` says whose it is, and `origins.json` what the run began with, by digests;
+    `STAGE/done.json` marks a finished stage and holds what later stages need to know of it. A stage
+    without that file is run (again).
     """
 
     def __init__(
@@ -52,6 +67,7 @@ class Workdir:
         """
         self.path = path
         self._config = json.loads(json.dumps(config))
+        self._origins: dict[str, str] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not os.access(path, os.W_OK):
@@ -65,6 +81,33 @@ class Workdir:
                 "written; choose another --workdir"
             ) from error
 
+    def hold_to(self, origins: Sequence[Origin]) -> None:
+        """Holds the run to what it began with; what a folder does not know yet it takes.
+
+        Args:
+          origins: what the run is made from now. They are kept with the first stage that runs.
+
+        Raises:
+          UserError: one is not what the run began with.
+        """
+        self._origins = {each.name: each.digest for each in origins}
+        path = self.path / "origins.json"
+        if not (self.path / "config.json").exists() or not path.exists():
+            return
+        try:
+            before = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: expected the digests that bpjax wrote; remove it where nothing that the "
+                "run reads has changed, or choose another --workdir"
+            ) from error
+        for each in origins:
+            if before.get(each.name, each.digest) != each.digest:
+                raise UserError(
+                    f"workdir {self.path}: {each.differs} that this run began with; restore what "
+                    "was there, or choose another --workdir"
+                )
+
     def stage(self, name: str, run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Runs a stage unless it is finished, and returns what it noted.
 
@@ -77,10 +120,12 @@ class Workdir:
             stage refuses its config, the folder stays nobody's.
         """
         folder, mine = self.path / name, self.path / "config.json"
-        done = folder / "done.json"
+        done, origins = folder / "done.json", self.path / "origins.json"
         first = not mine.exists()
         barrier(f"{name} begins")
         if not done.exists():
+            # Before the folder is somebody's: it then is known what the run began with.
+            write_once(write_whole, origins, _readable(self._origins))
             write_once(write_whole, mine, _readable(self._config))
             folder.mkdir(exist_ok=True)
             try:
@@ -88,6 +133,7 @@ class Workdir:
             except UserError:
                 if first and is_main():
                     mine.unlink()
+                    origins.unlink()
                 raise
             write_once(write_whole, done, _readable(notes))
         write_once(shutil.rmtree, folder / "checkpoints", ignore_errors=True)

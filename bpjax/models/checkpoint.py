@@ -28,9 +28,9 @@ from bpjax.models.sources import (
     WEIGHTS,
     Checkpoint,
     find_folder,
+    find_model,
     one_line,
     read_json,
-    refuse_adapters,
 )
 from bpjax.models.tokenizer import copy_tokenizer
 
@@ -55,7 +55,7 @@ def load_pretrained(
     """Loads a model of any of `models.ARCHITECTURES`, dense or shrunken, from safetensors.
 
     Args:
-      source: a folder, an installed package or a hub name; see `sources.find_folder`.
+      source: a folder, an installed package or a hub name; see `sources.find_model`.
       head: "saved", the head that config.json names: every tensor of the checkpoint must then have
         a place in the model, and every array of the model a tensor. Or a key of `heads.HEADS`: the
         checkpoint's own head is taken where it is of this kind and tells the same labels apart,
@@ -77,8 +77,7 @@ def load_pretrained(
     """
     if head not in (*HEADS, SAVED):
         raise UserError(f"head {head!r}: expected one of {', '.join(HEADS)} or {SAVED}")
-    folder = find_folder(source)
-    refuse_adapters(folder)
+    folder = find_model(source)
     path, strict = folder / CONFIG, head == SAVED
     saved = read_saved_head(path)
     config = read_config(path, head, num_labels).replace(dtype=dtype)

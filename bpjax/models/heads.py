@@ -2,7 +2,8 @@
 
 To add a head, describe it in `HEADS`; an architecture says which of them it has
 (`Architecture.heads`). Losses and distillations are means over the rows or tokens of a batch by
-their weight, 0 for a batch that is all padding.
+their weight, 0 for a batch that is all padding; a head says over which, so that means of parts of a
+batch add up to the whole batch's.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,24 @@ Batch = Mapping[str, Any]
 
 NO_LABEL = -100
 """The label of a token that has none, such as a mark or the rest of a word: it costs nothing."""
+
+Places = Callable[[Batch], Num[Array, "..."]]
+"""What of a batch a mean is over: a weight for each row or each token."""
+
+
+def rows(batch: Batch) -> Num[Array, " batch"]:
+    """The weight of each row."""
+    return batch[WEIGHT]
+
+
+def real_tokens(batch: Batch) -> Num[Array, "batch length"]:
+    """The weight of each token: its row's, 0 at padding."""
+    return batch[ATTENTION_MASK] * batch[WEIGHT][:, None]
+
+
+def labelled_tokens(batch: Batch) -> Num[Array, "batch length"]:
+    """The weight of each token: its row's, 0 at padding and where it has no label."""
+    return real_tokens(batch) * (batch[LABEL] != NO_LABEL)
 
 
 class Head(NamedTuple):
@@ -41,6 +60,8 @@ class Head(NamedTuple):
       onnx_outputs: what an ONNX model's outputs are called; where several are logits, each is one
         of our outputs.
       problem_type: what transformers calls it, of the heads that share a class there.
+      loss_over: what `loss` is a mean over.
+      distill_over: what `distill` is a mean over.
     """
 
     name: str
@@ -54,6 +75,8 @@ class Head(NamedTuple):
     card_task: str
     onnx_outputs: tuple[str, ...] = ("logits",)
     problem_type: str | None = None
+    loss_over: Places = rows
+    distill_over: Places = rows
 
 
 def weighted_mean(
@@ -77,7 +100,7 @@ def _divergence(student, teacher, temperature):
 def classification_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Float[Array, ""]:
     """Softmax cross-entropy of `label`, in fp32 at least."""
     losses = optax.softmax_cross_entropy_with_integer_labels(_wide(logits), batch[LABEL])
-    return weighted_mean(losses, batch[WEIGHT])
+    return weighted_mean(losses, rows(batch))
 
 
 def distill_classes(
@@ -87,7 +110,7 @@ def distill_classes(
     temperature: float,
 ) -> Float[Array, ""]:
     """`KL(softmax(teacher / T) ‖ softmax(student / T)) · T²` (Hinton et al. 2015)."""
-    return weighted_mean(_divergence(student, teacher, temperature), batch[WEIGHT])
+    return weighted_mean(_divergence(student, teacher, temperature), rows(batch))
 
 
 def multi_label_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Float[Array, ""]:
@@ -114,7 +137,7 @@ def distill_labels(
 def regression_loss(logits: Float[Array, "batch 1"], batch: Batch) -> Float[Array, ""]:
     """Squared error of the score `label`, in fp32 at least."""
     losses = jnp.square(_wide(logits)[:, 0] - batch[LABEL])
-    return weighted_mean(losses, batch[WEIGHT])
+    return weighted_mean(losses, rows(batch))
 
 
 def distill_scores(
@@ -126,7 +149,7 @@ def distill_scores(
     """The squared difference: one number has no distribution, and so no temperature."""
     del temperature
     squares = jnp.square(student - jax.lax.stop_gradient(teacher))[:, 0]
-    return weighted_mean(squares, batch[WEIGHT])
+    return weighted_mean(squares, rows(batch))
 
 
 def span_loss(logits: Float[Array, "batch length 2"], batch: Batch) -> Float[Array, ""]:
@@ -134,10 +157,10 @@ def span_loss(logits: Float[Array, "batch length 2"], batch: Batch) -> Float[Arr
     logits = _wide(logits)
     real = batch[ATTENTION_MASK][:, :, None] == 1
     log_probs = jax.nn.log_softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), axis=1)
-    rows = jnp.arange(logits.shape[0])
-    start = log_probs[rows, batch[START], 0]
-    end = log_probs[rows, batch[END], 1]
-    return weighted_mean(-(start + end) / 2, batch[WEIGHT])
+    numbers = jnp.arange(logits.shape[0])
+    start = log_probs[numbers, batch[START], 0]
+    end = log_probs[numbers, batch[END], 1]
+    return weighted_mean(-(start + end) / 2, rows(batch))
 
 
 def distill_spans(
@@ -154,7 +177,7 @@ def distill_spans(
         return jnp.where(mask, jnp.moveaxis(logits, -1, 1), -1e30)
 
     both = _divergence(over_positions(student), over_positions(teacher), temperature)
-    return weighted_mean(both.mean(-1), batch[WEIGHT])
+    return weighted_mean(both.mean(-1), rows(batch))
 
 
 def token_loss(logits: Float[Array, "batch length labels"], batch: Batch) -> Float[Array, ""]:
@@ -163,7 +186,7 @@ def token_loss(logits: Float[Array, "batch length labels"], batch: Batch) -> Flo
     losses = optax.softmax_cross_entropy_with_integer_labels(
         _wide(logits), jnp.where(labels == NO_LABEL, 0, labels)
     )
-    return weighted_mean(losses, _real(batch) * (labels != NO_LABEL))
+    return weighted_mean(losses, labelled_tokens(batch))
 
 
 def distill_tokens(
@@ -173,12 +196,7 @@ def distill_tokens(
     temperature: float,
 ) -> Float[Array, ""]:
     """As for classes, one distribution a token: the mean is over the real tokens of the batch."""
-    return weighted_mean(_divergence(student, teacher, temperature), _real(batch))
-
-
-def _real(batch):
-    """The weight of each token: its row's, 0 at padding."""
-    return batch[ATTENTION_MASK] * batch[WEIGHT][:, None]
+    return weighted_mean(_divergence(student, teacher, temperature), real_tokens(batch))
 
 
 def distill_embeddings(
@@ -190,7 +208,7 @@ def distill_embeddings(
     """The squared difference, averaged over dimensions."""
     del temperature
     squares = jnp.square(student - jax.lax.stop_gradient(teacher)).mean(-1)
-    return weighted_mean(squares, batch[WEIGHT])
+    return weighted_mean(squares, rows(batch))
 
 
 def _as_many(labels: int) -> int:
@@ -277,6 +295,8 @@ HEADS = {
             decide=_best,
             auto_class="AutoModelForTokenClassification",
             card_task="token-classification",
+            loss_over=labelled_tokens,
+            distill_over=real_tokens,
         ),
         Head(  # as many labels as dimensions
             "embedding",
@@ -300,6 +320,8 @@ HEADS = {
             decide=_best,
             auto_class="AutoModelForCausalLM",
             card_task="text-generation",
+            loss_over=labelled_tokens,
+            distill_over=real_tokens,
         ),
     )
 }

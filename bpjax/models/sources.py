@@ -1,11 +1,14 @@
 """Finds a model's files, in a folder, an installed package or the hub, and reads its tensors."""
 
+import collections
 import copy
 import importlib.util
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,6 +29,21 @@ TOKENIZER_FILES = (
 CARD = "README.md"
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
+"""How pickles begin that transformers' Trainer leaves beside a model."""
+
+FOREIGN = {
+    ".gguf": "GGUF",
+    ".onnx": "ONNX",
+    ".h5": "Keras",
+    ".msgpack": "Flax",
+    ".stablehlo": "StableHLO",
+    ".tflite": "TensorFlow Lite",
+}
+"""Formats that others run and bpjax does not read, by suffix."""
+
+DEPTH, LOOKED_AT = 3, 1000
+"""How deep models are looked for beneath a folder that is none, and in how many folders."""
 
 
 def find_folder(source: str | Path) -> Path:
@@ -37,16 +55,33 @@ def find_folder(source: str | Path) -> Path:
         the Hugging Face hub, of which config, safetensors and tokenizer files are downloaded.
 
     Raises:
-      UserError: none of the three, or a single file.
+      UserError: none of the three; a single file; a folder above models, such as that of a run.
     """
     path = Path(source).expanduser()
-    if path.is_dir():
-        return path
     if path.is_file():
-        _refuse_pickles(path.parent, [path])
-        raise UserError(f"{path} is a file: expected a model's folder; name {path.parent}")
+        _refuse(path.parent, [path])
+    if path.is_dir():
+        if not _has_weights(path) and not any((path / name).is_file() for name in TOKENIZER_FILES):
+            _refuse(path, sorted(path.iterdir()))
+        return path
     name = str(source)
     return _package_folder(name) or _hub_folder(name)
+
+
+def find_model(source: str | Path) -> Path:
+    """The folder of a model with weights of its own.
+
+    Args:
+      source: as in `find_folder`.
+
+    Raises:
+      UserError: as `find_folder`; no weights there that bpjax reads; an adapter of PEFT, alone or
+        beside the weights it was trained on.
+    """
+    folder = find_folder(source)
+    _refuse_adapters(folder)
+    weight_files(folder)
+    return folder
 
 
 def _package_folder(name: str) -> Path | None:
@@ -74,7 +109,8 @@ def _hub_folder(name: str) -> Path:
 
     try:
         folder = huggingface_hub.snapshot_download(
-            name, allow_patterns=[CONFIG, INDEX, "model*.safetensors", *TOKENIZER_FILES]
+            name,
+            allow_patterns=[CONFIG, INDEX, "model*.safetensors", ADAPTERS[0], *TOKENIZER_FILES],
         )
     except Exception as error:  # the hub's, its transport's, the disk's: the mend is the same
         raise UserError(
@@ -118,7 +154,7 @@ class Checkpoint:
         self.folder = folder
         self._prefix = ""
         self._tensors: dict[str, Any] = {}
-        for path in _weight_files(folder):
+        for path in weight_files(folder):
             try:
                 file = safe_open(path, framework="numpy")
                 names = file.keys()
@@ -173,12 +209,63 @@ class Checkpoint:
         return np.asarray(tensor).astype(np.float32)
 
 
-def refuse_adapters(folder: Path) -> None:
-    """Refuses a folder with weights that belong on top of others.
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model's folder.
 
     Raises:
-      UserError: an adapter of PEFT lies there, alone or beside the weights it was trained on.
+      UserError: there are none, but a pickle, a model of another format or models beneath, say.
     """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        shards = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise UserError(f"{folder / INDEX}: weight_map is missing; fetch the file again")
+        # Shards lie beside their index: a name that leads elsewhere is cut down to its last part.
+        return [folder / Path(str(name)).name for name in sorted(set(map(str, shards.values())))]
+    _refuse(folder, sorted(folder.iterdir()))
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+
+
+def _refuse(folder: Path, files: list[Path]) -> NoReturn:
+    """Says of what is no model's folder what it is instead, and which folder is one.
+
+    Args:
+      folder: without weights that are read; or that of a file.
+      files: all of the folder's, or that file.
+
+    Raises:
+      UserError: always.
+    """
+    _refuse_adapters(folder)
+    for path in files:
+        if path.suffix in PICKLES and not path.name.startswith(TRAINING):
+            raise UserError(
+                f"{path} is a pickle checkpoint, which can run code when it is read: expected "
+                f"{WEIGHTS} in {folder}; convert it to safetensors where you trust its origin"
+            )
+    for path in files:
+        if path.suffix in FOREIGN:
+            raise UserError(
+                f"{path} is a model in {FOREIGN[path.suffix]}: expected a folder with {CONFIG} and "
+                f"{WEIGHTS}; name that of the model that it was made from"
+            )
+    if _has_weights(folder):
+        raise UserError(f"{files[0]} is a file: expected a model's folder; name {folder}")
+    if models := _models_near(folder):
+        first, *others = models
+        more = f" or {others[0]}" if len(others) == 1 else f" or one of {len(others)} others"
+        raise UserError(
+            f"{folder} holds no model itself: expected a model's folder; name {first}"
+            f"{more if others else ''}"
+        )
+    raise UserError(f"{folder}: no {WEIGHTS}; name a folder with {CONFIG} and {WEIGHTS}")
+
+
+def _refuse_adapters(folder: Path) -> None:
     for name in ADAPTERS:
         if (folder / name).exists():
             raise UserError(
@@ -188,26 +275,37 @@ def refuse_adapters(folder: Path) -> None:
             )
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).is_file():
-        shards = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise UserError(f"{folder / INDEX}: weight_map is missing; fetch the file again")
-        # Shards lie beside their index: a name that leads elsewhere is cut down to its last part.
-        return [folder / Path(str(name)).name for name in sorted(set(map(str, shards.values())))]
-    _refuse_pickles(folder, sorted(folder.iterdir()))
-    raise UserError(f"{folder}: no {WEIGHTS}; name a folder with {CONFIG} and {WEIGHTS}")
+def _models_near(folder: Path) -> list[Path]:
+    """Models beneath a folder; beneath the one above where that is a run's, and this a stage's."""
+    in_a_run = (folder.parent / CONFIG).is_file() and not _tells_a_model(folder.parent)
+    return _models_beneath(folder) or (_models_beneath(folder.parent) if in_a_run else [])
 
 
-def _refuse_pickles(folder: Path, files: list[Path]) -> None:
-    for path in files:
-        if path.suffix in PICKLES:
-            raise UserError(
-                f"{path} is a pickle checkpoint, which can run code when it is read: expected "
-                f"{WEIGHTS} in {folder}; convert it to safetensors where you trust its origin"
-            )
+def _tells_a_model(folder: Path) -> bool:
+    """Whether its config.json is a model's, and not a run's or a part's of one."""
+    path = folder / CONFIG
+    return path.is_file() and '"model_type"' in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _models_beneath(folder: Path) -> list[Path]:
+    """Folders with a model, the nearest first, by name: of a run the last stage's is the first."""
+    found = itertools.islice(_folders_beneath(folder), LOOKED_AT)
+    return [path for path in found if _has_weights(path) and _tells_a_model(path)]
+
+
+def _folders_beneath(folder: Path) -> Iterator[Path]:
+    queue = collections.deque([(folder, 0)])
+    while queue:
+        above, depth = queue.popleft()
+        try:
+            inside = sorted(path for path in above.iterdir() if path.is_dir())
+        except OSError:  # not ours to read
+            continue
+        for path in inside:
+            if not path.name.startswith("."):
+                yield path
+                if depth + 1 < DEPTH:
+                    queue.append((path, depth + 1))
 
 
 def one_line(error: BaseException) -> str:

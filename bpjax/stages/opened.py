@@ -10,7 +10,7 @@ from bpjax.errors import UserError
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import SAVED, load_pretrained, read_saved_head, save_pretrained
 from bpjax.models.labels import SavedHead, match
-from bpjax.models.sources import CONFIG, find_folder
+from bpjax.models.sources import CONFIG, find_model
 from bpjax.models.tokenizer import check_vocabulary
 from bpjax.tasks.base import Task
 
@@ -84,7 +84,7 @@ def saved_head(source: str | Path) -> SavedHead:
     Raises:
       UserError: no model there.
     """
-    return read_saved_head(find_folder(source) / CONFIG)
+    return read_saved_head(find_model(source) / CONFIG)
 
 
 def align(task: Task, model: Config | SavedHead) -> Task:

@@ -1,19 +1,20 @@
 """One training step: masked forward pass, teacher, penalty, optimizer, the method's update."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, Num, PyTree
 
-from bpjax.models.architecture import Config
+from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import Head
 from bpjax.models.inputs import WEIGHT
 from bpjax.pruning.kept import kept_units
 from bpjax.pruning.methods.base import Method, MethodState
-from bpjax.pruning.patterns import Pattern, build_mask_collection
+from bpjax.pruning.patterns import Pattern, Scores, build_mask_collection
 from bpjax.pruning.schedules import Schedule, ScheduleValues
 from bpjax.pruning.structure import Structure
 from bpjax.pruning.summary import mask_density
@@ -22,7 +23,15 @@ from bpjax.training.augment import replace_tokens
 from bpjax.training.evaluation import Batch, apply
 from bpjax.training.importances import squared_gradients
 from bpjax.training.mesh import ONE_DEVICE, Layout
-from bpjax.training.terms import DISTILLATION, Compared, Teacher, losses_of, teach
+from bpjax.training.terms import (
+    DISTILLATION,
+    Compared,
+    Teacher,
+    counts_of,
+    losses_of,
+    means_of,
+    teach,
+)
 
 OBSERVED = 4
 """Of so many rows of a batch one is looked at: such a step takes no longer than movement's."""
@@ -124,9 +133,8 @@ class Recipe(NamedTuple):
       teacher: to distil from; None for the task's loss alone. It runs in the step, unless the
         batch brings its logits along (`TeacherLogits.attach`).
       layout: of the state, and of the batches, of which this process has its part.
-      accumulate: parts of a batch, which are run one after the other and whose gradients are
-        averaged by their rows' weights: the same step in less memory, with other dropout. What is
-        a mean over tokens, such as what is distilled from activations, is one over a part's.
+      accumulate: parts of a batch, which are run one after the other: the same step in less memory,
+        with other dropout. Only norms that become affine average over a part's tokens.
       params_dtype: of the copy of the parameters that a step computes with, and of their gradients;
         the state stays as it is. None: the state's.
     """
@@ -158,6 +166,27 @@ def make_train_step(recipe: Recipe) -> Step:
     return Step(compiled, recipe.layout.shard(teacher_params), recipe.layout)
 
 
+class Part(NamedTuple):
+    """Rows of a batch, and what they count for in its loss.
+
+    Attributes:
+      rows: what the models read.
+      labelled: of each row the weight in the task's loss, 0 where its label does not hold.
+      dropout: the rows' own key.
+      shares: by metric, the fraction that is these rows' of what it is a mean over in the batch:
+        rows, those with a label, tokens or pairs of them. None: they are the whole batch.
+    """
+
+    rows: Batch
+    labelled: Num[Array, " batch"]
+    dropout: Key[Array, ""]
+    shares: dict[str, Array] | None = None
+
+    def share(self, metrics: dict[str, Array]) -> dict[str, Array]:
+        """Addends of the whole batch's metrics, from these rows'."""
+        return {k: self.shares[k] * x for k, x in metrics.items()} if self.shares else metrics
+
+
 def loss_of(
     recipe: Recipe,
     trained: dict[str, PyTree],
@@ -176,75 +205,148 @@ def loss_of(
       scheduled: the schedule's values at this step.
       teacher_params: the teacher's parameters; empty without one.
     """
-    config, head, teacher = recipe.config, recipe.head, recipe.teacher
-    method, pattern, _, names = recipe.pruning
-    rng, dropout, exchange = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
-    labelled = batch
-    if teacher and teacher.replace:
-        batch, labelled = replace_tokens(batch, teacher.replace, exchange)
-    method_state = state.method._replace(learned=trained["learned"])
-    values = method.masks(method_state, trained["params"], scheduled, rng)
-    outputs = apply(
-        config,
-        trained["params"],
-        batch,
-        build_mask_collection(pattern, values),
-        dropout,
-        activations=bool(teacher and teacher.reads_activations),
-        approximations=approximate(config, names, scheduled.progress, batch),
+    return _loss_of(
+        recipe, {}, trained, state, _whole(recipe, state, batch), scheduled, teacher_params
     )
-    assert outputs.logits is not None and head.loss
-    metrics = {"task_loss": head.loss(outputs.logits, labelled)}
-    total = metrics["task_loss"]
-    if teacher:
-        theirs = teach(teacher, teacher_params, config.dtype, batch)
-        kept = kept_units(recipe.structure, pattern, values)
-        compared = Compared(
-            outputs, theirs, batch, recipe.structure, kept, head, teacher.temperature
-        )
-        metrics |= losses_of(teacher, trained.get("projection"), compared)
-        total = teacher.weight * metrics[DISTILLATION] + (1 - teacher.weight) * total
-        for weight, name in teacher.terms:
-            total += weight * metrics[name]
-    if pattern.groups:
-        metrics["penalty"] = method.penalty(method_state, trained["params"], scheduled)
-        metrics |= {"density": mask_density(pattern, values), "threshold": scheduled.threshold}
-        total += metrics["penalty"]
-    return total, metrics | {"loss": total}
 
 
 def accumulated(
     recipe: Recipe, trained: dict[str, PyTree], state: TrainState, batch: Batch, *given: Any
 ) -> tuple[dict[str, PyTree], dict[str, Array]]:
-    """Gradient and metrics of `loss_of` by parts of a batch: averages by the parts' weights.
+    """Gradient and metrics of `loss_of` by parts of a batch, of which each gives its addends.
 
     Args:
       recipe: of the step; `accumulate` divides the rows.
       trained: see `loss_of`.
-      state: see `loss_of`; each part has a key of its own.
+      state: see `loss_of`; each part has a key of its own for dropout.
       batch: the whole one.
       *given: the rest of the arguments of `loss_of`.
     """
-    gradient_of = jax.grad(functools.partial(loss_of, recipe), has_aux=True)
+    parts, teacher, means = _divide(recipe, state, _whole(recipe, state, batch)), recipe.teacher, {}
+
+    def means_in(part: Part) -> dict[str, Array]:
+        *_, compared = _compare(recipe, trained, state, part, *given)
+        assert teacher and compared
+        return part.share(means_of(teacher, trained.get("projection"), compared))
+
+    if teacher and teacher.reads_means:
+        means = _sum_over(parts, means_in)
+    gradient_of = jax.grad(functools.partial(_loss_of, recipe, means), has_aux=True)
+    return _sum_over(parts, lambda part: gradient_of(trained, state, part, *given))
+
+
+def _keys(state: TrainState) -> Key[Array, "3"]:
+    """Of a step: for the masks, for dropout, for the exchange of tokens."""
+    return jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+
+
+def _whole(recipe: Recipe, state: TrainState, batch: Batch) -> Part:
+    """A batch as the step reads it."""
+    (_, dropout, exchange), labelled = _keys(state), batch[WEIGHT]
+    if recipe.teacher and recipe.teacher.replace:
+        batch, altered = replace_tokens(batch, recipe.teacher.replace, exchange)
+        labelled = altered[WEIGHT]
+    return Part(batch, labelled, dropout)
+
+
+def _divide(recipe: Recipe, state: TrainState, whole: Part) -> Part:
+    """The parts of a batch, one after the other along a new first axis."""
     # Every n-th row, not the n-th part: rows that lie on different devices stay there.
-    parts = jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0), batch
+    rows, labelled = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, recipe.accumulate, *x.shape[1:]), 1, 0),
+        (whole.rows, whole.labelled),
     )
-    shares = parts[WEIGHT].sum(1) / jnp.maximum(batch[WEIGHT].sum(), 1)
 
-    def add(total: PyTree, part: Any) -> tuple[PyTree, None]:
-        number, share, rows = part
-        apart = state._replace(rng=jax.random.fold_in(state.rng, number))
-        found = gradient_of(trained, apart, rows, *given)
-        return jax.tree.map(lambda x, y: x + share * y, total, found), None
+    def dropout(number: Array) -> Array:
+        return _keys(state._replace(rng=jax.random.fold_in(state.rng, number)))[1]
 
-    shapes = jax.eval_shape(
-        gradient_of, trained, state, jax.tree.map(lambda x: x[0], parts), *given
-    )
+    def counts(rows: Batch, labelled: Array) -> dict[str, Array]:
+        head, teacher = recipe.head, recipe.teacher
+        found = {"task_loss": head.loss_over({**rows, WEIGHT: labelled}).sum()}
+        return found | (counts_of(teacher, head, rows) if teacher else {})
+
+    shares = {k: x / jnp.maximum(x.sum(), 1) for k, x in jax.vmap(counts)(rows, labelled).items()}
+    even = jnp.full(recipe.accumulate, 1 / recipe.accumulate)
+    shares |= dict.fromkeys(("penalty", "density", "threshold"), even)
+    return Part(rows, labelled, jax.vmap(dropout)(jnp.arange(recipe.accumulate)), shares)
+
+
+def _sum_over(parts: Part, find: Callable[[Part], PyTree]) -> PyTree:
+    """The sum of what is found of each part, one after the other, in float32 at least."""
+    shapes = jax.eval_shape(find, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes
     )
-    return jax.lax.scan(add, zeros, (jnp.arange(recipe.accumulate), shares, parts))[0]
+
+    def add(total: PyTree, part: Part) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, find(part)), None
+
+    return jax.lax.scan(add, zeros, parts)[0]
+
+
+def _compare(
+    recipe: Recipe,
+    trained: dict[str, PyTree],
+    state: TrainState,
+    part: Part,
+    scheduled: ScheduleValues,
+    teacher_params: dict,
+) -> tuple[Scores, Outputs, Compared | None]:
+    """The values of the masks, what the student makes of rows, and what terms are a function of."""
+    config, teacher = recipe.config, recipe.teacher
+    method, pattern, _, names = recipe.pruning
+    method_state = state.method._replace(learned=trained["learned"])
+    values = method.masks(method_state, trained["params"], scheduled, _keys(state)[0])
+    outputs = apply(
+        config,
+        trained["params"],
+        part.rows,
+        build_mask_collection(pattern, values),
+        part.dropout,
+        activations=bool(teacher and teacher.reads_activations),
+        approximations=approximate(config, names, scheduled.progress, part.rows),
+    )
+    if not teacher:
+        return values, outputs, None
+    theirs = teach(teacher, teacher_params, config.dtype, part.rows)
+    kept = kept_units(recipe.structure, pattern, values)
+    compared = Compared(
+        outputs, theirs, part.rows, recipe.structure, kept, recipe.head, teacher.temperature
+    )
+    return values, outputs, compared
+
+
+def _loss_of(
+    recipe: Recipe,
+    means: dict[str, Array],
+    trained: dict[str, PyTree],
+    state: TrainState,
+    part: Part,
+    scheduled: ScheduleValues,
+    teacher_params: dict,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """A part's addend of the loss, and of the metrics; `means` as in `Compared`."""
+    head, teacher, (method, pattern, *_) = recipe.head, recipe.teacher, recipe.pruning
+    values, outputs, compared = _compare(recipe, trained, state, part, scheduled, teacher_params)
+    assert outputs.logits is not None and head.loss
+    labelled = {**part.rows, WEIGHT: part.labelled}
+    metrics = part.share({"task_loss": head.loss(outputs.logits, labelled)})
+    total = metrics["task_loss"]
+    if teacher and compared:
+        compared = compared._replace(means=means)
+        metrics |= part.share(losses_of(teacher, trained.get("projection"), compared))
+        total = teacher.weight * metrics[DISTILLATION] + (1 - teacher.weight) * total
+        for weight, name in teacher.terms:
+            total += weight * metrics[name]
+    if pattern.groups:
+        method_state = state.method._replace(learned=trained["learned"])
+        penalty = method.penalty(method_state, trained["params"], scheduled)
+        density = mask_density(pattern, values)
+        metrics |= part.share(
+            {"penalty": penalty, "density": density, "threshold": scheduled.threshold}
+        )
+        total += metrics["penalty"]
+    return total, metrics | {"loss": total}
 
 
 def _observe(

@@ -3,15 +3,16 @@
 To add a term, write its loss and name it in `TERMS`: the step sums what a teacher's `terms` weigh.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from bpjax.models.architecture import Config, Outputs
-from bpjax.models.heads import Head
+from bpjax.models.heads import Head, Places, real_tokens, rows
 from bpjax.models.inputs import ATTENTION_MASK, TEACHER_LOGITS, WEIGHT
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import Structure
@@ -31,6 +32,8 @@ class Compared(NamedTuple):
       kept: the student's units that are left.
       head: of both.
       temperature: of both softmaxes.
+      means: where the batch is a part of another one, what `Term.means` gives of all of that, by
+        the term's name.
     """
 
     student: Outputs
@@ -40,6 +43,7 @@ class Compared(NamedTuple):
     kept: KeptUnits
     head: Head
     temperature: float
+    means: Mapping[str, Array] = MappingProxyType({})
 
 
 def _always(ours: Structure, theirs: Structure) -> None:
@@ -57,6 +61,10 @@ class Term(NamedTuple):
         where it learns nothing.
       fits: (student's structure, teacher's): why the two cannot be compared, what the teacher has
         and what is expected; None where they can.
+      over: what its loss is a mean over; None: what the head's distillation is.
+      means: (what it learns itself, compared): means over the same, of which a loss is a function
+        that is no mean itself. Of a part of a batch it then goes by `Compared.means`, so that the
+        parts' losses add up to the whole batch's all the same. None: it is one.
     """
 
     name: str
@@ -64,6 +72,8 @@ class Term(NamedTuple):
     loss: Callable[[Any, Compared], Array]
     init: Callable[[Structure, Structure], PyTree] | None = None
     fits: Callable[[Structure, Structure], str | None] = _always
+    over: Places | None = rows
+    means: Callable[[Any, Compared], Array] | None = None
 
 
 class Teacher(NamedTuple):
@@ -91,6 +101,11 @@ class Teacher(NamedTuple):
     def reads_activations(self) -> bool:
         """Whether hidden states or attention scores are compared."""
         return any(TERMS[name].needs - {OUTPUTS} for _, name in self.terms)
+
+    @property
+    def reads_means(self) -> bool:
+        """Whether a term of a part of a batch goes by means of the whole one."""
+        return any(TERMS[name].means for _, name in self.terms)
 
 
 def teach(teacher: Teacher, params: dict, dtype: str, batch: Batch) -> Outputs:
@@ -135,10 +150,45 @@ def losses_of(teacher: Teacher, learned: PyTree, compared: Compared) -> dict[str
       learned: by them, as `init_learned` gives it.
       compared: student and teacher on a batch.
     """
-    names = [DISTILLATION, *(name for _, name in teacher.terms)]
-    learners = [name for name in names if TERMS[name].init]
-    own = learned if len(learners) > 1 else dict.fromkeys(learners, learned)
-    return {name: TERMS[name].loss(own.get(name), compared) for name in names}
+    own = _own(teacher, learned)
+    return {name: TERMS[name].loss(own.get(name), compared) for name in _names(teacher)}
+
+
+def means_of(teacher: Teacher, learned: PyTree, compared: Compared) -> dict[str, Array]:
+    """The means of those terms that are a function of some, see `Term.means`, by name.
+
+    Args:
+      teacher: whose terms.
+      learned: by them, as `init_learned` gives it.
+      compared: student and teacher on a batch.
+    """
+    own, found = _own(teacher, learned), {}
+    for name in _names(teacher):
+        if means := TERMS[name].means:
+            found[name] = means(own.get(name), compared)
+    return found
+
+
+def counts_of(teacher: Teacher, head: Head, batch: Batch) -> dict[str, Num[Array, ""]]:
+    """How many rows, tokens or pairs each term is a mean over, by name.
+
+    Args:
+      teacher: whose terms.
+      head: of both models.
+      batch: as both read it.
+    """
+    over = {name: TERMS[name].over or head.distill_over for name in _names(teacher)}
+    return {name: places(batch).sum() for name, places in over.items()}
+
+
+def _names(teacher: Teacher) -> list[str]:
+    return [DISTILLATION, *(name for _, name in teacher.terms)]
+
+
+def _own(teacher: Teacher, learned: PyTree) -> dict[str, PyTree]:
+    """What each term learns itself."""
+    learners = [name for name in _names(teacher) if TERMS[name].init]
+    return learned if len(learners) > 1 else dict.fromkeys(learners, learned)
 
 
 def hidden(
@@ -175,8 +225,11 @@ def attention(
       mask: 1 for real tokens, 0 for padding.
       weight: of each row, 0 for padding rows.
     """
-    pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
-    return _mean_square(student, teacher, 1, pairs)
+    return _mean_square(student, teacher, 1, _pairs(mask, weight))
+
+
+def _pairs(mask, weight):
+    return mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
 
 
 def layers(
@@ -185,6 +238,7 @@ def layers(
     alive: Bool[Array, " layers"],
     mask: Int[Array, "batch length"],
     weight: Float[Array, " batch"],
+    whole: Float[Array, "matched layers"] | None = None,
 ) -> Float[Array, ""]:
     """Mean squared difference of some of the teacher's layers, each to the student's nearest.
 
@@ -197,16 +251,39 @@ def layers(
       alive: which of the student's layers still compute; the others match nothing, unless none do.
       mask: 1 for real tokens, 0 for padding.
       weight: of each row, 0 for padding rows.
+      whole: `layer_distances` of the batch that these rows are a part of, by which it is told what
+        is nearest; None: they are all.
+    """
+
+    def least(distances: Array) -> Array:
+        return jnp.where(alive | ~alive.any(), distances, jnp.inf).min(1).mean()
+
+    distances = layer_distances(student, teacher, mask, weight)
+    return least(distances) if whole is None else jnp.vdot(jax.grad(least)(whole), distances)
+
+
+def layer_distances(
+    student: Sequence[Float[Array, "batch length hidden"]],
+    teacher: Sequence[Float[Array, "batch length hidden"]],
+    mask: Int[Array, "batch length"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, "matched layers"]:
+    """Mean squared differences of the teacher's `matched_layers` to all of the student's.
+
+    Args:
+      student: see `layers`.
+      teacher: see `layers`.
+      mask: 1 for real tokens, 0 for padding.
+      weight: of each row, 0 for padding rows.
     """
     places = mask * weight[:, None]
     chosen = [teacher[i] for i in matched_layers(len(teacher))]
-    distances = jnp.stack(
+    return jnp.stack(
         [
             jnp.stack([_mean_square([ours], [theirs], -1, places) for ours in student])
             for theirs in chosen
         ]
     )
-    return jnp.where(alive | ~alive.any(), distances, jnp.inf).min(1).mean()
 
 
 def matched_layers(count: int) -> list[int]:
@@ -232,7 +309,7 @@ def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"
     return jnp.stack([*found.values()])
 
 
-def _places(batch: Batch) -> tuple[Array, Array]:
+def _places(batch: Mapping[str, Any]) -> tuple[Array, Array]:
     return batch[ATTENTION_MASK], batch[WEIGHT]
 
 
@@ -254,11 +331,22 @@ def _compare_attention(_: None, found: Compared) -> Array:
 
 
 def _compare_layers(projection: Array, found: Compared) -> Array:
-    projected = [state @ projection for state in found.student.hidden_states[1:]]
-    theirs = found.teacher.hidden_states[1:]
-    return layers(
-        projected, theirs, alive_layers(found.structure, found.kept), *_places(found.batch)
-    )
+    alive, whole = alive_layers(found.structure, found.kept), found.means.get("layers")
+    return layers(*_layers_of(projection, found), alive, *_places(found.batch), whole)
+
+
+def _distances(projection: Array, found: Compared) -> Array:
+    return layer_distances(*_layers_of(projection, found), *_places(found.batch))
+
+
+def _layers_of(projection: Array, found: Compared) -> tuple[list[Array], Sequence[Array]]:
+    """States after each layer, the student's projected, and the teacher's."""
+    ours, theirs = found.student.hidden_states[1:], found.teacher.hidden_states[1:]
+    return [state @ projection for state in ours], theirs
+
+
+def _token_pairs(batch: Mapping[str, Any]) -> Array:
+    return _pairs(*_places(batch))
 
 
 def _identity(ours: Structure, theirs: Structure) -> Float[Array, "student teacher"]:
@@ -297,20 +385,29 @@ DISTILLATION = "distillation"
 TERMS = {
     term.name: term
     for term in (
-        Term(DISTILLATION, frozenset({OUTPUTS}), _compare_outputs),
+        Term(DISTILLATION, frozenset({OUTPUTS}), _compare_outputs, over=None),
         Term(
             "hidden",
             frozenset({STATES}),
             _compare_hidden,
             fits=_same(lambda x: (_layers(x), _width(x)), "layers and dimensions"),
+            over=real_tokens,
         ),
         Term(
             "attention",
             frozenset({SCORES}),
             _compare_attention,
             fits=_same(_heads, "heads by layer"),
+            over=_token_pairs,
         ),
-        Term("layers", frozenset({STATES}), _compare_layers, init=_identity),
+        Term(
+            "layers",
+            frozenset({STATES}),
+            _compare_layers,
+            init=_identity,
+            over=real_tokens,
+            means=_distances,
+        ),
     )
 }
 """All terms, by name, in the order in which they are added."""

@@ -10,7 +10,7 @@ import pytest
 from tiny import TINY, make_params, pattern_of
 
 from bpjax.models.bert import describe
-from bpjax.models.heads import HEADS
+from bpjax.models.heads import HEADS, NO_LABEL
 from bpjax.models.inputs import TEACHER_LOGITS
 from bpjax.pruning.methods import make_method
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
@@ -290,6 +290,47 @@ def test_less_memory_and_the_same_step(change):
     same(plain.params, other.params, rtol=1e-5, atol=1e-7)
     same(plain.method.learned, other.method.learned, rtol=1e-5, atol=1e-7)
     same(told, said, rtol=1e-5, atol=1e-7)
+
+
+def ragged_batch(head):
+    """Rows of unlike lengths and three of padding; half of the tokens have no label."""
+    batch = make_batch(6, rows=13, padding=3, seed=2)
+    last = batch["attention_mask"].sum(1) - 1
+    labels = {
+        "span": {"start_position": 0 * last, "end_position": last},
+        "regression": {"label": batch["label"].astype(jnp.float32)},
+        "tokens": {"label": jnp.where(batch["input_ids"] % 2, NO_LABEL, batch["input_ids"] % 3)},
+    }
+    return batch | labels.get(head, {})
+
+
+@pytest.mark.parametrize(
+    ("head", "parts"),
+    [("classification", (8,)), ("regression", (16,)), ("span", (2,)), ("tokens", (2, 4))],
+)
+def test_parts_of_a_batch_add_up_to_its_gradient(head, parts):
+    """Each term is a mean over something else, of which parts have more or less.
+
+    Labels of about half of the rows are left out, masks are drawn, and the layers that are nearest
+    in a part are not those of the batch.
+    """
+    labels = {"span": 2, "regression": 1}.get(head, 3)
+    config = STILL.replace(heads=(2, 2), intermediate=(5, 5), head=head, num_labels=labels)
+    pattern = pattern_of("hybrid", (3, 2), config)
+    schedule = cubic(steps=8, warmup_steps=0, penalty=5.0)
+    pruning = Pruning(make_method("l0", pattern), pattern, schedule)
+    terms = ((0.5, "hidden"), (2.0, "attention"), (1.0, "layers"))
+    teacher = Teacher(config, make_params(config, seed=5), 0.7, 3.0, 0.5, terms)
+    recipe, batch = make_recipe(config, pruning, SGD, teacher), ragged_batch(head)
+    # A map with which some parts have other nearest layers than the batch.
+    learned = jax.random.normal(jax.random.key(118), (6, 6))
+    state = init_state(make_params(config), pruning, SGD, jax.random.key(0), learned)
+    given = state.trained, state, batch, schedule(4), teacher.params
+    whole = jax.jit(jax.grad(functools.partial(loss_of, recipe), has_aux=True))(*given)
+    for accumulate in parts:
+        divided = recipe._replace(accumulate=accumulate)
+        found = jax.jit(functools.partial(accumulated, divided))(*given)
+        same(found, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_each_part_has_a_dropout_of_its_own():

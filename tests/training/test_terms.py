@@ -72,6 +72,26 @@ def test_only_the_nearest_layer_is_pulled():
     assert (gradient[1] < 0).all() and not gradient[0].any() and not gradient[2].any()
 
 
+def test_layers_that_are_nearest_in_parts_are_those_of_the_whole():
+    student = [jnp.array([[[0.0]], [[0.0]]]), jnp.array([[[1.0]], [[9.0]]])]
+    teacher, alive = [jnp.array([[[1.0]], [[1.0]]])], jnp.array([True, True])
+    mask, weight = jnp.ones((2, 1), jnp.int32), jnp.ones(2)
+
+    def loss(student, rows, whole=None):
+        parts = ([x[rows] for x in states] for states in (student, teacher))
+        return terms.layers(*parts, alive, mask[rows], weight[rows], whole)
+
+    # The second layer is nearest in the first row, the first in both.
+    first, both = slice(0, 1), slice(0, 2)
+    assert loss(student, first) == 0 and loss(student, both) == 1
+    whole = terms.layer_distances(student, teacher, mask, weight)
+    np.testing.assert_allclose(whole, [[1.0, 32.0]])
+    assert loss(student, first, whole) == 1
+    expected, found = jax.grad(loss)(student, both), jax.grad(loss)(student, first, whole)
+    for x, y in zip(expected, found, strict=True):
+        np.testing.assert_allclose(x[0], y[0] / 2)
+
+
 def structure(**changes):
     return describe(TINY.replace(**changes))
 
