@@ -25,8 +25,8 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
 
     Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
     the model has them, `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or
-    `last_hidden_state`. Where layers differ, config.json says 1 head: ONNX Runtime's optimizer wants
-    a number that divides the hidden size, and looks for each layer's own in the graph.
+    `last_hidden_state`. Where layers differ, config.json says 1 head: ONNX Runtime's optimizer
+    wants a number that divides the hidden size, though no layer is fused by it.
 
     Raises:
       UserError: a package of the extra `onnx` is missing.

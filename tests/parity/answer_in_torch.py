@@ -1,15 +1,17 @@
 """What transformers makes of exported folders, for any version of it: it needs no bpjax.
 
-python answer_in_torch.py BATCH FOLDER…  BATCH is an npz of the model's inputs. Beside each folder comes
-FOLDER-again, what PyTorch saves of the model, and FOLDER.npz:
+python answer_in_torch.py BATCH FOLDER…  BATCH is an npz of the model's inputs. Beside each folder
+comes FOLDER-again, what PyTorch saves of the model, and FOLDER.npz:
 
-eager, sdpa, again, half: answers by implementation of attention, of what was saved again, in bfloat16
+eager, sdpa: answers by implementation of attention
+again, half: answers of what was saved again, in float32 and in bfloat16
 heads: by layer, of the attentions that eager gives
 states: how many hidden states there are
 saved: heads and intermediate size in the config.json of what was saved again
 stds: of each matrix of a model of new weights
 still: names of parameters without a gradient
 plain: what transformers' own class said of what was saved again
+missing: names of the parameters that a masked language model draws anew
 """
 
 import json
@@ -26,7 +28,9 @@ def answer(model, batch, **options):
     outputs = model(**batch, **options)
     if "start_logits" in outputs:
         return outputs, torch.stack([outputs.start_logits, outputs.end_logits], -1)
-    return outputs, outputs[next(name for name in ("logits", "last_hidden_state") if name in outputs)]
+    return outputs, outputs[
+        next(name for name in ("logits", "last_hidden_state") if name in outputs)
+    ]
 
 
 def look(folder, batch):
@@ -61,10 +65,14 @@ def look(folder, batch):
     except ZeroDivisionError as error:
         said = repr(error)
 
+    _, report = transformers.AutoModelForMaskedLM.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
+
     new = auto.from_config(config, trust_remote_code=True)
-    found["stds"] = torch.tensor([x.std() for x in new.parameters() if x.ndim == 2])
+    found["stds"] = torch.tensor([x.detach().std() for x in new.parameters() if x.ndim == 2])
     arrays = {name: value.detach().float().numpy() for name, value in found.items()}
-    np.savez(f"{folder}.npz", plain=said, still=still, **arrays)
+    np.savez(f"{folder}.npz", plain=said, still=still, missing=[*report["missing_keys"]], **arrays)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""The hf folder of shrunken models in PyTorch, in the transformers that is installed and an old one."""
+"""The hf folder of shrunken models in PyTorch, in the transformers installed and an old one."""
 
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoints import assert_same
+from checkpoints import assert_same, model_of
 
-from bpjax import models
 from bpjax.export.formats import export
 from bpjax.export.outputs import outputs_of
-from bpjax.models import checkpoint
-from bpjax.models.bert import BertConfig
+from bpjax.models import bert, checkpoint
 from bpjax.models.bert.encoders import ENCODERS
 
 SCRIPT = pathlib.Path(__file__).parent / "answer_in_torch.py"
@@ -42,30 +40,15 @@ CASES = [
 ]
 
 
-def model_of(family, head, sizes):
-    labels = {"regression": 1, "span": 2, "none": 2}.get(head, 3)
-    config = BertConfig(
-        **{"hidden_size": 48, "vocab_size": 99, "head_dim": 12, "max_positions": 16} | SIZES[sizes],
-        model_type=family,
-        type_vocab_size=ENCODERS[family].token_types,
-        head=head,
-        num_labels=labels,
-    )
-    key = jax.random.key(1)
-    params = jax.tree.map(
-        lambda x: x + 0.1 * jax.random.normal(jax.random.fold_in(key, x.size), x.shape),
-        models.init(config, jax.random.key(0)),
-    )
-    return config, params
-
-
 def interpreter(version):
     """Of an environment with that transformers, or a skip."""
     if version == "installed":
         pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
         return sys.executable
     if OLD not in os.environ:
-        pytest.skip(f"needs {OLD}=INTERPRETER of an environment with transformers 4.57: see .ci/run")
+        pytest.skip(
+            f"needs {OLD}=INTERPRETER of an environment with transformers 4.57: see .ci/run"
+        )
     return os.environ[OLD]
 
 
@@ -76,7 +59,8 @@ def answers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     found = {}
     for case in CASES:
-        config, params = model_of(*case)
+        family, head, sizes = case
+        config, params = model_of(family, head, **SIZES[sizes])
         export("hf", config, params, folder, folder / "-".join(case))
         found[case] = config, params, folder / "-".join(case)
     np.savez(folder / "batch.npz", **BATCH)
@@ -113,5 +97,15 @@ def test_what_else_torch_users_do(answers, case):
     back, same = checkpoint.load_pretrained(f"{folder}-again", head="saved")
     assert back == config
     assert_same(same, params)
+    # Another head is new, on the same layers.
+    assert found["missing"].size and not any(".layer." in name for name in found["missing"])
     # New weights are drawn as transformers draws all of them.
-    assert 0.01 < found["stds"].min() and found["stds"].max() < 0.03
+    assert found["stds"].min() > 0.01 and found["stds"].max() < 0.03
+
+
+def test_an_older_transformers_is_refused(monkeypatch):
+    pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
+    monkeypatch.setattr(pytest.importorskip("transformers"), "__version__", "4.56.2")
+    said = "needs transformers 4.57 or newer, found 4.56.2: pip install --upgrade transformers"
+    with pytest.raises(ImportError, match=said):
+        runpy.run_path(str(bert.ARCHITECTURE.torch_code))

@@ -7,20 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checkpoints import model_of
 
 pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 pytest.importorskip("onnxruntime", reason="needs: pip install bpjax[onnx]")
 
-from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: E402
-from onnxruntime.transformers.optimizer import optimize_model  # noqa: E402
-from torch.onnx._internal.exporter import _onnx_program  # noqa: E402
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.optimizer import optimize_model
+from torch.onnx._internal.exporter import _onnx_program
 
-from bpjax import models  # noqa: E402
-from bpjax.export.formats import FORMATS, export  # noqa: E402
-from bpjax.export.onnx import open_onnx  # noqa: E402
-from bpjax.export.outputs import outputs_of  # noqa: E402
-from bpjax.models.bert import BertConfig  # noqa: E402
-from bpjax.models.bert.encoders import ENCODERS  # noqa: E402
+from bpjax.export.formats import FORMATS, export
+from bpjax.export.onnx import open_onnx
+from bpjax.export.outputs import outputs_of
+from bpjax.models.bert.encoders import ENCODERS
 
 RAGGED = {"heads": (2, 0, 4), "intermediate": (7, 20, 0)}
 DENSE = {"heads": (4, 4), "intermediate": (20, 20)}
@@ -33,18 +32,7 @@ BATCH = {"input_ids": IDS, "attention_mask": MASK, "token_type_ids": 0 * IDS}
 
 def export_model(folder, monkeypatch, family, head, sizes):
     """An exported model, and what bpjax answers."""
-    config = BertConfig(
-        **{"hidden_size": 48, "vocab_size": 99, "head_dim": 12, "max_positions": 16} | sizes,
-        model_type=family,
-        type_vocab_size=ENCODERS[family].token_types,
-        head=head,
-        num_labels={"regression": 1, "span": 2, "none": 2}.get(head, 3),
-    )
-    key = jax.random.key(1)
-    params = jax.tree.map(
-        lambda x: x + 0.1 * jax.random.normal(jax.random.fold_in(key, x.size), x.shape),
-        models.init(config, jax.random.key(0)),
-    )
+    config, params = model_of(family, head, **sizes)
     # Nothing is timed: that takes longest.
     monkeypatch.setitem(FORMATS, "onnx", FORMATS["onnx"]._replace(open=None))
     export("onnx", config, params, folder, folder / "onnx")

@@ -120,7 +120,9 @@ def _resize(model):
     layers = (encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder).layer
     resize = _resize_distilbert if config.model_type == "distilbert" else _resize_bert
     for i, layer in enumerate(layers):
-        heads, size = (saved["sizes"]["units"][f"layer_{i}/{part}"] for part in ("attention", "ffn"))
+        heads, size = (
+            saved["sizes"]["units"][f"layer_{i}/{part}"] for part in ("attention", "ffn")
+        )
         resize(layer, config, heads, saved["head_dim"], size)
     hidden, pooled = config.hidden_size, saved["changes"].get("pooler_size", config.hidden_size)
     linear = {name: x for name, x in model.named_modules() if isinstance(x, nn.Linear)}
@@ -141,17 +143,16 @@ def _replace(model, name, module):
     setattr(model.get_submodule(parent), last, module)
 
 
+_SIZES = {"distilbert": ("n_heads", "hidden_dim")}
+
+
 class _Shrunken:
     """Before a class of transformers: layers of the sizes that the config has under `bpjax`."""
 
     def __init__(self, config: typing.Any, *args: typing.Any, **kwargs: typing.Any) -> None:
         # Its number of heads and intermediate size are 0, of which transformers makes no layer, and
         # are to be 0 where the config is saved again: no other class may then load the model.
-        distilbert = config.model_type == "distilbert"
-        names = ("n_heads", "hidden_dim") if distilbert else (
-            "num_attention_heads",
-            "intermediate_size",
-        )
+        names = _SIZES.get(config.model_type, ("num_attention_heads", "intermediate_size"))
         before = [getattr(config, name) for name in names]
         try:
             for name in names:
