@@ -68,7 +68,8 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
         )
     _drop_shapes_of_weights(onnx, folder / FILE)
     heads = model.config.attribute_map.get("num_attention_heads", "num_attention_heads")
-    plain[heads] = plain[heads] or 1
+    if plain.get(heads) == 0:
+        plain[heads] = 1
     # Without the code, which goes again.
     (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     for name in (WEIGHTS, CODE):
