@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from bpjax import models
 from bpjax.errors import UserError
 from bpjax.models.bert import BertConfig
+from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.checkpoint import save_pretrained
 
 DENSE = BertConfig(
@@ -35,6 +37,21 @@ def random_params(config, seed=0):
     }
     flat = {k: jnp.asarray(generator.normal(size=s), jnp.float32) for k, s in shapes.items()}
     return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def model_of(family, head, **fields):
+    """A small model of a family, whose outputs are neither near 0 nor large."""
+    sizes = {"vocab_size": 99, "hidden_size": 48, "head_dim": 12, "max_positions": 16}
+    config = BertConfig(
+        **sizes | fields,
+        model_type=family,
+        type_vocab_size=ENCODERS[family].token_types,
+        head=head,
+        num_labels={"regression": 1, "span": 2, "none": 2}.get(head, 3),
+    )
+    noise = random_params(config, 1)
+    drawn = models.init(config, jax.random.key(0))
+    return config, jax.tree.map(lambda x, y: x + 0.1 * y, drawn, noise)
 
 
 def saved(folder, config=DENSE, seed=0):

@@ -15,6 +15,7 @@ from bpjax.models.sizes import SHRUNKEN_KEY
 from bpjax.models.sources import CARD, CONFIG
 
 CODE = "modeling_bpjax.py"
+_NEW_HEADS = ("ForMaskedLM", "ForMultipleChoice")  # which transformers can train on such an encoder
 
 
 def pad(config: Config, params: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
@@ -47,7 +48,7 @@ def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Adds to a saved model the code that loads it in transformers; a dense one needs none.
 
     `AutoModelFor….from_pretrained(folder, trust_remote_code=True)` in PyTorch then gives the model
-    of the sizes that are left; bpjax loads it too.
+    of the sizes that are left; bpjax loads it too, and what PyTorch saves of it.
     """
     del params
     path = folder / CONFIG
@@ -58,9 +59,10 @@ def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
     classes = architecture.heads(config.model_type)
     if architecture.torch_code is None:
         return
-    data["auto_map"] = {
-        HEADS[head].auto_class: f"modeling_bpjax.Bpjax{name}" for head, name in classes.items()
-    }
+    stem = classes["none"].removesuffix("Model")
+    named = {HEADS[head].auto_class: name for head, name in classes.items()}
+    named |= {f"AutoModel{head}": f"{stem}{head}" for head in _NEW_HEADS}
+    data["auto_map"] = {auto: f"modeling_bpjax.Bpjax{name}" for auto, name in named.items()}
     (folder / CODE).write_text(architecture.torch_code.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

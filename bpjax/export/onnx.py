@@ -1,6 +1,7 @@
 """ONNX, by way of PyTorch: its exporter is well kept, and ONNX Runtime knows its graphs."""
 
 import importlib
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,14 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
 
     Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
     the model has them, `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or
-    `last_hidden_state`.
+    `last_hidden_state`. Where layers differ, config.json says 1 head: ONNX Runtime's optimizer
+    wants a number that divides the hidden size, though no layer is fused by it.
 
     Raises:
       UserError: a package of the extra `onnx` is missing.
     """
-    torch, transformers, *_ = map(_import, ("torch", "transformers", *_NEEDED))
-    plain = (folder / CONFIG).read_text(encoding="utf-8")
+    torch, transformers, onnx, *_ = map(_import, ("torch", "transformers", *_NEEDED))
+    plain = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     add_code(config, params, folder)
     head = HEADS[config.head]
     auto = getattr(transformers, head.auto_class)
@@ -64,9 +66,27 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
             verbose=False,
             external_data=False,
         )
-    (folder / CONFIG).write_text(plain, encoding="utf-8")  # without the code, which goes again
+    _drop_shapes_of_weights(onnx, folder / FILE)
+    heads = model.config.attribute_map.get("num_attention_heads", "num_attention_heads")
+    if plain.get(heads) == 0:
+        plain[heads] = 1
+    # Without the code, which goes again.
+    (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     for name in (WEIGHTS, CODE):
         (folder / name).unlink(missing_ok=True)
+
+
+def _drop_shapes_of_weights(onnx: Any, path: Path) -> None:
+    """Removes from an ONNX file the shapes of weights, which they have themselves.
+
+    ONNX Runtime's `quantize_dynamic` transposes weights and would find that they contradict.
+    """
+    model = onnx.load(path, load_external_data=False)
+    weights = {each.name for each in model.graph.initializer}
+    others = [each for each in model.graph.value_info if each.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(others)
+    onnx.save(model, path)
 
 
 def open_onnx(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:

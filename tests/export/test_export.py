@@ -1,8 +1,11 @@
 """Exported models compute what the shrunken ones do."""
 
 import functools
+import json
+import re
 import sys
 
+import flatbuffers
 import jax
 import numpy as np
 import pytest
@@ -60,6 +63,30 @@ def test_stablehlo_runs_without_bpjax(tmp_path, family, head):
         batch = dict(zip(("input_ids", "attention_mask", "token_type_ids"), given, strict=True))
         expected = outputs_of(config, params, batch)
         assert relative(exported.call(*given), expected) < 1e-5
+
+
+@pytest.mark.parametrize("limit", [100, 7000])  # less than the weights, and than all
+def test_a_model_too_large_for_stablehlo_is_refused(tmp_path, monkeypatch, limit):
+    params = make_params(RAGGED)
+    monkeypatch.setattr(flatbuffers.Builder, "MAX_BUFFER_SIZE", limit)
+    with pytest.raises(UserError, match="GB of weights: expected less than .* take --to=onnx"):
+        export("stablehlo", RAGGED, params, tmp_path, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_the_code_of_a_folder_has_the_classes_that_its_config_names(tmp_path, family):
+    types = ENCODERS[family].token_types
+    config = RAGGED.replace(model_type=family, type_vocab_size=types)
+    export("hf", config, make_params(config), tmp_path, tmp_path / "out")
+    code = (tmp_path / "out/modeling_bpjax.py").read_text()
+    named = json.loads((tmp_path / "out/config.json").read_text())["auto_map"]
+    assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForTokenClassification"} < set(named)
+    for auto, name in named.items():
+        pattern = name.removeprefix("modeling_bpjax.") + r' = _named\("(.+)", "(.+)"\)'
+        stem, kind = re.search(pattern, code).groups()
+        assert stem.lower() == family
+        assert auto == f"AutoModel{kind.removeprefix('Model')}"
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])

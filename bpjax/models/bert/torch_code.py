@@ -3,12 +3,22 @@
 AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True), and so on.
 """
 
-import copy
 import typing
 
 import torch
 import transformers
 from torch import nn
+from transformers.models.bert import modeling_bert
+from transformers.models.distilbert import modeling_distilbert
+from transformers.models.roberta import modeling_roberta
+
+_VERSION = tuple(map(int, transformers.__version__.split(".")[:2]))
+
+if _VERSION < (4, 57):
+    raise ImportError(
+        f"a model that bpjax shrank needs transformers 4.57 or newer, found "
+        f"{transformers.__version__}: pip install --upgrade transformers"
+    )
 
 
 class Constant(nn.Module):
@@ -22,59 +32,77 @@ class Constant(nn.Module):
         return self.bias.expand(*x.shape[:-1], -1)
 
 
-class Affine(nn.Module):
+class AffineLayerNorm(nn.LayerNorm):
     """What stands in the place of a norm: a scale and a shift, the same for all tokens."""
-
-    def __init__(self, features):
-        super().__init__()
-        self.weight, self.bias = (
-            nn.Parameter(torch.ones(features)),
-            nn.Parameter(torch.zeros(features)),
-        )
 
     def forward(self, x):
         return x * self.weight + self.bias
 
 
-class NoHeads(nn.Module):
-    """An attention without heads; DistilBERT keeps its output layer in it."""
+class NoHeads:
+    """Before an attention's class: an attention without heads and projections.
 
-    def __init__(self, output=None):
-        super().__init__()
+    It is of that class because transformers 5 knows by it whose weights `output_attentions` is to
+    collect: here [batch, 0, length, length]. DistilBERT keeps its output layer in it.
+    """
+
+    def __init__(self, config, output=None):
+        nn.Module.__init__(self)
+        self.config = config
         if output is not None:
             self.out_lin = output
 
-    def forward(self, hidden_states, *args, **kwargs):
-        return (self.out_lin(hidden_states) if hasattr(self, "out_lin") else hidden_states), None
+    def forward(self, hidden_states=None, *args, query=None, **kwargs):
+        x = hidden_states if query is None else query
+        # Other attentions than eager give no weights in transformers 5, and always some before.
+        shown = _VERSION < (5,) or self.config._attn_implementation == "eager"
+        weights = x.new_zeros(x.shape[0], 0, x.shape[1], x.shape[1]) if shown else None
+        return (self.out_lin(x) if hasattr(self, "out_lin") else x), weights
 
 
-def _set_heads(attention, head_dim):
-    attention.attention_head_size, attention.scaling = head_dim, head_dim**-0.5
+class BertNoHeads(NoHeads, modeling_bert.BertSelfAttention):
+    pass
 
 
-def _resize_bert(layer, hidden, heads, head_dim, size):
-    attention, inner = layer.attention.self, heads * head_dim
-    _set_heads(attention, head_dim)
-    for name in ("query", "key", "value"):
-        setattr(attention, name, nn.Linear(hidden, inner or 1))
-    layer.attention.output.dense = nn.Linear(inner, hidden) if inner else Constant(hidden)
-    if not inner:
-        layer.attention.self = NoHeads()
-    layer.intermediate.dense = nn.Linear(hidden, size or 1)
-    layer.output.dense = nn.Linear(size, hidden) if size else Constant(hidden)
-    if not size:
-        layer.intermediate = nn.Identity()
+class RobertaNoHeads(NoHeads, modeling_roberta.RobertaSelfAttention):
+    pass
 
 
-def _resize_distilbert(layer, hidden, heads, head_dim, size):
-    inner = heads * head_dim
+_DISTILBERT = "DistilBertSelfAttention" if _VERSION >= (5,) else "MultiHeadSelfAttention"
+
+
+class DistilBertNoHeads(NoHeads, getattr(modeling_distilbert, _DISTILBERT)):
+    pass
+
+
+def _resize_bert(layer, config, heads, head_dim, size):
+    attention, hidden, inner = layer.attention.self, config.hidden_size, heads * head_dim
     if inner:
-        _set_heads(layer.attention, head_dim)
-        for name in ("q_lin", "k_lin", "v_lin"):
-            setattr(layer.attention, name, nn.Linear(hidden, inner))
-        layer.attention.out_lin = nn.Linear(inner, hidden)
+        attention.num_attention_heads, attention.all_head_size = heads, inner
+        attention.attention_head_size, attention.scaling = head_dim, head_dim**-0.5
+        for name in ("query", "key", "value"):
+            setattr(attention, name, nn.Linear(hidden, inner))
+        layer.attention.output.dense = nn.Linear(inner, hidden)
     else:
-        layer.attention = NoHeads(Constant(hidden))
+        kind = RobertaNoHeads if config.model_type == "roberta" else BertNoHeads
+        layer.attention.self, layer.attention.output.dense = kind(config), Constant(hidden)
+    if size:
+        layer.intermediate.dense = nn.Linear(hidden, size)
+        layer.output.dense = nn.Linear(size, hidden)
+    else:
+        layer.intermediate, layer.output.dense = nn.Identity(), Constant(hidden)
+
+
+def _resize_distilbert(layer, config, heads, head_dim, size):
+    attention, hidden, inner = layer.attention, config.hidden_size, heads * head_dim
+    if inner:
+        attention.n_heads, attention.dim = heads, inner
+        attention.attention_head_size, attention.scaling = head_dim, head_dim**-0.5
+        for name in ("q_lin", "k_lin", "v_lin"):
+            setattr(attention, name, nn.Linear(hidden, inner))
+        attention.out_lin = nn.Linear(inner, hidden)
+    else:
+        layer.attention = DistilBertNoHeads(config, Constant(hidden))
     if size:
         layer.ffn.lin1, layer.ffn.lin2 = nn.Linear(hidden, size), nn.Linear(size, hidden)
     else:
@@ -82,61 +110,94 @@ def _resize_distilbert(layer, hidden, heads, head_dim, size):
 
 
 _POOLERS = ("pooler.dense", "classifier.dense", "pre_classifier")
+_CLASSIFIERS = ("classifier", "classifier.out_proj")
+
+
+def _resize(model):
+    """Gives the layers of a model of transformers the sizes that its config has under `bpjax`."""
+    config, saved = model.config, model.config.bpjax
+    encoder = getattr(model, model.base_model_prefix, model)
+    layers = (encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder).layer
+    resize = _resize_distilbert if config.model_type == "distilbert" else _resize_bert
+    for i, layer in enumerate(layers):
+        heads, size = (
+            saved["sizes"]["units"][f"layer_{i}/{part}"] for part in ("attention", "ffn")
+        )
+        resize(layer, config, heads, saved["head_dim"], size)
+    hidden, pooled = config.hidden_size, saved["changes"].get("pooler_size", config.hidden_size)
+    linear = {name: x for name, x in model.named_modules() if isinstance(x, nn.Linear)}
+    poolers = [name for name in linear if name.endswith(_POOLERS)]
+    for name in poolers:
+        _replace(model, name, nn.Linear(hidden, pooled))
+    if poolers:  # else the classifier reads the states of all tokens
+        for name in linear.keys() & _CLASSIFIERS:
+            _replace(model, name, nn.Linear(pooled, linear[name].out_features))
+    if saved["changes"].get("norm") == "affine":
+        for name, module in [*encoder.named_modules()]:
+            if isinstance(module, nn.LayerNorm):
+                _replace(encoder, name, AffineLayerNorm(hidden))
+
+
+def _replace(model, name, module):
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+
+
+_SIZES = {"distilbert": ("n_heads", "hidden_dim")}
 
 
 class _Shrunken:
-    """A model of transformers, whose layers get the sizes that its config has under `bpjax`."""
+    """Before a class of transformers: layers of the sizes that the config has under `bpjax`."""
 
     def __init__(self, config: typing.Any, *args: typing.Any, **kwargs: typing.Any) -> None:
-        saved, dense = config.bpjax, copy.deepcopy(config)
-        if config.model_type == "distilbert":
-            dense.n_heads, dense.hidden_dim, resize = 1, 1, _resize_distilbert
-        else:
-            dense.num_attention_heads, dense.intermediate_size, resize = 1, 1, _resize_bert
-        super().__init__(dense, *args, **kwargs)  # type: ignore[call-arg]
-        _set_sizes(self, config, saved, resize)
+        # Its number of heads and intermediate size are 0, of which transformers makes no layer, and
+        # are to be 0 where the config is saved again: no other class may then load the model.
+        names = _SIZES.get(config.model_type, ("num_attention_heads", "intermediate_size"))
+        before = [getattr(config, name) for name in names]
+        try:
+            for name in names:
+                setattr(config, name, 1)
+            super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        finally:
+            for name, value in zip(names, before):  # noqa: B905  # Python 3.9 has no strict
+                setattr(config, name, value)
 
+    def post_init(self):
+        """The last that each class calls as it is made: draws the weights, of the new sizes."""
+        _resize(self)
+        super().post_init()  # type: ignore[misc]
 
-def _set_sizes(model: typing.Any, config: typing.Any, saved: dict, resize: typing.Any) -> None:
-    units, changes, hidden = saved["sizes"]["units"], saved["changes"], config.hidden_size
-    encoder = getattr(model, model.base_model_prefix, model)
-    layers = (encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder).layer
-    for i, layer in enumerate(layers):
-        heads, size = units[f"layer_{i}/attention"], units[f"layer_{i}/ffn"]
-        resize(layer, hidden, heads, saved["head_dim"], size)
-    pooled = changes.get("pooler_size", hidden)
-    linear = [(name, x) for name, x in model.named_modules() if isinstance(x, nn.Linear)]
-    poolers = [name for name, _ in linear if name.endswith(_POOLERS)]
-    for name in poolers:
-        model.set_submodule(name, nn.Linear(hidden, pooled))
-    if poolers:  # else the classifier reads the states of all tokens
-        for name, module in linear:
-            if name in ("classifier", "classifier.out_proj"):
-                model.set_submodule(name, nn.Linear(pooled, module.out_features))
-    if changes.get("norm") == "affine":
-        for module in [*model.modules()]:
-            for name, child in [*module.named_children()]:
-                if isinstance(child, nn.LayerNorm):
-                    setattr(module, name, Affine(hidden))
+    def _init_weights(self, module):
+        super()._init_weights(module)  # type: ignore[misc]
+        if isinstance(module, Constant):
+            nn.init.zeros_(module.bias)
 
 
 def _named(family, kind):
     base = getattr(transformers, family + kind)
-    name = f"Bpjax{family}{kind}"
-    return type(
-        name, (_Shrunken, base), {"__module__": __name__, "__doc__": f"A shrunken {base.__name__}."}
-    )
+    fields = {
+        "__module__": __name__,
+        "__doc__": f"A shrunken {base.__name__}.",
+        "_auto_class": f"AutoModel{kind.removeprefix('Model')}",  # save_pretrained adds this file
+    }
+    return type(f"Bpjax{family}{kind}", (_Shrunken, base), fields)
 
 
 BpjaxBertModel = _named("Bert", "Model")
+BpjaxBertForMaskedLM = _named("Bert", "ForMaskedLM")
+BpjaxBertForMultipleChoice = _named("Bert", "ForMultipleChoice")
 BpjaxBertForQuestionAnswering = _named("Bert", "ForQuestionAnswering")
 BpjaxBertForSequenceClassification = _named("Bert", "ForSequenceClassification")
 BpjaxBertForTokenClassification = _named("Bert", "ForTokenClassification")
 BpjaxRobertaModel = _named("Roberta", "Model")
+BpjaxRobertaForMaskedLM = _named("Roberta", "ForMaskedLM")
+BpjaxRobertaForMultipleChoice = _named("Roberta", "ForMultipleChoice")
 BpjaxRobertaForQuestionAnswering = _named("Roberta", "ForQuestionAnswering")
 BpjaxRobertaForSequenceClassification = _named("Roberta", "ForSequenceClassification")
 BpjaxRobertaForTokenClassification = _named("Roberta", "ForTokenClassification")
 BpjaxDistilBertModel = _named("DistilBert", "Model")
+BpjaxDistilBertForMaskedLM = _named("DistilBert", "ForMaskedLM")
+BpjaxDistilBertForMultipleChoice = _named("DistilBert", "ForMultipleChoice")
 BpjaxDistilBertForQuestionAnswering = _named("DistilBert", "ForQuestionAnswering")
 BpjaxDistilBertForSequenceClassification = _named("DistilBert", "ForSequenceClassification")
 BpjaxDistilBertForTokenClassification = _named("DistilBert", "ForTokenClassification")
