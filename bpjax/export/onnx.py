@@ -36,7 +36,12 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     add_code(config, params, folder)
     head = HEADS[config.head]
     auto = getattr(transformers, head.auto_class)
-    model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+    model, told = auto.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+    if told["missing_keys"]:  # a pooler, of a model without a head
+        model.pooler = None
+    for table in model.modules():
+        if isinstance(table, torch.nn.Embedding):
+            table.register_forward_pre_hook(_require_row)
     # Zeros, which all have: there may be but one segment. A tensor each: the exporter takes one
     # that is given twice for one input.
     shape = (2, config.max_positions)
@@ -46,7 +51,7 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
         if each.below != 0
     }
     names = list(example)
-    given = model(**{name: x[:1, :2] for name, x in example.items()})
+    given = model.eval()(**{name: x[:1, :2] for name, x in example.items()})
     outputs = [name for name in head.onnx_outputs if name in given]
     sizes = {
         0: torch.export.Dim("batch", min=1),
@@ -87,6 +92,12 @@ def _drop_shapes_of_weights(onnx: Any, path: Path) -> None:
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
     onnx.save(model, path)
+
+
+def _require_row(table: Any, given: tuple[Any]) -> tuple[Any]:
+    """Makes negative ids too large ones, which are an error: ONNX counts them from the end."""
+    (ids,) = given
+    return (ids.where(ids >= 0, table.num_embeddings),)
 
 
 def open_onnx(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -59,10 +59,11 @@ def find_folder(source: str | Path) -> Path:
     """
     path = Path(source).expanduser()
     if path.is_file():
-        _refuse(path.parent, [path])
+        _refuse_what_it_is(path.parent, [path])
+        raise UserError(f"{path} is a file: expected a model's folder; name {path.parent}")
     if path.is_dir():
         if not _has_weights(path) and not any((path / name).is_file() for name in TOKENIZER_FILES):
-            _refuse(path, sorted(path.iterdir()))
+            _refuse_what_it_is(path, sorted(path.iterdir()))
         return path
     name = str(source)
     return _package_folder(name) or _hub_folder(name)
@@ -223,14 +224,15 @@ def weight_files(folder: Path) -> list[Path]:
             raise UserError(f"{folder / INDEX}: weight_map is missing; fetch the file again")
         # Shards lie beside their index: a name that leads elsewhere is cut down to its last part.
         return [folder / Path(str(name)).name for name in sorted(set(map(str, shards.values())))]
-    _refuse(folder, sorted(folder.iterdir()))
+    _refuse_what_it_is(folder, sorted(folder.iterdir()))
+    raise UserError(f"{folder}: no {WEIGHTS}; name a folder with {CONFIG} and {WEIGHTS}")
 
 
 def _has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (WEIGHTS, INDEX))
 
 
-def _refuse(folder: Path, files: list[Path]) -> NoReturn:
+def _refuse_what_it_is(folder: Path, files: list[Path]) -> None:
     """Says of what is no model's folder what it is instead, and which folder is one.
 
     Args:
@@ -238,7 +240,7 @@ def _refuse(folder: Path, files: list[Path]) -> NoReturn:
       files: all of the folder's, or that file.
 
     Raises:
-      UserError: always.
+      UserError: it is something that is known.
     """
     _refuse_adapters(folder)
     for path in files:
@@ -253,16 +255,13 @@ def _refuse(folder: Path, files: list[Path]) -> NoReturn:
                 f"{path} is a model in {FOREIGN[path.suffix]}: expected a folder with {CONFIG} and "
                 f"{WEIGHTS}; name that of the model that it was made from"
             )
-    if _has_weights(folder):
-        raise UserError(f"{files[0]} is a file: expected a model's folder; name {folder}")
-    if models := _models_near(folder):
+    if not _has_weights(folder) and (models := _models_near(folder)):
         first, *others = models
         more = f" or {others[0]}" if len(others) == 1 else f" or one of {len(others)} others"
         raise UserError(
             f"{folder} holds no model itself: expected a model's folder; name {first}"
             f"{more if others else ''}"
         )
-    raise UserError(f"{folder}: no {WEIGHTS}; name a folder with {CONFIG} and {WEIGHTS}")
 
 
 def _refuse_adapters(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from checkpoints import refused, saved
 
 from bpjax.models.checkpoint import load_pretrained
-from bpjax.models.sources import find_folder
+from bpjax.models.sources import find_folder, find_model
 from bpjax.models.tokenizer import load_tokenizer
 
 RUN = {"model": {"source": "x"}, "task": {"name": "embedded"}, "pruning": {}}
@@ -72,7 +72,7 @@ def test_a_part_of_a_model_is_none(tmp_path, model):
     part = shutil.copytree(model, tmp_path / "whole" / "2_Dense")
     (part / "config.json").write_text('{"in_features": 3}')
     with refused("whole: no model.safetensors; name a folder with config.json and model.safet"):
-        find_folder(tmp_path / "whole")
+        find_model(tmp_path / "whole")
 
 
 def test_a_file_is_told_its_folder(model):

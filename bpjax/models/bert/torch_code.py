@@ -3,14 +3,12 @@
 AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True), and so on.
 """
 
+import importlib
 import typing
 
 import torch
 import transformers
 from torch import nn
-from transformers.models.bert import modeling_bert
-from transformers.models.distilbert import modeling_distilbert
-from transformers.models.roberta import modeling_roberta
 
 _VERSION = tuple(map(int, transformers.__version__.split(".")[:2]))
 
@@ -60,19 +58,21 @@ class NoHeads:
         return (self.out_lin(x) if hasattr(self, "out_lin") else x), weights
 
 
-class BertNoHeads(NoHeads, modeling_bert.BertSelfAttention):
-    pass
+def _no_heads(family, name):
+    module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    return type(f"{name}NoHeads", (NoHeads, getattr(module, name)), {"__module__": __name__})
 
 
-class RobertaNoHeads(NoHeads, modeling_roberta.RobertaSelfAttention):
-    pass
-
-
-_DISTILBERT = "DistilBertSelfAttention" if _VERSION >= (5,) else "MultiHeadSelfAttention"
-
-
-class DistilBertNoHeads(NoHeads, getattr(modeling_distilbert, _DISTILBERT)):
-    pass
+_ATTENTIONS = {
+    "bert": "BertSelfAttention",
+    "roberta": "RobertaSelfAttention",
+    "xlm_roberta": "XLMRobertaSelfAttention",
+    "camembert": "CamembertSelfAttention",
+    "electra": "ElectraSelfAttention",
+    "distilbert": "DistilBertSelfAttention" if _VERSION >= (5,) else "MultiHeadSelfAttention",
+}
+_NO_HEADS = {family: _no_heads(family, name) for family, name in _ATTENTIONS.items()}
+globals().update({kind.__name__: kind for kind in _NO_HEADS.values()})  # for pickle
 
 
 def _resize_bert(layer, config, heads, head_dim, size):
@@ -84,7 +84,7 @@ def _resize_bert(layer, config, heads, head_dim, size):
             setattr(attention, name, nn.Linear(hidden, inner))
         layer.attention.output.dense = nn.Linear(inner, hidden)
     else:
-        kind = RobertaNoHeads if config.model_type == "roberta" else BertNoHeads
+        kind = _NO_HEADS[config.model_type.replace("-", "_")]
         layer.attention.self, layer.attention.output.dense = kind(config), Constant(hidden)
     if size:
         layer.intermediate.dense = nn.Linear(hidden, size)
@@ -102,7 +102,7 @@ def _resize_distilbert(layer, config, heads, head_dim, size):
             setattr(attention, name, nn.Linear(hidden, inner))
         attention.out_lin = nn.Linear(inner, hidden)
     else:
-        layer.attention = DistilBertNoHeads(config, Constant(hidden))
+        layer.attention = _NO_HEADS["distilbert"](config, Constant(hidden))
     if size:
         layer.ffn.lin1, layer.ffn.lin2 = nn.Linear(hidden, size), nn.Linear(size, hidden)
     else:
@@ -125,6 +125,8 @@ def _resize(model):
         )
         resize(layer, config, heads, saved["head_dim"], size)
     hidden, pooled = config.hidden_size, saved["changes"].get("pooler_size", config.hidden_size)
+    if saved["changes"].get("project"):  # else there is such a layer where the sizes differ
+        encoder.embeddings_project = nn.Linear(config.embedding_size, hidden)
     linear = {name: x for name, x in model.named_modules() if isinstance(x, nn.Linear)}
     poolers = [name for name in linear if name.endswith(_POOLERS)]
     for name in poolers:
@@ -135,7 +137,7 @@ def _resize(model):
     if saved["changes"].get("norm") == "affine":
         for name, module in [*encoder.named_modules()]:
             if isinstance(module, nn.LayerNorm):
-                _replace(encoder, name, AffineLayerNorm(hidden))
+                _replace(encoder, name, AffineLayerNorm(module.normalized_shape))
 
 
 def _replace(model, name, module):
@@ -183,21 +185,11 @@ def _named(family, kind):
     return type(f"Bpjax{family}{kind}", (_Shrunken, base), fields)
 
 
-BpjaxBertModel = _named("Bert", "Model")
-BpjaxBertForMaskedLM = _named("Bert", "ForMaskedLM")
-BpjaxBertForMultipleChoice = _named("Bert", "ForMultipleChoice")
-BpjaxBertForQuestionAnswering = _named("Bert", "ForQuestionAnswering")
-BpjaxBertForSequenceClassification = _named("Bert", "ForSequenceClassification")
-BpjaxBertForTokenClassification = _named("Bert", "ForTokenClassification")
-BpjaxRobertaModel = _named("Roberta", "Model")
-BpjaxRobertaForMaskedLM = _named("Roberta", "ForMaskedLM")
-BpjaxRobertaForMultipleChoice = _named("Roberta", "ForMultipleChoice")
-BpjaxRobertaForQuestionAnswering = _named("Roberta", "ForQuestionAnswering")
-BpjaxRobertaForSequenceClassification = _named("Roberta", "ForSequenceClassification")
-BpjaxRobertaForTokenClassification = _named("Roberta", "ForTokenClassification")
-BpjaxDistilBertModel = _named("DistilBert", "Model")
-BpjaxDistilBertForMaskedLM = _named("DistilBert", "ForMaskedLM")
-BpjaxDistilBertForMultipleChoice = _named("DistilBert", "ForMultipleChoice")
-BpjaxDistilBertForQuestionAnswering = _named("DistilBert", "ForQuestionAnswering")
-BpjaxDistilBertForSequenceClassification = _named("DistilBert", "ForSequenceClassification")
-BpjaxDistilBertForTokenClassification = _named("DistilBert", "ForTokenClassification")
+_FAMILIES = ("Bert", "Roberta", "XLMRoberta", "Camembert", "Electra", "DistilBert")
+_KINDS = (
+    "Model",
+    *("ForMaskedLM", "ForMultipleChoice", "ForQuestionAnswering"),
+    *("ForSequenceClassification", "ForTokenClassification"),
+)
+_CLASSES = [_named(family, kind) for family in _FAMILIES for kind in _KINDS]
+globals().update({each.__name__: each for each in _CLASSES})
