@@ -273,7 +273,8 @@ def save_pretrained(
         # safetensors writes for its owner alone; a model is as readable as any other file.
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)
         if isinstance(tokenizer, str | Path):
-            source = find_folder(tokenizer)
+            # A folder may be any, with a tokenizer or without.
+            source = Path(tokenizer) if Path(tokenizer).is_dir() else find_folder(tokenizer)
             copy_tokenizer(source, folder)
             if (source / CARD).is_file():
                 shutil.copyfile(source / CARD, folder / CARD)

@@ -125,7 +125,7 @@ def check_rows(source: str | Path, config: Config) -> None:
     Raises:
       UserError: it has not.
     """
-    if has_tokenizer(source):
+    if has_tokenizer(find_folder(source)):
         size = len(load_tokenizer(source))
         if size > config.vocab_size:
             raise UserError(
@@ -135,9 +135,9 @@ def check_rows(source: str | Path, config: Config) -> None:
             )
 
 
-def has_tokenizer(source: str | Path) -> bool:
-    """Whether there are files of a tokenizer."""
-    present = {path.name for path in find_folder(source).iterdir()}
+def has_tokenizer(folder: Path) -> bool:
+    """Whether there are files of a tokenizer in a folder."""
+    present = {path.name for path in folder.iterdir()}
     return any(names <= present for names in _VOCABULARIES)
 
 
@@ -151,7 +151,7 @@ def check_same_vocabulary(
     Raises:
       UserError: its own tokenizer has other tokens, or other ids for them.
     """
-    if not has_tokenizer(source):
+    if not has_tokenizer(find_folder(source)):
         return
     ours, theirs = (x.get_vocab() for x in (tokenizer, load_tokenizer(source)))
     for token in sorted(ours.keys() | theirs.keys()):

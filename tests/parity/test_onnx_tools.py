@@ -66,7 +66,7 @@ def test_a_model_is_quantised_and_optimised(tmp_path, monkeypatch, family, head,
 
     quantize_dynamic(exported, changed, weight_type=QuantType.QInt8)
     assert changed.stat().st_size < exported.stat().st_size
-    assert 0 < apart(config, changed, expected, tmp_path) < 0.05 * np.abs(expected).max()
+    assert 0 < apart(config, changed, expected, tmp_path) < 0.15 * np.abs(expected).max()
 
     # With the numbers that config.json has, as optimum reads them.
     data = json.loads((tmp_path / "onnx/config.json").read_text())
