@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bpjax.models import describe as describe
     from bpjax.models import resize as resize
-    from bpjax.models.checkpoint import load_pretrained, save_pretrained
+    from bpjax.models.checkpoint import save_pretrained
+    from bpjax.prediction.model import load_model
     from bpjax.pruning.methods import make_method as make_method
     from bpjax.pruning.patterns import apply_masks as apply_masks
     from bpjax.pruning.patterns import build_mask_collection as build_mask_collection
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from bpjax.pruning.summary import summarize as summarize
     from bpjax.pruning.surgery import shrink as shrink
 
-    load, save = load_pretrained, save_pretrained
+    load, save = load_model, save_pretrained
 
 _PLACES = {
     "ScheduleValues": "pruning.schedules",
     "apply_masks": "pruning.patterns",
     "build_mask_collection": "pruning.patterns",
     "describe": "models",
-    "load": "models.checkpoint:load_pretrained",
+    "load": "prediction.model:load_model",
     "make_method": "pruning.methods",
     "make_pattern": "pruning.patterns",
     "resize": "models",

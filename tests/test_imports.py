@@ -23,6 +23,7 @@ ALLOWED = {
     "models": {"pruning", "errors"},
     "tasks": {"errors"},
     "training": {"pruning", "models", "tasks", "distributed", "errors", "files"},
+    "prediction": {"models", "tasks", "training", "errors"},
     "measure": {"pruning", "models", "errors"},
     "export": {"pruning", "models", "measure", "errors"},
     "report": {"errors", "files", "pruning.summary"},

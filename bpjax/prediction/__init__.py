@@ -1,0 +1,1 @@
+"""What a saved model says of new texts."""

@@ -1,0 +1,240 @@
+"""A saved model with its tokenizer: texts in, answers out."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpjax.errors import UserError
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.inputs import INPUT_IDS, TOKEN_TYPES
+from bpjax.models.tokenizer import check_vocabulary, load_tokenizer
+from bpjax.prediction import answers
+from bpjax.prediction.answers import Answer
+from bpjax.tasks import spans
+from bpjax.tasks.base import Features
+from bpjax.tasks.columns import Column
+from bpjax.tasks.squad import Squad
+from bpjax.training import evaluation
+from bpjax.training.input import Batching, eval_batches
+
+AT_ONCE = 1000
+"""Rows that are tokenised, and answered, at a time."""
+
+BUCKETS = (16, 32, 64, 128, 256, 512)
+"""Lengths that rows are padded to: a program is compiled for each that occurs."""
+
+Row = str | tuple[str, str]
+"""A text, or two; of a model that answers questions the question and the passage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that was loaded: its config, its parameters, and where its tokenizer lies.
+
+    It unpacks as `config, params = model`.
+
+    Attributes:
+      config: sizes, head and names of labels.
+      params: the tree of parameters, kernels `[in, out]`.
+      source: that it was loaded from.
+    """
+
+    config: Any
+    params: dict[str, Any]
+    source: str | Path
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.config, self.params))
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """Of the same source.
+
+        Raises:
+          UserError: none there, or one of another vocabulary.
+        """
+        found = load_tokenizer(self.source)
+        check_vocabulary(found, self.config)
+        return found
+
+    def predict(
+        self, texts: Sequence[Any], *, batch_size: int = 32, max_length: int | None = None
+    ) -> list[Answer]:
+        """What the model says of each text.
+
+        Args:
+          texts: texts, or pairs of texts; of a model that answers questions, pairs of a question
+            and a passage.
+          batch_size: rows computed at a time.
+          max_length: tokens kept of a text, special ones included; by default all that the model
+            has positions for. Of a text that was cut the answer has `"cut": true`; a passage is
+            read whole, in windows.
+
+        Returns:
+          One dict a text, see `answers`: `label`, `score` and `scores` of classes; `labels` and
+          `scores` where a text may have several; `score` of a regression; `words`, and `entities`
+          of IOB tags, of a model of tokens; `answer` and `no_answer` of questions, where the latter
+          is by how much the logits of no answer are above those of the answer.
+
+        Raises:
+          UserError: a text that is blank or no text, a pair where one text is expected or the other
+            way round, or a model without a head.
+        """
+        return [*self.answer(texts, batch_size=batch_size, max_length=max_length)]
+
+    def answer(
+        self, texts: Sequence[Any], *, batch_size: int = 32, max_length: int | None = None
+    ) -> Iterator[Answer]:
+        """The answers of `predict`, one after the other; all texts are checked first."""
+        check(texts, self.config)
+        limit = self.config.max_positions if max_length is None else max_length
+        if not 8 <= limit <= self.config.max_positions:
+            raise UserError(
+                f"max_length {limit}: expected 8 to {self.config.max_positions}, the positions of "
+                f"{self.source}; change it"
+            )
+        tokenizer = self.tokenizer
+        ways: dict[str, Callable[..., Iterator[Answer]]]
+        ways = {"span": _answer_questions, "tokens": _answer_words}
+        way = ways.get(self.config.head, _answer_rows)
+
+        def answered() -> Iterator[Answer]:
+            for start in range(0, len(texts), AT_ONCE):
+                rows = texts[start : start + AT_ONCE]
+                yield from way(self, tokenizer, rows, limit, batch_size)
+
+        return answered()
+
+    def logits(self, features: Features, batch_size: int) -> list[np.ndarray]:
+        """Of every row, see `evaluation.predict`."""
+        most = self.config.max_positions
+        buckets = (*(x for x in BUCKETS if x < most), most)
+        batches = eval_batches(features, Batching(batch_size, buckets))
+        return evaluation.predict(self.config, self.params, batches, None)
+
+
+def load_model(source: str | Path, **options: Any) -> Model:
+    """Loads a model with the head that was saved, see `models.checkpoint.load_pretrained`.
+
+    Args:
+      source: a folder, an installed package or a hub name.
+      **options: of `load_pretrained`.
+
+    Raises:
+      UserError: as `load_pretrained`.
+    """
+    return Model(*load_pretrained(source, **options), source)
+
+
+def check(texts: Sequence[Any], config: Any) -> None:
+    """Refuses texts that the model cannot answer.
+
+    Raises:
+      UserError: as `Model.predict`.
+    """
+    if config.head == "none":
+        raise UserError(
+            "the model has no head: expected one that answers, such as a classifier; fine-tune it "
+            "first"
+        )
+    for number, row in enumerate(texts):
+        both = (row,) if isinstance(row, str) else row
+        pair = isinstance(both, tuple) and len(both) == 2
+        wanted = pair if config.head == "span" else isinstance(row, str) or pair
+        if config.head == "tokens":
+            wanted = isinstance(row, str)
+        if not wanted or not all(isinstance(text, str) for text in both):
+            expected = {"span": "a question and a passage", "tokens": "one text"}
+            raise UserError(
+                f"row {number} is {repr(row)[:80]}: expected "
+                f"{expected.get(config.head, 'a text or two')}; give it so"
+            )
+        if not all(text.strip() for text in both[:1] if config.head != "span"):
+            raise UserError(f"row {number} is blank: expected a text; remove it")
+        for text in both:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise UserError(
+                    f"row {number} has {text[error.start]!r} at character {error.start}, half of a "
+                    "surrogate pair: expected whole characters; put \\ufffd in its place"
+                ) from error
+
+
+def _encode(tokenizer: Any, rows: Sequence[Row], limit: int, **options: Any) -> Any:
+    pairs = [row if isinstance(row, tuple) else (row, None) for row in rows]
+    firsts, seconds = zip(*pairs, strict=True)
+    if any(second is not None for second in seconds) and None in seconds:
+        raise UserError("texts and pairs of texts: expected the same of every row; sort them out")
+    return tokenizer(
+        list(firsts),
+        None if seconds[0] is None else list(seconds),
+        truncation=True,
+        max_length=limit,
+        padding=False,
+        return_token_type_ids=True,
+        return_attention_mask=False,
+        **options,
+    )
+
+
+def _features(encoded: Any, rows: Sequence[Any]) -> Features:
+    names = (INPUT_IDS, TOKEN_TYPES)
+    return Features({name: Column.ragged(encoded[name]) for name in names}, rows)
+
+
+def _was_cut(encoded: Any, number: int) -> Answer:
+    return {"cut": True} if encoded.encodings[number].overflowing else {}
+
+
+def _answer_rows(
+    model: Model, tokenizer: Any, rows: Sequence[Row], limit: int, batch_size: int
+) -> Iterator[Answer]:
+    """Of a head by row: one answer a text."""
+    encoded = _encode(tokenizer, rows, limit)
+    labels = answers.names_of(model.config.labels, model.config.num_labels)
+    answer = answers.ROWS[model.config.head]
+    for number, logits in enumerate(model.logits(_features(encoded, rows), batch_size)):
+        yield answer(logits, labels) | _was_cut(encoded, number)
+
+
+def _answer_words(
+    model: Model, tokenizer: Any, rows: Sequence[str], limit: int, batch_size: int
+) -> Iterator[Answer]:
+    """Of a head by token: each word's is that of its first token."""
+    encoded = _encode(tokenizer, rows, limit, return_offsets_mapping=True)
+    labels = answers.names_of(model.config.labels, model.config.num_labels)
+    for number, logits in enumerate(model.logits(_features(encoded, rows), batch_size)):
+        first: dict[int, int] = {}
+        ends: dict[int, int] = {}
+        offsets = encoded["offset_mapping"][number]
+        for place, word in enumerate(encoded.word_ids(number)):
+            if word is not None:
+                first.setdefault(word, place)
+                ends[word] = offsets[place][1]
+        spans_of = [(offsets[place][0], ends[word]) for word, place in first.items()]
+        chosen = logits[[*first.values()]]
+        yield answers.words(chosen, labels, spans_of, rows[number]) | _was_cut(encoded, number)
+
+
+def _answer_questions(
+    model: Model, tokenizer: Any, rows: Sequence[tuple[str, str]], limit: int, batch_size: int
+) -> Iterator[Answer]:
+    """Of a span head: the best part of the passage, over its windows."""
+    # Each a quarter, so that a window has as much room for what is new.
+    question, stride = min(64, limit // 4), min(128, limit // 4)
+    task = Squad(max_length=limit, max_question_length=question, stride=stride)
+    examples = [
+        spans.Example(str(number), passage, question, (), ())
+        for number, (question, passage) in enumerate(rows)
+    ]
+    features = task.features(examples, tokenizer)
+    logits = model.logits(features, batch_size)
+    found = spans.decode(features.examples, logits, task.n_best, task.max_answer_length)
+    for number in range(len(rows)):
+        text, odds = found[str(number)]
+        yield {"answer": text, "no_answer": odds if np.isfinite(odds) else None}
