@@ -10,12 +10,16 @@ from bpjax.tasks.base import Task
 from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad, SquadV2
+from bpjax.tasks.text import Text
+from bpjax.tasks.tokens import Tokens
 
 TASKS: dict[str, Callable[..., Task]] = {
     **{name: functools.partial(Glue, name) for name in METRICS},
     "squad": Squad,
     "squad_v2": SquadV2,
     "embedded": Embedded,
+    "text": Text,
+    "tokens": Tokens,
 }
 
 

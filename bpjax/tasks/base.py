@@ -20,6 +20,9 @@ from bpjax.tasks.columns import Column, Rows, columns_of
 # The rows held out are the same whatever the seed of a run.
 HOLDOUT_SEED = 0
 
+NO_LABEL = -100
+"""The label of a token that has none, as `models.heads` has it: it costs nothing."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:

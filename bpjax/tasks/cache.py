@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -38,7 +40,7 @@ def cached(version: int) -> Callable[[Make], Make]:
 
     def decorate(make: Make) -> Make:
         @functools.wraps(make)
-        def columns(task: Any, rows: list[Any], tokenizer: Any) -> dict[str, Column]:
+        def columns(task: Any, rows: Any, tokenizer: Any) -> dict[str, Column]:
             folder = _folder()
             if folder is None or len(rows) < ENOUGH:
                 return make(task, rows, tokenizer)
@@ -54,17 +56,35 @@ def cached(version: int) -> Callable[[Make], Make]:
     return decorate
 
 
-def _digest(version: int, task: Any, rows: list[Any], tokenizer: Any) -> str:
+def _digest(version: int, task: Any, rows: Any, tokenizer: Any) -> str:
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
     settings["truncation"] = settings["padding"] = None  # those of its last call
     options = type(task).__name__, version, dataclasses.asdict(task)
     digest = hashlib.sha256(repr(options).encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
+    if isinstance(rows, pa.Table):
+        with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), "w"), rows.schema) as stream:
+            stream.write_table(rows.combine_chunks())
+        return digest.hexdigest()[:40]
     # Of arrays all values and all digits, and not the first and last few.
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         for row in rows:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:40]
+
+
+class _Sink(io.RawIOBase):
+    """A file that keeps nothing but a digest."""
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return memoryview(data).nbytes
 
 
 def _read(path: Path) -> dict[str, Column] | None:
@@ -107,7 +127,9 @@ def _checksum(columns: dict[str, Column]) -> str:
     for column in columns.values():
         for array in (column.values, column.starts):
             if array is not None:
-                found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+                found = zlib.crc32(
+                    np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, found
+                )
     return str(found)
 
 

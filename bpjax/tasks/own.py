@@ -1,0 +1,209 @@
+"""What tasks on a user's own tables share: which rows there are, and how they are divided."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from bpjax.errors import UserError
+from bpjax.tasks import base
+from bpjax.tasks.table_labels import LABEL, Labels
+from bpjax.tasks.table_source import TRAIN, VALIDATION, read_table, splits_of
+from bpjax.tasks.table_splits import check_overlap, split_off
+from bpjax.tasks.tables import Layout, Table, parse_columns
+
+QUOTES = ("auto", "csv", "none")
+
+
+class Read(NamedTuple):
+    """A user's tables, read and checked.
+
+    Attributes:
+      kind: what the labels are.
+      classes: their names by number; () of scores.
+      train: the texts to train on, and `label`, numbers.
+      evaluation: the same to evaluate on.
+    """
+
+    kind: str
+    classes: tuple[str, ...]
+    train: pa.Table
+    evaluation: pa.Table
+
+
+@dataclasses.dataclass(frozen=True)
+class TableTask:
+    """A task on a user's own tables. A subclass says which columns it reads and what labels mean.
+
+    Attributes:
+      data: the table to train on: a .csv, .tsv, .jsonl, .conll or .parquet file, or the folder of a
+        saved Hugging Face dataset.
+      eval: the table to evaluate on; empty: the split named validation of a saved dataset that has
+        several, else a part of the table to train on.
+      eval_fraction: how much of it that is, of each class, always the same rows.
+      columns: names of the columns of a file without a header, such as text,label.
+      label_names: a file of the names of the labels, one a line, where the table has their numbers
+        from 0.
+      quotes: of a TSV file, whether quotes stand around cells (csv) or are text (none); auto: as
+        the file tells, if it does.
+      allow_overlap: take rows to evaluate on that are trained on too.
+      max_length: tokens kept of an input, special tokens included; longer ones are cut.
+      holdout: training rows held out and evaluated on instead.
+      limit: of the training rows, how many are used, always the same ones; 0 is all.
+      order: the names of the classes in the order that a model numbers them; () is the table's.
+    """
+
+    data: str = ""
+    eval: str = ""
+    eval_fraction: float | int = 0.1
+    columns: str = ""
+    label_names: str = ""
+    quotes: str = "auto"
+    allow_overlap: bool = False
+    max_length: int = 128
+    holdout: int = 0
+    limit: int = 0
+    order: tuple[str, ...] = dataclasses.field(default=(), metadata=base.NO_OPTION)
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        base.require_positive(max_length=self.max_length)
+        if not 0 < self.eval_fraction < 1:
+            raise UserError(
+                f"eval_fraction {self.eval_fraction!r}: expected a number between 0 and 1; change "
+                "task.eval_fraction"
+            )
+        require_one_of("quotes", self.quotes, QUOTES)
+        parse_columns(self.columns)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, as a model numbers them."""
+        return self.order or self.read.classes
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes; 1 for a regression."""
+        return len(self.labels) or 1
+
+    def with_labels(self, labels: tuple[str, ...]) -> Self:
+        """The same task with its classes numbered in another order."""
+        return dataclasses.replace(self, order=labels)
+
+    def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the training rows, less the held-out ones and those beyond `limit`."""
+        rows = self.read.train
+        kept, _ = base.hold_out(range(len(rows)), self.holdout)
+        return self._features(_take(rows, base.take(kept, self.limit)), tokenizer)
+
+    def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the rows to evaluate on, or of the held-out rows when `holdout` > 0."""
+        if not self.holdout:
+            return self._features(self.read.evaluation, tokenizer)
+        _, held = base.hold_out(range(len(self.read.train)), self.holdout)
+        return self._features(_take(self.read.train, held), tokenizer)
+
+    @property
+    def read(self) -> Read:
+        """The tables, read once as long as the files stay as they are.
+
+        Raises:
+          UserError: no table, or one that is malformed or says something in two ways.
+        """
+        if not self.data:
+            raise UserError(
+                f"task {self.name}: data is '': expected the path of a table to train on; set "
+                "task.data"
+            )
+        paths = filter(None, (self.data, self.eval, self.label_names))
+        return _read(dataclasses.replace(self, order=()), tuple(map(_state, paths)))
+
+    def choose(self, path: Path, names: Sequence[str]) -> Mapping[str, str]:
+        """The columns of a table that the task reads, by what they are to it: texts, then label."""
+        raise AssertionError("a task on tables says which columns it reads")
+
+    def check(self, table: Table) -> Table:
+        """A table that was read, whose texts are as the task wants them, or which is refused."""
+        raise AssertionError("a task on tables checks its texts")
+
+    def read_labels(self, tables: Sequence[Table]) -> Labels:
+        """What the labels of tables mean, the first of which is trained on."""
+        raise AssertionError("a task on tables says what its labels mean")
+
+    def _features(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        raise AssertionError("a task on tables makes its features")
+
+    def _numbers(self) -> np.ndarray:
+        """A model's number of each class, by the table's."""
+        return np.array([self.labels.index(name) for name in self.read.classes], np.int32)
+
+
+def require_one_of(option: str, value: str, known: Sequence[str]) -> None:
+    """Raises UserError unless an option has one of some values."""
+    if value not in known:
+        raise UserError(
+            f"{option} {value!r}: expected one of {', '.join(known)}; change task.{option}"
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
+    """Reads a task's tables; `states` are those of their files, for they may change."""
+    del states
+    paths = _paths(task)
+    layout = Layout(parse_columns(task.columns), task.quotes)
+    tables = [
+        task.check(read_table(path, functools.partial(task.choose, path), layout)) for path in paths
+    ]
+    roles = [role for role in tables[0].names if role != LABEL]
+    for table in tables[1:]:
+        if [*table.names] != [*tables[0].names]:
+            raise UserError(
+                f"{table.path}: {len(table.names)} columns are read, {len(tables[0].names)} of "
+                f"{tables[0].path}: expected the same; rename the columns of one"
+            )
+    kind, classes, labels = task.read_labels(tables)
+    rows = [
+        table.rows.select(roles).append_column(LABEL, label).combine_chunks()
+        for table, label in zip(tables, labels, strict=True)
+    ]
+    if len(tables) == 2:
+        if not task.allow_overlap:
+            check_overlap(tables[0], tables[1], roles)
+        return Read(kind, classes, *rows)
+    kept, held = split_off(tables[0], labels[0], classes, roles, task.eval_fraction)
+    return Read(kind, classes, _take(rows[0], kept), _take(rows[0], held))
+
+
+def _paths(task: TableTask) -> list[Path]:
+    """Of the table to train on, and of that to evaluate on if it is one of its own."""
+    data = Path(task.data).expanduser()
+    given = [Path(task.eval).expanduser()] if task.eval else []
+    splits = splits_of(data)
+    if not splits:
+        return [data, *given]
+    others = [name for name in splits if name != TRAIN]
+    if TRAIN not in splits or (others and VALIDATION not in splits and not given):
+        raise UserError(
+            f"{data}: a dataset of the splits {', '.join(splits)}: expected {TRAIN} and "
+            f"{VALIDATION}; name the folders of two as task.data and task.eval"
+        )
+    return [data / TRAIN, *(given or [data / name for name in others if name == VALIDATION])]
+
+
+def _state(name: str) -> tuple[Any, ...]:
+    path = Path(name).expanduser()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return tuple((str(x), x.stat().st_mtime_ns, x.stat().st_size) for x in files if x.exists())
+
+
+def _take(rows: pa.Table, places: Sequence[int] | np.ndarray) -> pa.Table:
+    if len(places) == len(rows):  # places are in their order
+        return rows
+    return rows.take(pa.array(np.asarray(places, np.int64)))

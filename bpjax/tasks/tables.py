@@ -1,0 +1,254 @@
+"""Tables of a user: CSV, TSV, JSONL, CoNLL and Parquet files, and saved Hugging Face datasets.
+
+Every cell is read as it is written. What can be read two ways, or not at all, is refused with the
+line that it is on.
+"""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bpjax.errors import UserError
+
+TEXT = pa.large_string()  # offsets of 64 bits: a column may have more than 2 GB
+
+Choose = Callable[[Sequence[str]], Mapping[str, str]]
+"""From the columns that a table has to those that are read, by what they are to the task."""
+
+
+class Layout(NamedTuple):
+    """What a file does not say of itself.
+
+    Attributes:
+      columns: names of the columns of a file without a header; () where the first row has them.
+      quotes: "auto", "csv" or "none": whether quotes around a cell are a part of its text.
+    """
+
+    columns: tuple[str, ...] = ()
+    quotes: str = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The columns of a table that a task reads.
+
+    Attributes:
+      path: of the file or folder.
+      rows: columns by what they are to the task; no cell is missing.
+      names: of the same columns in the table.
+      lines: of the file, on which each row begins; None where it has no lines.
+      classes: names of the classes by number, of columns that hold numbers of known classes.
+    """
+
+    path: str
+    rows: pa.Table
+    names: Mapping[str, str]
+    lines: np.ndarray | None = None
+    classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def where(self, row: int) -> str:
+        """How messages name a row."""
+        if self.lines is None:
+            return f"{self.path} row {row} (the first is 0)"
+        return f"{self.path} line {self.lines[row]}"
+
+    def column(self, role: str) -> pa.Array:
+        """A column as one array."""
+        return combine(self.rows.column(role))
+
+
+def combine(column: pa.ChunkedArray) -> pa.Array:
+    """The chunks of a column as one array."""
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+@contextlib.contextmanager
+def open_text(path: Path, newline: str = "\n") -> Iterator:
+    """A UTF-8 file, without a byte-order mark.
+
+    Raises:
+      UserError: it is missing, cannot be read, or is not UTF-8, also while the block reads it.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}): expected a readable file; check its path "
+            "and permissions"
+        ) from error
+
+
+def _not_utf8(path: Path) -> UserError:
+    data = path.read_bytes()
+    try:
+        data.decode("utf-8")
+        place = len(data)
+    except UnicodeDecodeError as error:
+        place = error.start
+    line = data.count(b"\n", 0, place) + 1
+    return UserError(
+        f"{path} line {line}: byte {place} of the file is not UTF-8; expected a UTF-8 file, save "
+        "it as one"
+    )
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises UserError where two columns have one name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{path}: {names.count(twice)} columns are named {twice!r}: expected unique names; "
+            "rename or remove one"
+        )
+
+
+def check_header(path: Path, layout: Layout) -> None:
+    """Raises UserError where columns are named for a table that names them itself."""
+    if layout.columns:
+        raise UserError(
+            f"columns {','.join(layout.columns)!r}: expected nothing, for {path} names its columns "
+            "itself; remove task.columns"
+        )
+
+
+def check_cells(table: Table) -> Table:
+    """The same table.
+
+    Raises:
+      UserError: it has no rows, or a cell is missing or not a number.
+    """
+    if not len(table.rows):
+        raise UserError(f"{table.path}: no rows: expected one or more; add some")
+    for role, name in table.names.items():
+        column = table.column(role)
+        missing = column.is_null(nan_is_null=True)
+        inside, starts = column, None
+        while pa.types.is_large_list(inside.type):
+            starts, inside = inside.offsets.to_numpy(), inside.flatten()
+        bad = np.flatnonzero(missing.to_numpy(zero_copy_only=False))
+        if not len(bad) and starts is not None:
+            within = np.flatnonzero(inside.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
+            bad = np.searchsorted(starts - starts[0], within[:1], side="right") - 1
+        if len(bad):
+            raise UserError(
+                f"{table.where(int(bad[0]))}: {name} is missing or not a number: expected a value "
+                "in every row; fill it in or remove the row"
+            )
+    return table
+
+
+def check_texts(table: Table, role: str) -> None:
+    """Raises UserError unless a column is of texts, none of them blank."""
+    column = table.column(role)
+    if column.type != TEXT:
+        raise UserError(
+            f"{table.path}: column {table.names[role]!r} holds {describe(column.type)}: expected "
+            f"texts; write it as texts or set task.{role} to another column"
+        )
+    blank = np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(column), "").to_numpy(False))
+    if len(blank):
+        told = f" ({len(blank)} such rows)" if len(blank) > 1 else ""
+        raise UserError(
+            f"{table.where(int(blank[0]))}: {table.names[role]} is empty{told}: expected a text; "
+            "write one or remove the row"
+        )
+
+
+def describe(kind: pa.DataType) -> str:
+    """What a column holds, in words."""
+    if pa.types.is_large_list(kind):
+        return f"lists of {describe(kind.value_type)}"
+    for holds, words in (
+        (pa.types.is_large_string, "texts"),
+        (pa.types.is_integer, "whole numbers"),
+        (pa.types.is_floating, "numbers"),
+        (pa.types.is_boolean, "true and false"),
+    ):
+        if holds(kind):
+            return words
+    return f"values of type {kind}"
+
+
+def shown(names: Sequence[str], most: int = 200) -> str:
+    """Names for a message, cut where they are too many."""
+    text = ", ".join(map(repr, names))
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+def find_column(
+    path: Path, names: Sequence[str], option: str, given: str, known: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The columns that an option means.
+
+    Args:
+      path: of the table, for messages.
+      names: of its columns.
+      option: the option's name.
+      given: its value; empty to find the columns by their usual names.
+      known: usual names, one column or two each; the first goes before all others.
+
+    Raises:
+      UserError: there is no such column, or several of the usual ones.
+    """
+    found: list[tuple[str, ...]]
+    if given:
+        found = [(given,)] if given in names else []
+    else:
+        found = [group for group in known if set(group) <= set(names)]
+        found = found[:1] if found[:1] == [known[0]] else found
+    if len(found) != 1:
+        wanted = repr(given) if given else repr(known[0][0])
+        several = " and ".join(repr(group[0]) for group in found)
+        problem = f"{several} could be the {option}" if found else f"no column {wanted}"
+        raise UserError(
+            f"{path}: {problem}; the columns are {shown(list(names))}: expected one to be the "
+            f"{option}; set task.{option} to its name, or task.columns to all names of a file "
+            "without a header"
+        )
+    return found[0]
+
+
+def parse_columns(columns: str) -> tuple[str, ...]:
+    """The names in the option `columns`.
+
+    Raises:
+      UserError: an empty name, or one twice.
+    """
+    names = tuple(name.strip() for name in columns.split(",")) if columns else ()
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(
+            f"columns {columns!r}: expected different names with commas between, such as "
+            "text,label; correct task.columns"
+        )
+    return names
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def as_texts(values: Sequence[str], where: Callable[[int], str], name: str) -> pa.Array:
+    """Texts as an array.
+
+    Raises:
+      UserError: half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    try:
+        return pa.array(values, TEXT)
+    except UnicodeEncodeError as error:
+        row, half = next(
+            (row, half) for row, text in enumerate(values) if (half := _SURROGATE.search(text))
+        )
+        raise UserError(
+            f"{where(row)}: {name} has {half[0]!r} at character {half.start()}, half of a "
+            "surrogate pair, expected whole characters; put the whole one or \\ufffd in its place"
+        ) from error
