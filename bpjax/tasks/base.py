@@ -110,7 +110,27 @@ class Task(Protocol):
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
 
     def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
-        """Metrics in percent, and thresholds; `logits[i]` belongs to `features.rows[i]`."""
+        """Metrics, in percent unless their names end in `_threshold` or `_error`.
+
+        `logits[i]` belongs to `features.rows[i]`.
+        """
+
+
+@runtime_checkable
+class HasClasses(Protocol):
+    """A task that also tells its classes apart in the report."""
+
+    def by_class(
+        self, features: Features, logits: Sequence[np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        """Of each class `precision`, `recall` and `f1` in percent, and `support`, how many."""
+
+
+def by_class(
+    task: Task, features: Features, logits: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """A task's metrics of each class; {} where it has none to tell."""
+    return task.by_class(features, logits) if isinstance(task, HasClasses) else {}
 
 
 NO_OPTION = MappingProxyType({"option": False})
