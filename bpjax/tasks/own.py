@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -92,9 +92,10 @@ class TableTask:
         """Number of classes; 1 for a regression."""
         return len(self.labels) or 1
 
-    def with_labels(self, labels: tuple[str, ...]) -> Self:
+    def with_labels(self, labels: tuple[str, ...]) -> base.Task:
         """The same task with its classes numbered in another order."""
-        return dataclasses.replace(self, order=labels)
+        same: Any = dataclasses.replace(self, order=labels)  # a Task as its subclass is
+        return same
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the training rows, less the held-out ones and those beyond `limit`."""

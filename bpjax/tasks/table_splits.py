@@ -55,34 +55,71 @@ def split_off(
     """
     texts = row_keys(table.rows, roles).dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first = np.unique(texts, return_index=True)  # texts are numbered as they come
-    strata = _rarest(labels, len(classes))[first] if classes else np.zeros(len(first), np.int64)
+    strata = np.zeros(len(first), np.int64)
+    if classes:
+        rows, numbers = _pairs(labels)
+        counts = _check_twice(table, texts[rows], rows, numbers, classes)
+        strata = _rarest(rows, numbers, counts, len(labels))[first]
+    elif len(first) < 2:
+        raise UserError(f"{table.path}: one text alone: expected two or more; add some")
     rng = np.random.default_rng(HOLDOUT_SEED)
     chosen = np.zeros(len(first), bool)
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
-        if len(members) < 2 and stratum >= 0:
-            what = f"{classes[stratum]!r} is the label of one text" if classes else "there is one"
-            raise UserError(
-                f"{table.where(int(first[members[0]]))}: {what} alone: expected two or more, one "
-                "to train on and one to evaluate on; add some, remove it, or name a table of rows "
-                "to evaluate on as task.eval"
-            )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         chosen[rng.permutation(members)[:count]] = True
     held = chosen[texts]
+    if classes:
+        _check_kept(table, numbers[held[rows]], numbers[~held[rows]], classes)
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _rarest(labels: pa.Array, classes: int) -> np.ndarray:
-    """The rarest of each row's labels; -1 where it has none."""
+def _pairs(labels: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """A row and its label, for each label of each row."""
     if not pa.types.is_large_list(labels.type):
-        return labels.to_numpy(zero_copy_only=False)
-    flat = labels.values.to_numpy(zero_copy_only=False)
+        return np.arange(len(labels)), labels.to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(labels)), np.diff(labels.offsets.to_numpy()))
-    pairs = np.unique(np.stack([rows, flat]), axis=1)  # a tag once a row
-    counts = np.bincount(pairs[1], minlength=classes)
-    order = np.lexsort((pairs[1], counts[pairs[1]], pairs[0]))
-    found = np.full(len(labels), -1, np.int64)
-    at, place = np.unique(pairs[0][order], return_index=True)
-    found[at] = pairs[1][order][place]
+    return rows, labels.flatten().to_numpy(zero_copy_only=False)
+
+
+def _check_twice(
+    table: Table,
+    texts: np.ndarray,
+    rows: np.ndarray,
+    numbers: np.ndarray,
+    classes: Sequence[str],
+) -> np.ndarray:
+    """How many texts each class has.
+
+    Raises:
+      UserError: one alone.
+    """
+    counts = np.bincount(np.unique(np.stack([texts, numbers]), axis=1)[1], minlength=len(classes))
+    if (counts == 1).any():
+        once = int(np.flatnonzero(counts == 1)[0])
+        row = int(rows[numbers == once][0])
+        raise UserError(
+            f"{table.where(row)}: {classes[once][:80]!r} is the label of one text alone: expected "
+            "two or more, one to train on and one to evaluate on; add some, remove it, or name a "
+            "table of rows to evaluate on as task.eval"
+        )
+    return counts
+
+
+def _rarest(rows: np.ndarray, numbers: np.ndarray, counts: np.ndarray, size: int) -> np.ndarray:
+    """The rarest label of each of `size` rows; -1 where it has none."""
+    order = np.lexsort((numbers, counts[numbers], rows))
+    at, place = np.unique(rows[order], return_index=True)
+    found = np.full(size, -1, np.int64)
+    found[at] = numbers[order][place]
     return found
+
+
+def _check_kept(table: Table, held: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> None:
+    lost = np.setdiff1d(held, kept)
+    if len(lost):
+        raise UserError(
+            f"{table.path}: all rows with {classes[lost[0]][:80]!r} would be evaluated on: "
+            "expected rows of each label to train on; add some, or name a table of rows to "
+            "evaluate on as task.eval"
+        )
