@@ -99,7 +99,7 @@ def entities(predicted: Tags, gold: Tags) -> dict[str, float]:
 
     Also the accuracy of words' tags.
     """
-    import seqeval.metrics as seqeval
+    from seqeval.metrics import sequence_labeling as seqeval
 
     precision, recall, f1, _ = seqeval.precision_recall_fscore_support(
         gold, predicted, average="micro", zero_division=0
@@ -110,7 +110,7 @@ def entities(predicted: Tags, gold: Tags) -> dict[str, float]:
 
 def by_entity(predicted: Tags, gold: Tags) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support, a number of entities, of each kind of entity."""
-    import seqeval.metrics as seqeval
+    from seqeval.metrics import sequence_labeling as seqeval
 
     found = seqeval.classification_report(gold, predicted, output_dict=True, zero_division=0)
     return {
