@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ from safetensors.numpy import save_file
 from bpjax.tasks.columns import Column
 
 ENOUGH = 1000  # rows; fewer are made faster than they are found
+LARGE = 1 << 20  # bytes of a file; what is smaller is read faster than it is found
 
 Make = Callable[..., dict[str, Column]]
 
@@ -56,35 +56,70 @@ def cached(version: int) -> Callable[[Make], Make]:
     return decorate
 
 
+def kept_table(path: Path, about: Any, make: Callable[[], pa.Table]) -> pa.Table:
+    """What is made of a file of text, kept as `cached` keeps features: to be mapped, not parsed.
+
+    Args:
+      path: of the file, whose content is a part of the name.
+      about: the rest of what `make` depends on, with the version of its code.
+      make: reads the file.
+    """
+    folder = _folder()
+    if folder is None or path.stat().st_size < LARGE:
+        return make()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(repr(about).encode())
+    kept = folder / f"{digest.hexdigest()[:40]}.arrow"
+    found = _read_table(kept)
+    if found is None:
+        found = make()
+        _write_table(kept, found)
+    return found
+
+
+def _read_table(path: Path) -> pa.Table | None:
+    """What `_write_table` wrote, in the file's own memory; None where there is no such file."""
+    try:
+        with pa.memory_map(str(path)) as file:
+            data = file.read_buffer()
+        content, checksum = data[: data.size - 4], data[data.size - 4 :]
+        if zlib.crc32(content).to_bytes(4) != checksum.to_pybytes():
+            return None
+        return pa.ipc.open_stream(content).read_all()
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    partial = path.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, table.schema) as to:
+            to.write_table(table)
+        with pa.memory_map(str(partial)) as file:
+            checksum = zlib.crc32(file.read_buffer())
+        with partial.open("ab") as file:
+            file.write(checksum.to_bytes(4))
+        partial.replace(path)
+    except (OSError, pa.ArrowException):  # no room, or somebody else's folder
+        partial.unlink(missing_ok=True)
+
+
 def _digest(version: int, task: Any, rows: Any, tokenizer: Any) -> str:
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
     settings["truncation"] = settings["padding"] = None  # those of its last call
     options = type(task).__name__, version, dataclasses.asdict(task)
     digest = hashlib.sha256(repr(options).encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    if isinstance(rows, pa.Table):
-        with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), "w"), rows.schema) as stream:
-            stream.write_table(rows.combine_chunks())
+    if hasattr(rows, "digest"):
+        digest.update(rows.digest())
         return digest.hexdigest()[:40]
     # Of arrays all values and all digits, and not the first and last few.
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         for row in rows:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:40]
-
-
-class _Sink(io.RawIOBase):
-    """A file that keeps nothing but a digest."""
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return memoryview(data).nbytes
 
 
 def _read(path: Path) -> dict[str, Column] | None:

@@ -4,36 +4,23 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
 from bpjax.tasks import base
+from bpjax.tasks.cache import kept_table
 from bpjax.tasks.table_labels import LABEL, Labels
-from bpjax.tasks.table_source import TRAIN, VALIDATION, read_table, splits_of
+from bpjax.tasks.table_parts import Part, Read
+from bpjax.tasks.table_source import TEXT_FILES, TRAIN, VALIDATION, read_table, splits_of
 from bpjax.tasks.table_splits import check_overlap, split_off
 from bpjax.tasks.tables import Layout, Table, parse_columns
 
+READ = 1  # of the code that reads files of text: see `cache.kept_table`
+
 QUOTES = ("auto", "csv", "none")
-
-
-class Read(NamedTuple):
-    """A user's tables, read and checked.
-
-    Attributes:
-      kind: what the labels are.
-      classes: their names by number; () of scores.
-      train: the texts to train on, and `label`, numbers.
-      evaluation: the same to evaluate on.
-    """
-
-    kind: str
-    classes: tuple[str, ...]
-    train: pa.Table
-    evaluation: pa.Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,14 +88,14 @@ class TableTask:
         """Features of the training rows, less the held-out ones and those beyond `limit`."""
         rows = self.read.train
         kept, _ = base.hold_out(range(len(rows)), self.holdout)
-        return self._features(_take(rows, base.take(kept, self.limit)), tokenizer)
+        return self._features(rows.take(base.take(kept, self.limit)), tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the rows to evaluate on, or of the held-out rows when `holdout` > 0."""
         if not self.holdout:
             return self._features(self.read.evaluation, tokenizer)
         _, held = base.hold_out(range(len(self.read.train)), self.holdout)
-        return self._features(_take(self.read.train, held), tokenizer)
+        return self._features(self.read.train.take(held), tokenizer)
 
     @property
     def read(self) -> Read:
@@ -137,7 +124,7 @@ class TableTask:
         """What the labels of tables mean, the first of which is trained on."""
         raise AssertionError("a task on tables says what its labels mean")
 
-    def _features(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+    def _features(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         raise AssertionError("a task on tables makes its features")
 
     def _numbers(self) -> np.ndarray:
@@ -159,9 +146,7 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
     del states
     paths = _paths(task)
     layout = Layout(parse_columns(task.columns), task.quotes)
-    tables = [
-        task.check(read_table(path, functools.partial(task.choose, path), layout)) for path in paths
-    ]
+    tables = [_table(task, path, layout) for path in paths]
     roles = [role for role in tables[0].names if role != LABEL]
     for table in tables[1:]:
         if [*table.names] != [*tables[0].names]:
@@ -170,16 +155,27 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
                 f"{tables[0].path}: expected the same; rename the columns of one"
             )
     kind, classes, labels = task.read_labels(tables)
-    rows = [
-        table.rows.select(roles).append_column(LABEL, label).combine_chunks()
-        for table, label in zip(tables, labels, strict=True)
-    ]
-    if len(tables) == 2:
+    parts = [Part(table, label) for table, label in zip(tables, labels, strict=True)]
+    if len(parts) == 2:
         if not task.allow_overlap:
             check_overlap(tables[0], tables[1], roles)
-        return Read(kind, classes, *rows)
+        return Read(kind, classes, parts[0], parts[1])
     kept, held = split_off(tables[0], labels[0], classes, roles, task.eval_fraction)
-    return Read(kind, classes, _take(rows[0], kept), _take(rows[0], held))
+    return Read(kind, classes, parts[0].take(kept), parts[0].take(held))
+
+
+def _table(task: TableTask, path: Path, layout: Layout) -> Table:
+    """One of a task's tables, which of a large file of text is kept as it was read."""
+
+    def make() -> Table:
+        return task.check(read_table(path, functools.partial(task.choose, path), layout))
+
+    if path.suffix.lower() not in TEXT_FILES or not path.is_file():
+        return make()
+    shared = {field.name for field in dataclasses.fields(TableTask)}
+    own = {name: value for name, value in dataclasses.asdict(task).items() if name not in shared}
+    about = READ, path.suffix.lower(), layout, type(task).__name__, own
+    return Table.of_arrow(str(path), kept_table(path, about, lambda: make().to_arrow()))
 
 
 def _paths(task: TableTask) -> list[Path]:
@@ -202,9 +198,3 @@ def _state(name: str) -> tuple[Any, ...]:
     path = Path(name).expanduser()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return tuple((str(x), x.stat().st_mtime_ns, x.stat().st_size) for x in files if x.exists())
-
-
-def _take(rows: pa.Table, places: Sequence[int] | np.ndarray) -> pa.Table:
-    if len(places) == len(rows):  # places are in their order
-        return rows
-    return rows.take(pa.array(np.asarray(places, np.int64)))

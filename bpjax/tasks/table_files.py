@@ -2,6 +2,7 @@
 
 import array
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,40 +15,16 @@ import pyarrow.compute as pc
 
 from bpjax.errors import UserError
 from bpjax.tasks.tables import (
-    TEXT,
     Choose,
     Layout,
     Table,
-    as_texts,
+    Texts,
     check_header,
     check_names,
     open_text,
 )
 
-BATCH = 1 << 16  # cells that are Python objects at a time
-
-
-class _Texts:
-    """A column of texts that grows; what is complete is kept as Arrow, in a third of the memory."""
-
-    def __init__(self) -> None:
-        self._chunks: list[pa.Array] = []
-        self._new: list[str] = []
-
-    def append(self, text: str) -> None:
-        self._new.append(text)
-        if len(self._new) == BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._chunks.append(pa.array(self._new, TEXT))
-        self._new = []
-
-    def array(self) -> pa.Array:
-        """All of it; nothing is left here."""
-        self._flush()
-        chunks, self._chunks = self._chunks, []
-        return pa.chunked_array(chunks, TEXT).combine_chunks()
+BATCH = 1 << 14  # rows that are Python objects at a time
 
 
 def read_csv(path: Path, choose: Choose, layout: Layout) -> Table:
@@ -155,32 +132,40 @@ def _collect(
         )
     chosen = choose(names)
     places = [names.index(name) for name in chosen.values()]
-    texts = [_Texts() for _ in places]
+    texts = [Texts() for _ in places]
     lines = array.array("q")
-
-    def take(line: int, cells: list[str]) -> None:
+    new: list[list[str]] = [[] for _ in places]
+    for line, cells in itertools.chain([first] if first else [], rows):
         if len(cells) != len(names):
             raise UserError(
                 f"{path} line {line}: {len(cells)} cells: expected {len(names)} "
                 f"({', '.join(names)[:80]}); mend the row, or set task.columns"
             )
         lines.append(line)
-        for place, column in zip(places, texts, strict=True):
+        for column, place in zip(new, places, strict=True):
             column.append(cells[place])
-
-    if first is not None:
-        take(*first)
-    for line, cells in rows:
-        take(line, cells)
+        if len(new[0]) == BATCH:
+            _move(new, texts)
+    _move(new, texts)
     columns = {role: text.array() for role, text in zip(chosen, texts, strict=True)}
     return Table(str(path), pa.table(columns), chosen, np.array(lines, np.int64))
+
+
+def _move(new: list[list[str]], texts: list[Texts]) -> None:
+    for cells, column in zip(new, texts, strict=True):
+        column.extend(cells)
+        cells.clear()
 
 
 def read_jsonl(path: Path, choose: Choose, layout: Layout) -> Table:
     """A file of one JSON object a line; blank lines are none."""
     check_header(path, layout)
-    values: dict[str, list[Any]] = {}
+    values: dict[str, _Values] = {}
     chosen, lines = None, array.array("q")
+
+    def where(row: int) -> str:
+        return f"{path} line {lines[row]}"
+
     with open_text(path) as file:
         for line, text in enumerate(file, 1):
             if not text.strip():
@@ -188,16 +173,13 @@ def read_jsonl(path: Path, choose: Choose, layout: Layout) -> Table:
             entry = _entry(text, f"{path} line {line}")
             if chosen is None:
                 chosen = choose(tuple(entry))
-                values = {role: [] for role in chosen}
+                values = {role: _Values(where, name) for role, name in chosen.items()}
             lines.append(line)
             for role, name in chosen.items():
                 values[role].append(entry.get(name))
     if chosen is None:
         raise UserError(f"{path}: the file is empty: expected a JSON object a line; fill it")
-    columns = {
-        role: _typed(values.pop(role), lambda row: f"{path} line {lines[row]}", name)
-        for role, name in chosen.items()
-    }
+    columns = {role: values.pop(role).array() for role in chosen}
     return Table(str(path), pa.table(columns), chosen, np.array(lines, np.int64))
 
 
@@ -226,50 +208,72 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _typed(values: list[Any], where: Callable[[int], str], name: str) -> pa.Array:
-    """JSON values of one type as an array; a missing one is null.
+_KINDS = {str: str, bool: bool, int: float, float: float, list: list}
 
-    Raises:
-      UserError: values of several types, or of one that no column has.
-    """
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds <= {str} and None not in values:
-        return as_texts(values, where, name)
-    if len(kinds - {int}) > 1 or (int in kinds and not kinds <= {int, float}) or dict in kinds:
-        rows = {type(value): row for row, value in reversed([*enumerate(values)])}
-        row = max(rows[kind] for kind in kinds)
-        first = next(value for value in values if value is not None)
-        raise UserError(
-            f"{where(row)}: {name} is {repr(values[row])[:80]}, before it {repr(first)[:80]}: "
-            "expected texts, numbers or lists, the same in every row; write all of them in one way"
+
+class _Values:
+    """A column of JSON values that grows, all of the first one's type."""
+
+    def __init__(self, where: Callable[[int], str], name: str) -> None:
+        self._where, self._name, self._texts = where, name, Texts(where, name)
+        self._first: Any = None
+        self._new: list[str] = []
+        self._values: list[Any] = []
+        self._rows, self._ends = 0, array.array("q", [0])
+        self._inside: _Values | None = None
+
+    def append(self, value: Any) -> None:
+        """Adds a value.
+
+        Raises:
+          UserError: none, or one of another type than those before, or of one that no column has.
+        """
+        kind = _KINDS.get(type(value))
+        if self._first is None:
+            self._first = value
+        if kind is None or kind is not _KINDS[type(self._first)]:
+            raise self._refusal(value)
+        if kind is str:
+            self._new.append(value)
+            if len(self._new) == BATCH:
+                _move([self._new], [self._texts])
+        elif kind is list:
+            self._inside = self._inside or _Values(self._where_inside, self._name)
+            for each in value:
+                self._inside.append(each)
+            self._ends.append(self._ends[-1] + len(value))
+        elif type(value) is int and abs(value) >= 1 << 63:
+            raise UserError(
+                f"{self._where(self._rows)}: {self._name} is {str(value)[:80]}: expected a number "
+                "of 64 bits; mend the line"
+            )
+        else:
+            self._values.append(value)
+        self._rows += 1
+
+    def _where_inside(self, place: int) -> str:
+        return self._where(int(np.searchsorted(self._ends, place, side="right")) - 1)
+
+    def _refusal(self, value: Any) -> UserError:
+        where = self._where(self._rows)
+        if value is None:
+            return UserError(
+                f"{where}: {self._name} is missing: expected a value in every row; fill it in or "
+                "remove the row"
+            )
+        before = "" if value is self._first else f", before it {repr(self._first)[:80]}"
+        return UserError(
+            f"{where}: {self._name} is {repr(value)[:80]}{before}: expected texts, numbers or "
+            "lists, the same in every row; write all of them in one way"
         )
-    if kinds == {list}:
-        return _lists(values, where, name)
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, OverflowError) as error:
-        row = next(row for row, x in enumerate(values) if isinstance(x, int) and abs(x) >= 1 << 63)
-        raise UserError(
-            f"{where(row)}: {name} is {str(values[row])[:80]}: expected a number of 64 bits; "
-            "mend the line"
-        ) from error
 
-
-def _lists(values: list[Any], where: Callable[[int], str], name: str) -> pa.Array:
-    missing = next((row for row, value in enumerate(values) if value is None), None)
-    if missing is not None:
-        raise UserError(
-            f"{where(missing)}: {name} is missing: expected a list in every row; fill it in or "
-            "remove the row"
-        )
-    starts = np.cumsum([0, *map(len, values)])
-    flat = [value for row in values for value in row]
-
-    def where_inside(place: int) -> str:
-        return where(int(np.searchsorted(starts, place, side="right")) - 1)
-
-    inside = _typed(flat, where_inside, name) if flat else pa.array([], TEXT)
-    return pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), inside)
+    def array(self) -> pa.Array:
+        """All of it."""
+        if self._inside is not None:
+            inside = self._inside.array()
+            return pa.LargeListArray.from_arrays(pa.array(np.array(self._ends)), inside)
+        _move([self._new], [self._texts])
+        return pa.array(self._values) if self._values else self._texts.array()
 
 
 CONLL_COLUMNS = ("tokens", "tags")
@@ -284,8 +288,9 @@ def read_conll(path: Path, choose: Choose, layout: Layout) -> Table:
     names = layout.columns or CONLL_COLUMNS
     chosen = choose(names)
     places = [names.index(name) for name in chosen.values()]
-    texts = [_Texts() for _ in places]
+    texts = [Texts() for _ in places]
     lines, starts = array.array("q"), array.array("q", [0])
+    new: list[list[str]] = [[] for _ in places]
     count, split = 0, None
     with open_text(path) as file:
         for line, text in enumerate(file, 1):
@@ -307,8 +312,11 @@ def read_conll(path: Path, choose: Choose, layout: Layout) -> Table:
             if count == starts[-1]:
                 lines.append(line)
             count += 1
-            for place, column in zip(places, texts, strict=True):
+            for column, place in zip(new, places, strict=True):
                 column.append(cells[place])
+            if len(new[0]) == BATCH:
+                _move(new, texts)
+    _move(new, texts)
     if count > starts[-1]:
         starts.append(count)
     offsets = pa.array(np.array(starts, np.int64))

@@ -159,11 +159,8 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120]
 
 
-READERS = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".jsonl": read_jsonl,
-    ".conll": read_conll,
-    ".parquet": _read_parquet,
-}
-"""By the end of a file's name."""
+TEXT_FILES = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".conll": read_conll}
+"""Readers of files of text, by the end of a file's name."""
+
+READERS = TEXT_FILES | {".parquet": _read_parquet}
+"""All of them."""

@@ -4,31 +4,33 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bpjax.errors import UserError
 from bpjax.tasks.base import HOLDOUT_SEED
-from bpjax.tasks.tables import TEXT, Table
+from bpjax.tasks.tables import Table
 
-_BETWEEN = "\x1e"  # of the texts of a row, and of its words
+_BATCH = 1 << 14  # texts that are Python objects at a time
 
 
-def row_keys(rows: pa.Table, roles: Sequence[str]) -> pa.Array:
-    """One text for all that a row gives the model to read."""
-    parts = [rows.column(role).combine_chunks() for role in roles]
-    between = pa.scalar(_BETWEEN, TEXT)
-    parts = [x if x.type == TEXT else pc.binary_join(x, between) for x in parts]
-    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, between)
+def hash_rows(table: Table, roles: Sequence[str]) -> np.ndarray:
+    """A number of 64 bits for all that a row gives the model to read, other in each process."""
+    texts = table.rows.select(roles)
+    found = np.empty(len(texts), np.int64)
+    for start in range(0, len(texts), _BATCH):
+        part = texts.slice(start, _BATCH)
+        cells = (column.to_pylist() for column in part.columns)
+        for place, row in enumerate(zip(*cells, strict=True), start):
+            found[place] = hash(tuple(tuple(x) if isinstance(x, list) else x for x in row))
+    return found
 
 
 def check_overlap(train: Table, evaluation: Table, roles: Sequence[str]) -> None:
     """Raises UserError where rows to evaluate on are trained on too."""
-    known = pc.is_in(row_keys(evaluation.rows, roles), row_keys(train.rows, roles))
-    both = np.flatnonzero(known.to_numpy(zero_copy_only=False))
-    if len(both):
+    known = np.isin(hash_rows(evaluation, roles), hash_rows(train, roles))
+    if known.any():
         raise UserError(
-            f"{evaluation.where(int(both[0]))}: this text is in {train.path} too, as are those of "
-            f"{len(both)} of {len(evaluation.rows)} rows: expected rows that were not trained on; "
+            f"{evaluation.where(int(known.argmax()))}: this text is in {train.path} too, as are "
+            f"those of {known.sum()} of {len(known)} rows: expected rows that were not trained on; "
             "remove them, or set task.allow_overlap to True"
         )
 
@@ -53,8 +55,9 @@ def split_off(
     Raises:
       UserError: a class has one text alone.
     """
-    texts = row_keys(table.rows, roles).dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    _, first = np.unique(texts, return_index=True)  # texts are numbered as they come
+    _, first, texts = np.unique(hash_rows(table, roles), return_index=True, return_inverse=True)
+    order = np.argsort(first)  # texts are numbered as they come
+    first, texts = first[order], np.argsort(order)[texts]
     strata = np.zeros(len(first), np.int64)
     if classes:
         rows, numbers = _pairs(labels)
@@ -94,7 +97,8 @@ def _check_twice(
     Raises:
       UserError: one alone.
     """
-    counts = np.bincount(np.unique(np.stack([texts, numbers]), axis=1)[1], minlength=len(classes))
+    pairs = np.unique(texts * len(classes) + numbers)
+    counts = np.bincount(pairs % len(classes), minlength=len(classes))
     if (counts == 1).any():
         once = int(np.flatnonzero(counts == 1)[0])
         row = int(rows[numbers == once][0])

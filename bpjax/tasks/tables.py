@@ -4,12 +4,16 @@ Every cell is read as it is written. What can be read two ways, or not at all, i
 line that it is on.
 """
 
+import array
 import contextlib
 import dataclasses
-import re
+import functools
+import hashlib
+import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -61,12 +65,54 @@ class Table:
 
     def column(self, role: str) -> pa.Array:
         """A column as one array."""
-        return combine(self.rows.column(role))
+        column = self.rows.column(role)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """Of all cells."""
+        return digest_of(self.rows)
+
+    def to_arrow(self) -> pa.Table:
+        """All of it but for the path and classes."""
+        about = {_NAMES: json.dumps(dict(self.names))}
+        return self.rows.append_column(_LINES, pa.array(self.lines)).replace_schema_metadata(about)
+
+    @classmethod
+    def of_arrow(cls, path: str, found: pa.Table) -> "Table":
+        """What `to_arrow` gave.
+
+        Raises:
+          KeyError: something else did.
+        """
+        names = json.loads((found.schema.metadata or {})[_NAMES.encode()])
+        lines = found.column(_LINES).to_numpy()
+        return cls(path, found.drop_columns([_LINES]), names, lines)
 
 
-def combine(column: pa.ChunkedArray) -> pa.Array:
-    """The chunks of a column as one array."""
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+_NAMES, _LINES = "names", "lines of the file"
+
+
+def digest_of(rows: pa.Table) -> bytes:
+    """Of all cells of a table, of whatever chunks."""
+    sink = _Sink()
+    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), rows.schema) as stream:
+        stream.write_table(rows.combine_chunks() if rows[0].num_chunks > 1 else rows)
+    return sink.digest.digest()
+
+
+class _Sink(io.RawIOBase):
+    """A file that keeps nothing of what is written but a digest."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return len(data)
 
 
 @contextlib.contextmanager
@@ -155,13 +201,19 @@ def check_texts(table: Table, role: str) -> None:
             f"{table.path}: column {table.names[role]!r} holds {describe(column.type)}: expected "
             f"texts; write it as texts or set task.{role} to another column"
         )
-    blank = np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(column), "").to_numpy(False))
+    blank = np.flatnonzero(is_blank(column))
     if len(blank):
         told = f" ({len(blank)} such rows)" if len(blank) > 1 else ""
         raise UserError(
             f"{table.where(int(blank[0]))}: {table.names[role]} is empty{told}: expected a text; "
             "write one or remove the row"
         )
+
+
+def is_blank(texts: pa.Array) -> np.ndarray:
+    """Which texts are empty, or blanks alone."""
+    blank = pc.or_(pc.equal(pc.binary_length(texts), 0), pc.utf8_is_space(texts))
+    return blank.to_numpy(zero_copy_only=False)
 
 
 def describe(kind: pa.DataType) -> str:
@@ -233,22 +285,37 @@ def parse_columns(columns: str) -> tuple[str, ...]:
     return names
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+class Texts:
+    """A column of texts that grows, as Arrow has it: Python's objects take three times the memory.
 
-
-def as_texts(values: Sequence[str], where: Callable[[int], str], name: str) -> pa.Array:
-    """Texts as an array.
-
-    Raises:
-      UserError: half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    Args:
+      where: how messages name a row, and `name` the column: for texts that may not be Unicode.
     """
-    try:
-        return pa.array(values, TEXT)
-    except UnicodeEncodeError as error:
-        row, half = next(
-            (row, half) for row, text in enumerate(values) if (half := _SURROGATE.search(text))
-        )
-        raise UserError(
-            f"{where(row)}: {name} has {half[0]!r} at character {half.start()}, half of a "
-            "surrogate pair, expected whole characters; put the whole one or \\ufffd in its place"
-        ) from error
+
+    def __init__(self, where: Callable[[int], str] = str, name: str = "") -> None:
+        self._where, self._name = where, name
+        self._bytes, self._lengths = bytearray(), array.array("i")
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Adds texts.
+
+        Raises:
+          UserError: half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+        """
+        try:
+            encoded = [text.encode() for text in texts]
+        except UnicodeEncodeError as error:
+            row, half = len(self._lengths) + texts.index(error.object), error.object[error.start]
+            raise UserError(
+                f"{self._where(row)}: {self._name} has {half!r} at character {error.start}, half "
+                "of a surrogate pair, expected whole characters; put the whole one or \\ufffd in "
+                "its place"
+            ) from error
+        self._bytes += b"".join(encoded)
+        self._lengths.extend(map(len, encoded))
+
+    def array(self) -> pa.Array:
+        """All of it."""
+        ends = np.cumsum(np.asarray(self._lengths), dtype=np.int64)
+        starts = pa.py_buffer(np.concatenate([np.zeros(1, np.int64), ends]))
+        return pa.LargeStringArray.from_buffers(len(ends), starts, pa.py_buffer(self._bytes))

@@ -15,6 +15,7 @@ from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column, Growing, Rows
 from bpjax.tasks.own import TableTask, require_one_of
 from bpjax.tasks.table_labels import KINDS, LABEL, Asked, Labels, read_labels, read_names
+from bpjax.tasks.table_parts import Part
 from bpjax.tasks.tables import Table, check_texts, find_column
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
@@ -154,29 +155,30 @@ class Text(TableTask):
             return (found > 0).astype(np.int32), gold.astype(np.int32)
         return (found[:, 0] if self.head == "regression" else found.argmax(-1)), gold
 
-    def _features(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+    def _features(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         columns = self._columns(rows, tokenizer)
         return base.Features(columns, Rows({LABEL: columns[LABEL]}))
 
     @cached(FEATURES)
-    def _columns(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
+    def _columns(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
         base.require_fast(tokenizer)
-        texts = [rows.column(role) for role in rows.column_names if role != LABEL]
-        names = ("input_ids", "token_type_ids")[: len(texts)]  # of one text all are of type 0
+        roles = [role for role in rows.table.names if role != LABEL]
+        names = ("input_ids", "token_type_ids")[: len(roles)]  # of one text all are of type 0
         found = {name: Growing() for name in names}
         for start in range(0, len(rows), BATCH):
+            batch = rows.rows(start, start + BATCH)
             encoded = tokenizer(
-                *(column.slice(start, BATCH).to_pylist() for column in texts),
+                *(batch.column(role).to_pylist() for role in roles),
                 truncation=True,
                 max_length=self.max_length,
                 padding=False,
-                return_token_type_ids=len(texts) > 1,
+                return_token_type_ids=len(roles) > 1,
                 return_attention_mask=False,
             )
             for name, column in found.items():
                 column.extend(encoded[name])
         made = {name: column.column() for name, column in found.items()}
-        return made | {LABEL: Column(self._label(rows.column(LABEL).combine_chunks()))}
+        return made | {LABEL: Column(self._label(rows.label()))}
 
     def _label(self, labels: pa.Array) -> np.ndarray:
         """What the head learns, by row."""

@@ -24,7 +24,8 @@ from bpjax.tasks.table_labels import (
     read_names,
     require_classes,
 )
-from bpjax.tasks.tables import TEXT, Table, describe, find_column
+from bpjax.tasks.table_parts import Part
+from bpjax.tasks.tables import TEXT, Table, describe, find_column, is_blank
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
 
@@ -127,20 +128,20 @@ class Tokens(TableTask):
             predicted.append(names[found].tolist())
         return gold, predicted
 
-    def _features(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+    def _features(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         columns = self._columns(rows, tokenizer)
         examples = {name: columns.pop(name) for name in ("tags", "places")}
         return base.Features(columns, Rows(examples))
 
     @cached(FEATURES)
-    def _columns(self, rows: pa.Table, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
+    def _columns(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
         """What the model reads and learns, and of each word its tag and the place of its token."""
         base.require_fast(tokenizer)
         check_words(tokenizer)
         numbers = self._numbers()
         found = {name: Growing() for name in ("input_ids", "label", "tags", "places")}
         for start in range(0, len(rows), BATCH):
-            part = rows.slice(start, BATCH)
+            part = rows.rows(start, start + BATCH)
             for name, (values, lengths) in self._batch(part, tokenizer, numbers):
                 found[name].extend_flat(values, lengths)
         fills = {"label": base.NO_LABEL}
@@ -259,7 +260,7 @@ def _check_counts(table: Table) -> None:
         raise UserError(
             f"{table.where(int(empty[0]))}: no tokens: expected one or more; remove the row"
         )
-    blank = np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(words.flatten()), "").to_numpy(False))
+    blank = np.flatnonzero(is_blank(words.flatten()))
     if len(blank):
         row = int(np.searchsorted(np.cumsum(counts[0]), blank[0], side="right"))
         raise UserError(

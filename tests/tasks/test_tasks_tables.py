@@ -233,9 +233,9 @@ def test_a_dataset_of_several_splits(tmp_path):
     splits = {"train": made("a", "b"), "validation": made("c", "d"), "test": made("e", "f")}
     datasets.DatasetDict(splits).save_to_disk(folder)
     found = get_task("text", data=str(folder)).read
-    assert found.evaluation["text"].to_pylist() == ["c", "d"]
+    assert found.evaluation.rows()["text"].to_pylist() == ["c", "d"]
     found = get_task("text", data=str(folder), eval=str(folder / "test")).read
-    assert found.evaluation["text"].to_pylist() == ["e", "f"]
+    assert found.evaluation.rows()["text"].to_pylist() == ["e", "f"]
     message = refused(lambda: get_task("text", data=str(folder), eval=str(folder)).read)
     assert "a dataset of several splits" in message
     del splits["validation"]

@@ -325,14 +325,16 @@ def test_real_goemotions(shared_data):
     assert (task.head, task.num_labels, task.labels[0]) == ("multi_label", 28, "admiration")
     assert len(task.read.train) == 43410
     # A program put quotes around the texts that have some.
-    assert task.read.train["text"][123].as_py().startswith('Three words, no subtlety. "Dude.')
+    assert (
+        task.read.train.rows()["text"][123].as_py().startswith('Three words, no subtlety. "Dude.')
+    )
 
 
 def test_real_stsb(shared_data):
     folder = shared_data / "glue" / "STS-B"
     options = {"data": str(folder / "train.tsv"), "eval": str(folder / "dev.tsv")}
     task = get_task("text", **options, allow_overlap=True)
-    assert (task.head, task.read.train.column_names) == (
+    assert (task.head, task.read.train.rows().column_names) == (
         "regression",
         ["text", "text_pair", "label"],
     )

@@ -165,8 +165,8 @@ def test_tags_that_are_no_entities(make, tokenizer):
 def test_other_tables_of_sentences(make, suffix, content):
     task = make(content, content.replace("Ann", "Bo"), suffix=suffix)
     assert task.labels == ("B-PER", "O")
-    assert task.read.train["tokens"].to_pylist() == [["Ann", "saw"]]
-    assert task.read.train["label"].to_pylist() == [[0, 1]]
+    assert task.read.train.rows()["tokens"].to_pylist() == [["Ann", "saw"]]
+    assert task.read.train.rows()["label"].to_pylist() == [[0, 1]]
 
 
 def test_a_file_of_four_columns(make):
@@ -191,7 +191,7 @@ def test_numbers_of_a_saved_dataset_have_their_names(make, tmp_path):
     made.select([1]).save_to_disk(tmp_path / "b")
     task = get_task("tokens", data=str(tmp_path / "a"), eval=str(tmp_path / "b"))
     assert task.labels == ("O", "B-PER", "I-PER")
-    assert task.read.evaluation["label"].to_pylist() == [[1, 2]]
+    assert task.read.evaluation.rows()["label"].to_pylist() == [[1, 2]]
 
 
 @pytest.mark.parametrize(
