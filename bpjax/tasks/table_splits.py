@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bpjax.errors import UserError
 from bpjax.tasks.base import HOLDOUT_SEED
-from bpjax.tasks.tables import Table
+from bpjax.tasks.tables import TEXT, Table
 
 _BATCH = 1 << 14  # texts that are Python objects at a time
 
@@ -18,9 +18,11 @@ def hash_rows(table: Table, roles: Sequence[str]) -> np.ndarray:
     found = np.empty(len(texts), np.int64)
     for start in range(0, len(texts), _BATCH):
         part = texts.slice(start, _BATCH)
-        cells = (column.to_pylist() for column in part.columns)
-        for place, row in enumerate(zip(*cells, strict=True), start):
-            found[place] = hash(tuple(tuple(x) if isinstance(x, list) else x for x in row))
+        cells = [
+            column.to_pylist() if column.type == TEXT else map(tuple, column.to_pylist())
+            for column in part.columns
+        ]
+        found[start : start + len(part)] = [*map(hash, zip(*cells, strict=True))]
     return found
 
 
