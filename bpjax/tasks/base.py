@@ -216,6 +216,18 @@ def require_positive(**options: int) -> None:
             raise UserError(f"{name} {value!r}: expected an integer of at least 1; change {name}")
 
 
+def require_room(
+    max_length: int, tokenizer: PreTrainedTokenizerBase, *, pair: bool = False
+) -> None:
+    """Raises UserError unless an input has room for a token beside the special ones."""
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length < special + 1 + pair:
+        raise UserError(
+            f"max_length {max_length}: expected at least {special + 1 + pair}, for an input has "
+            f"{special} special tokens; raise it"
+        )
+
+
 def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises UserError unless the tokenizer works in batches and knows character offsets."""
     if not tokenizer.is_fast:

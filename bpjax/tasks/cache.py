@@ -65,10 +65,13 @@ def kept_table(path: Path, about: Any, make: Callable[[], pa.Table]) -> pa.Table
       make: reads the file.
     """
     folder = _folder()
-    if folder is None or path.stat().st_size < LARGE:
+    try:
+        if folder is None or path.stat().st_size < LARGE:
+            return make()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError:  # which the reader says in its own words
         return make()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
     digest.update(repr(about).encode())
     kept = folder / f"{digest.hexdigest()[:40]}.arrow"
     found = _read_table(kept)

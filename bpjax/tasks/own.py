@@ -15,7 +15,7 @@ from bpjax.tasks.cache import kept_table
 from bpjax.tasks.table_labels import LABEL, Labels
 from bpjax.tasks.table_parts import Part, Read
 from bpjax.tasks.table_source import TEXT_FILES, TRAIN, VALIDATION, read_table, splits_of
-from bpjax.tasks.table_splits import check_overlap, split_off
+from bpjax.tasks.table_splits import check_overlap, split_off, tell_rare
 from bpjax.tasks.tables import Layout, Table, parse_columns
 
 READ = 1  # of the code that reads files of text: see `cache.kept_table`
@@ -157,6 +157,7 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
     kind, classes, labels = task.read_labels(tables)
     parts = [Part(table, label) for table, label in zip(tables, labels, strict=True)]
     if len(parts) == 2:
+        tell_rare(tables[0].path, labels[0], classes)
         if not task.allow_overlap:
             check_overlap(tables[0], tables[1], roles)
         return Read(kind, classes, parts[0], parts[1])

@@ -273,6 +273,8 @@ class _Values:
             inside = self._inside.array()
             return pa.LargeListArray.from_arrays(pa.array(np.array(self._ends)), inside)
         _move([self._new], [self._texts])
+        if any(type(value) is float for value in self._values):
+            return pa.array([*map(float, self._values)])
         return pa.array(self._values) if self._values else self._texts.array()
 
 

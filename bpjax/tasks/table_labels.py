@@ -161,7 +161,28 @@ def number_classes(
                 "one of them; correct the row"
             )
         result.append(_like(column, pa.array(places[codes], pa.int32())))
+        _check_trained(tables[0], result[0], table, result[-1], role, classes)
     return classes, result
+
+
+def _check_trained(
+    train: Table,
+    trained: pa.Array,
+    table: Table,
+    numbers: pa.Array,
+    role: str,
+    classes: Sequence[str],
+) -> None:
+    """Raises UserError where a table has a class that the one that is trained on has not."""
+    flat = _flat(numbers).to_numpy()
+    unknown = np.setdiff1d(flat, _flat(trained).to_numpy())
+    if len(unknown):
+        place = int(np.flatnonzero(flat == unknown[0])[0])
+        raise UserError(
+            f"{table.where(_row_of(numbers, place))}: {table.names[role]} is "
+            f"{classes[unknown[0]][:80]!r}, which no row of {train.path} is: expected labels that "
+            "are trained on; add rows of it there, or remove these"
+        )
 
 
 def require_classes(table: Table, classes: Sequence[str]) -> None:
@@ -175,9 +196,13 @@ def require_classes(table: Table, classes: Sequence[str]) -> None:
 
 def _distinct(column: pa.Array) -> tuple[list[Any], np.ndarray]:
     """The different values, and of each value, those in lists alike, which one it is."""
-    flat = column.flatten() if pa.types.is_large_list(column.type) else column
-    encoded = flat.dictionary_encode()
+    encoded = _flat(column).dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    """All values, those in lists end to end."""
+    return column.flatten() if pa.types.is_large_list(column.type) else column
 
 
 def _like(column: pa.Array, flat: pa.Array) -> pa.Array:

@@ -1,5 +1,6 @@
 """Which rows of a user's tables are trained on, and which are evaluated on."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,9 @@ import pyarrow as pa
 
 from bpjax.errors import UserError
 from bpjax.tasks.base import HOLDOUT_SEED
-from bpjax.tasks.tables import TEXT, Table
+from bpjax.tasks.tables import TEXT, Table, shown
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 1 << 14  # texts that are Python objects at a time
 
@@ -35,6 +38,14 @@ def check_overlap(train: Table, evaluation: Table, roles: Sequence[str]) -> None
             f"those of {known.sum()} of {len(known)} rows: expected rows that were not trained on; "
             "remove them, or set task.allow_overlap to True"
         )
+
+
+def tell_rare(path: str, labels: pa.Array, classes: Sequence[str]) -> None:
+    """Warns of classes of one row, which can hardly be learnt."""
+    counts = np.bincount(_pairs(labels)[1], minlength=len(classes)) if classes else np.zeros(0, int)
+    once = [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 1]
+    if once:
+        _log.warning("%s: labels of one row alone: %s", path, shown(once))
 
 
 def split_off(

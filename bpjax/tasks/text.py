@@ -162,6 +162,7 @@ class Text(TableTask):
     @cached(FEATURES)
     def _columns(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
         base.require_fast(tokenizer)
+        base.require_room(self.max_length, tokenizer, pair="text_pair" in rows.table.names)
         roles = [role for role in rows.table.names if role != LABEL]
         names = ("input_ids", "token_type_ids")[: len(roles)]  # of one text all are of type 0
         found = {name: Growing() for name in names}

@@ -137,6 +137,7 @@ class Tokens(TableTask):
     def _columns(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
         """What the model reads and learns, and of each word its tag and the place of its token."""
         base.require_fast(tokenizer)
+        base.require_room(self.max_length, tokenizer)
         check_words(tokenizer)
         numbers = self._numbers()
         found = {name: Growing() for name in ("input_ids", "label", "tags", "places")}

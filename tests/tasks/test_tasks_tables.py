@@ -191,6 +191,7 @@ def test_a_long_cell_is_read_whole(write):
         ),
         ("a.jsonl", '{"text": "a", "label": 99999999999999999999}\n', "a number of 64 bits"),
         ("a.jsonl", "\n", "the file is empty"),
+        ("a.jsonl", '{"text": "a", "label": 0.5}\n{"text": "a", "label": 9007199254740993}\n', ""),
     ],
 )
 def test_malformed_files_are_refused_by_line(write, name, content, saying):
@@ -333,6 +334,9 @@ def test_labels_of_two_tables(tmp_path):
     assert found.columns[1].to_pylist() == [1]
     message = refused(lambda: read_labels([one, column(["b", "c"])], Asked()))
     assert "line 3: label 'c' is not one of the 2 labels of t ('a', 'b')" in message
+    named = Asked(names=("a", "b", "c"))
+    message = refused(lambda: read_labels([one, column(["b", "c"])], named))
+    assert "line 3: label is 'c', which no row of t is" in message
     message = refused(lambda: read_labels([one, column([0, 1])], Asked()))
     assert "holds whole numbers, that of t texts" in message
 

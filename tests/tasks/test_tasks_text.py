@@ -167,6 +167,8 @@ def test_columns_that_are_found(make, tokenizer, header, options):
         ("text,b,label", {"holdout": 9}, "holdout 9: expected 0 to 1"),
         ("text,b,label", {"label_names": "nowhere.txt"}, "nowhere.txt: cannot be read"),
         ("text,b,label", {"data": ""}, "task text: data is '': expected the path"),
+        ("text,b,label", {"max_length": 2}, "max_length 2: expected at least 3"),
+        ("text,b,label", {"limit": 3}, "limit 3: expected 0 (all) to 2"),
     ],
 )
 def test_options_that_are_refused(make, tokenizer, header, options, saying):
@@ -219,6 +221,11 @@ def test_a_file_that_changes_is_read_again(make, tokenizer):
     assert len(task.train(tokenizer)) == 30
     make(TRAIN + "the end,wet\n")
     assert len(task.train(tokenizer)) == 31
+
+
+def test_a_class_of_one_row_is_told(make, caplog):
+    make(TRAIN + "the sea,deep\n", EVALUATION.replace("sea", "lakes"))
+    assert "train.csv: labels of one row alone: 'deep'" in caplog.text
 
 
 def test_names_of_numbered_labels(make, tmp_path):

@@ -185,7 +185,7 @@ def test_a_file_of_four_columns(make):
 def test_numbers_of_a_saved_dataset_have_their_names(make, tmp_path):
     names = datasets.ClassLabel(names=["O", "B-PER", "I-PER"])
     kinds = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(names)}
-    rows = {"tokens": [["Ann", "saw"], ["Bo", "An"]], "ner_tags": [[1, 0], [1, 2]]}
+    rows = {"tokens": [["Ann", "Lee", "saw"], ["Bo", "An"]], "ner_tags": [[1, 2, 0], [1, 2]]}
     made = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
     made.select([0]).save_to_disk(tmp_path / "a")
     made.select([1]).save_to_disk(tmp_path / "b")
