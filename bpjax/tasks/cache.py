@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import json
+import math
 import os
 import sys
 import uuid
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bpjax.tasks.columns import Column
@@ -98,15 +100,28 @@ def _write_table(path: Path, table: pa.Table) -> None:
     partial = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, table.schema) as to:
-            to.write_table(table)
-        with pa.memory_map(str(partial)) as file:
-            checksum = zlib.crc32(file.read_buffer())
-        with partial.open("ab") as file:
-            file.write(checksum.to_bytes(4))
+        with partial.open("wb") as file:
+            summed = _Summed(file)
+            with pa.ipc.new_stream(pa.PythonFile(summed, "w"), table.schema) as stream:
+                stream.write_table(table)
+            file.write(summed.checksum.to_bytes(4))
         partial.replace(path)
     except (OSError, pa.ArrowException):  # no room, or somebody else's folder
         partial.unlink(missing_ok=True)
+
+
+class _Summed(io.RawIOBase):
+    """A file whose checksum is known without reading it again."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.checksum = file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        return self._file.write(data)
 
 
 def _digest(version: int, task: Any, rows: Any, tokenizer: Any) -> str:
@@ -128,21 +143,43 @@ def _digest(version: int, task: Any, rows: Any, tokenizer: Any) -> str:
 def _read(path: Path) -> dict[str, Column] | None:
     """What `_write` wrote; None where there is no such file, or another one."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            told = json.loads((file.metadata() or {})["columns"])
-            found = {
-                name: Column(
-                    file.get_tensor(f"{name}/values"),
-                    file.get_tensor(f"{name}/starts") if ragged else None,
-                    fill,
-                )
-                for name, (ragged, fill) in dict(told).items()
-            }
-            if (file.metadata() or {}).get("checksum") != _checksum(found):
-                return None
+        tensors, metadata = _load(path)
+        found = {
+            name: Column(
+                tensors[f"{name}/values"], tensors[f"{name}/starts"] if ragged else None, fill
+            )
+            for name, (ragged, fill) in dict(json.loads(metadata["columns"])).items()
+        }
+        if metadata.get("checksum") != _checksum(found):
+            return None
         return found if len({column.rows for column in found.values()}) == 1 else None
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file and its metadata.
+
+    The library maps the file and copies from it, which is twice the memory.
+    """
+    tensors = {}
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > path.stat().st_size:
+            raise ValueError(f"a header of {size} bytes")
+        header = json.loads(file.read(size))
+        metadata = header.pop("__metadata__")
+        for name, entry in header.items():
+            file.seek(8 + size + entry["data_offsets"][0])
+            count = math.prod(entry["shape"])
+            values = np.fromfile(file, _TYPES[entry["dtype"]], count)
+            tensors[name] = values.reshape(entry["shape"])
+    return tensors, metadata
+
+
+_TYPES = {"BOOL": "?"} | {
+    f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IUF" for size in (1, 2, 4, 8)
+}  # of safetensors, as numpy calls them
 
 
 def _write(path: Path, columns: dict[str, Column]) -> None:

@@ -133,7 +133,10 @@ def number_classes(
     """
     names = tuple(names) or tables[0].classes.get(role) or ()
     encoded = [_distinct(column) for column in columns]
-    found = [_spell(tables[0], role, values) for values, _ in encoded]
+    found = [
+        _spell(table, role, column, *values)
+        for table, column, values in zip(tables, columns, encoded, strict=True)
+    ]
     numbers = all(isinstance(value, int) for values, _ in encoded for value in values)
     # Numbers of named classes, unless they are the names themselves.
     numbered = bool(names) and (
@@ -153,9 +156,8 @@ def number_classes(
         places = np.array([known.get(name, -1) for name in spelt], np.int32)
         unknown = np.flatnonzero(places == -1)
         if len(unknown):
-            place = int(np.flatnonzero(codes == unknown[0])[0])
             raise UserError(
-                f"{table.where(_row_of(column, place))}: {table.names[role]} "
+                f"{table.where(_row_with(column, codes, unknown[0]))}: {table.names[role]} "
                 f"{spelt[unknown[0]][:80]!r} is not one of the {len(classes)} labels of "
                 f"{'the names given' if names else tables[0].path} ({shown(classes)}): expected "
                 "one of them; correct the row"
@@ -177,9 +179,8 @@ def _check_trained(
     flat = _flat(numbers).to_numpy()
     unknown = np.setdiff1d(flat, _flat(trained).to_numpy())
     if len(unknown):
-        place = int(np.flatnonzero(flat == unknown[0])[0])
         raise UserError(
-            f"{table.where(_row_of(numbers, place))}: {table.names[role]} is "
+            f"{table.where(_row_with(numbers, flat, unknown[0]))}: {table.names[role]} is "
             f"{classes[unknown[0]][:80]!r}, which no row of {train.path} is: expected labels that "
             "are trained on; add rows of it there, or remove these"
         )
@@ -212,29 +213,31 @@ def _like(column: pa.Array, flat: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(starts - starts[0]), flat)
 
 
-def _row_of(column: pa.Array, place: int) -> int:
-    """The row that a value is in."""
+def _row_with(column: pa.Array, flat: np.ndarray, number: int | np.integer) -> int:
+    """The first row with a number; `flat` are those of all values, end to end."""
+    place = int(np.flatnonzero(flat == number)[0])
     if not pa.types.is_large_list(column.type):
         return place
     starts = column.offsets.to_numpy()
     return int(np.searchsorted(starts - starts[0], place, side="right")) - 1
 
 
-def _spell(table: Table, role: str, values: Sequence[Any]) -> list[str]:
-    """Values of a column as names of classes."""
-    odd = next((x for x in values if isinstance(x, float) and not x.is_integer()), None)
-    if odd is not None:
-        raise UserError(
-            f"{table.path}: {table.names[role]} has {odd!r}: expected names or whole numbers as "
-            "classes; set task.kind to regression, or name the classes"
-        )
-    blank = next((x for x in values if isinstance(x, str) and not x.strip()), None)
-    if blank is not None:
-        row = table.column(role).index(blank).as_py() if role == LABEL else -1
-        where = table.where(row) if row >= 0 else table.path
-        raise UserError(
-            f"{where}: {table.names[role]} is empty: expected a label; write one or remove the row"
-        )
+def _spell(
+    table: Table, role: str, column: pa.Array, values: Sequence[Any], codes: np.ndarray
+) -> list[str]:
+    """The different values of a column as names of classes."""
+    for number, value in enumerate(values):
+        if isinstance(value, float) and not value.is_integer():
+            expected = (
+                f"is {value!r}: expected names or whole numbers as classes; set task.kind to "
+            )
+            mend = "regression, or name the classes"
+        elif isinstance(value, str) and not value.strip():
+            expected, mend = "is empty: expected a label; ", "write one or remove the row"
+        else:
+            continue
+        where = table.where(_row_with(column, codes, number))
+        raise UserError(f"{where}: {table.names[role]} {expected}{mend}")
     return [
         str(x).lower() if isinstance(x, bool) else str(int(x)) if isinstance(x, float) else str(x)
         for x in values
