@@ -21,6 +21,7 @@ setup(
     package_data={"bpjax": ["py.typed", "report/templates/*.html"]},
     install_requires=[
         "absl-py",
+        "datasets>=4",
         "filelock",  # jax wants it where its cache of compiled programs has a limit
         "flatbuffers",  # jax.export wants it to write a file, without declaring it
         "flax>=0.12",
@@ -35,9 +36,11 @@ setup(
         "numpy>=2",
         "optax",
         "orbax-checkpoint",
+        "pyarrow",
         "safetensors",
         "scikit-learn",
         "scipy",
+        "seqeval",
         "tensorboardX",
         "tensorflow-datasets",
         "tqdm",

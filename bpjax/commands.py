@@ -90,8 +90,11 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Gives the metrics of a saved model on a task."""
     from bpjax.config import read_task_options
     from bpjax.models.tokenizer import load_tokenizer
+    from bpjax.report.classes import class_rows
+    from bpjax.report.table import align
     from bpjax.stages.opened import load_for
     from bpjax.tasks import get_task
+    from bpjax.tasks.base import by_class
     from bpjax.training.evaluation import predict
     from bpjax.training.input import Batching, eval_batches
 
@@ -101,7 +104,10 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     features = task.evaluation(tokenizer)
     logits = predict(config, params, eval_batches(features, Batching(options.batch_size)), None)
     found = task.evaluate(features, logits)
-    return Output("\n".join(f"{name} {value:.2f}" for name, value in found.items()), found)
+    text = "\n".join(f"{name} {value:.2f}" for name, value in found.items())
+    if classes := by_class(task, features, logits):
+        text += f"\n\n{align(class_rows({'': classes}), left=(0,))}"
+    return Output(text, {**found, "classes": classes} if classes else found)
 
 
 def inspect(options: argparse.Namespace, _: list[str]) -> Output:

@@ -52,6 +52,26 @@ def refuse_run(refuse, tmp_path, small_model):
 
 
 @pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        (
+            b"text,label\nfine,0\nso,so,1\n",
+            ["data.csv line 3: 3 cells", "expected 2", "mend the row"],
+        ),
+        (b"text,label\nfine,0\n,1\n", ["data.csv line 3: text is empty", "write one"]),
+        (b"body,label\nfine,0\n", ["no column 'text'", "'body', 'label'", "set task.text"]),
+        (b"text,label\ncaf\xe9,0\n", ["line 2: byte 14", "not UTF-8", "save it as one"]),
+        (b"text,label\na,1\nb,5\nc,1\n", ["1 to 5", "classes or scores", "set task.kind"]),
+        (b"text,label\na,x\nb,y\nc,x\n", ["line 3: 'y' is the label of one text alone", "add"]),
+    ],
+)
+def test_a_table_that_cannot_be_right(refuse, tmp_path, small_model, content, saying):
+    (tmp_path / "data.csv").write_bytes(content)
+    data = f"--task.data={tmp_path / 'data.csv'}"
+    refuse("evaluate", small_model, "--task=text", data, saying=saying)
+
+
+@pytest.mark.parametrize(
     ("overrides", "saying"),
     [
         (["foo=1"], ["foo", "expected --config.FIELD=VALUE", "see `bpjax config`"]),

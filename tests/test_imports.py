@@ -51,7 +51,15 @@ ALLOWED = {
     "__init__": {"any"},  # at first use of a name
 }
 PRUNING_MAY_USE = {"jax", "jaxtyping", "numpy"}
-HEAVY = {"tensorflow_datasets", "grain", "ml_collections", "torch", "tensorflow"}
+HEAVY = {
+    "tensorflow_datasets",
+    "datasets",
+    "grain",
+    "ml_collections",
+    "seqeval",
+    "torch",
+    "tensorflow",
+}
 
 
 def modules():

@@ -13,6 +13,7 @@ import jinja2
 
 from bpjax.files import write_whole
 from bpjax.pruning.summary import SublayerSummary
+from bpjax.report.classes import class_rows
 from bpjax.report.compare import Group, count_labels, group_rows
 from bpjax.report.environment import name_machine
 from bpjax.report.pareto import plot_pareto
@@ -20,6 +21,8 @@ from bpjax.report.sizes import ATTENTION, dense_sizes_of, encoder_sizes, sizes_o
 from bpjax.report.table import report_rows, size_rows
 
 FILE = "report.html"
+
+MODELS = ("dense", "pruned")
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -61,6 +64,7 @@ def write_run_page(
         shape=list(report["speedup"])[-1],
         machine=name_machine(report["environment"]),
         rows=report_rows(report),
+        class_rows=class_rows({name: report[name].get("classes", {}) for name in MODELS}),
         attention=attention,
         roles=list(dict.fromkeys(role for each in attention for role in each.unit_kernels)),
         kept=encoder_sizes(sizes_of(report)),

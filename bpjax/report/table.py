@@ -14,6 +14,9 @@ from bpjax.report.sizes import (
     units_by_kind,
 )
 
+NOT_PERCENT = ("_threshold", "_error")
+"""How the names of metrics end that are no percentage."""
+
 Number: TypeAlias = int | float  # JSON tells 1 from 1.0, and so does a type checker at run time
 
 
@@ -61,7 +64,7 @@ def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("", "dense", "pruned", "")]
     for name, value in dense["metrics"].items():
         change = _signed(pruned["metrics"][name], value)
-        title = name if name.endswith("_threshold") else f"{name} [%]"
+        title = name if name.endswith(NOT_PERCENT) else f"{name} [%]"
         rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
     for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
         rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))

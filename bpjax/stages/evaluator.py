@@ -8,7 +8,7 @@ import numpy as np
 from bpjax.config.sections import BatchSection
 from bpjax.models.architecture import Config
 from bpjax.stages.base import Inputs
-from bpjax.tasks.base import take
+from bpjax.tasks.base import by_class, take
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import Batching, eval_batches
 
@@ -40,6 +40,10 @@ class Evaluator(NamedTuple):
     def evaluate(self, logits: list[np.ndarray]) -> dict[str, float]:
         """The task's metrics of such logits, in percent."""
         return self.inputs.task.evaluate(self.inputs.evaluation, logits)
+
+    def by_class(self, logits: list[np.ndarray]) -> dict[str, dict[str, float]]:
+        """The task's metrics of each class, where it has any."""
+        return by_class(self.inputs.task, self.inputs.evaluation, logits)
 
     def metrics(self, model: Config, params: dict, masks: dict | None = None) -> dict[str, float]:
         """The task's metrics of a model, in percent."""

@@ -48,8 +48,11 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     units = {name: {x.name: x.units for x in s.sublayers} for name, s in structures.items()}
     measured: dict[str, Any] = {}
     for name, (model, params) in opened.items():
+        logits = evaluator.predict(model, params)
+        classes = evaluator.by_class(logits)
         measured[name] = {
-            "metrics": evaluator.metrics(model, params),
+            "metrics": evaluator.evaluate(logits),
+            **({"classes": classes} if classes else {}),
             **_stream_sizes(structures[name]),
             "linear_params": linear[name],
             "total_params": sum(x.size for x in jax.tree.leaves(params)),

@@ -10,12 +10,16 @@ from bpjax.tasks.base import Task
 from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad, SquadV2
+from bpjax.tasks.text import Text
+from bpjax.tasks.tokens import Tokens
 
 TASKS: dict[str, Callable[..., Task]] = {
     **{name: functools.partial(Glue, name) for name in METRICS},
     "squad": Squad,
     "squad_v2": SquadV2,
     "embedded": Embedded,
+    "text": Text,
+    "tokens": Tokens,
 }
 
 
@@ -44,7 +48,8 @@ def get_task(name: str, **options: Any) -> Task:
       **options: some of `task_options(name)`.
 
     Raises:
-      UserError: unknown task or option, or a value out of range.
+      UserError: unknown task or option, or a value out of range; of a user's own tables also what
+        is wrong with them.
     """
     known = task_options(name)
     for option in options:
@@ -53,4 +58,6 @@ def get_task(name: str, **options: Any) -> Task:
                 f"option {option!r} of task {name}: expected one of {', '.join(known)}; rename or "
                 "remove it"
             )
-    return TASKS[name](**options)
+    task: Any = TASKS[name](**options)
+    _ = task.labels  # own tables are read for them
+    return task

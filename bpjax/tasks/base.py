@@ -20,6 +20,9 @@ from bpjax.tasks.columns import Column, Rows, columns_of
 # The rows held out are the same whatever the seed of a run.
 HOLDOUT_SEED = 0
 
+NO_LABEL = -100
+"""The label of a token that has none, as `models.heads` has it: it costs nothing."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:
@@ -107,7 +110,27 @@ class Task(Protocol):
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
 
     def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
-        """Metrics in percent, and thresholds; `logits[i]` belongs to `features.rows[i]`."""
+        """Metrics, in percent unless their names end in `_threshold` or `_error`.
+
+        `logits[i]` belongs to `features.rows[i]`.
+        """
+
+
+@runtime_checkable
+class HasClasses(Protocol):
+    """A task that also tells its classes apart in the report."""
+
+    def by_class(
+        self, features: Features, logits: Sequence[np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        """Of each class `precision`, `recall` and `f1` in percent, and `support`, how many."""
+
+
+def by_class(
+    task: Task, features: Features, logits: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """A task's metrics of each class; {} where it has none to tell."""
+    return task.by_class(features, logits) if isinstance(task, HasClasses) else {}
 
 
 NO_OPTION = MappingProxyType({"option": False})
@@ -191,6 +214,18 @@ def require_positive(**options: int) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UserError(f"{name} {value!r}: expected an integer of at least 1; change {name}")
+
+
+def require_room(
+    max_length: int, tokenizer: PreTrainedTokenizerBase, *, pair: bool = False
+) -> None:
+    """Raises UserError unless an input has room for a token beside the special ones."""
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length < special + 1 + pair:
+        raise UserError(
+            f"max_length {max_length}: expected at least {special + 1 + pair}, for an input has "
+            f"{special} special tokens; raise it"
+        )
 
 
 def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:

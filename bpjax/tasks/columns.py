@@ -1,5 +1,6 @@
 """Columns of features: flat arrays, and where each row begins in those whose length differs."""
 
+import array
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +93,29 @@ class Column:
         found = np.full(shape, self.fill, self.values.dtype)
         found[inside] = self.values[(self.starts[rows][:, None] + places)[inside]]
         return found
+
+
+class Growing:
+    """A ragged column of int32 that grows by some rows at a time, without a second copy of it."""
+
+    def __init__(self) -> None:
+        self._values = array.array("i")
+        self._lengths = array.array("i")
+
+    def extend(self, rows: Sequence[Any]) -> None:
+        """Adds rows, numbers `[length]` each."""
+        lengths = [*map(len, rows)]
+        self.extend_flat(np.fromiter(chain.from_iterable(rows), np.int32, sum(lengths)), lengths)
+
+    def extend_flat(self, values: np.ndarray, lengths: Sequence[int] | np.ndarray) -> None:
+        """Adds rows that lie end to end."""
+        self._values.frombytes(values.astype(np.int32, copy=False).tobytes())
+        self._lengths.frombytes(np.asarray(lengths, np.int32).tobytes())
+
+    def column(self, fill: int = 0) -> Column:
+        """The column as it is now."""
+        starts = np.concatenate([[0], np.cumsum(np.asarray(self._lengths), dtype=np.int64)])
+        return Column(np.asarray(self._values), starts, fill)
 
 
 def starts_of(rows: Sequence[Any]) -> np.ndarray:

@@ -32,7 +32,10 @@ def data_dir(tmp_path_factory):
     return str(folder / "tfds")
 
 
-@pytest.mark.parametrize("name", TASKS)
+OWN = ("text", "tokens")  # which need a table: their own tests hold them to the contract
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in OWN])
 def test_every_task_keeps_the_contract(name):
     task = get_task(name)
     assert isinstance(task, Task)
