@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 join(options.coordinator, options.processes, options.process, options.timeout)
             with hidden:
                 found = options.command(options, rest)
-            if is_main() and not options.quiet:
+            for line in found.lines:
+                print(line)
+            if is_main() and not options.quiet and not found.lines:
                 text = to_json(found.data, indent=None) if options.json else found.text
                 print(text, flush=True)
     except UserError as error:
@@ -162,6 +164,25 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", help="model folder")
     evaluate.add_argument("--task", default="embedded", help="task (default: embedded)")
     evaluate.add_argument("--batch_size", type=_count, default=32)
+
+    predict = command(
+        commands.predict,
+        "predict",
+        "Print what a saved model says of texts: one JSON object a line, in their order. Texts are "
+        "the lines of a file or of standard input (-), or columns of a table (.csv, .tsv, .jsonl, "
+        ".parquet, a saved dataset).",
+        "echo 'a fine film' | bpjax predict runs/a/fill/model -",
+    )
+    predict.add_argument("model", help="model folder")
+    predict.add_argument("texts", nargs="?", default="-", help="file, table or - (default: -)")
+    predict.add_argument(
+        "--columns",
+        type=lambda text: text.split(","),
+        default=[],
+        help="of a table: the column of texts, or the two of pairs with a comma between",
+    )
+    predict.add_argument("--batch_size", type=_count, default=32)
+    predict.add_argument("--max_length", type=_count, help="tokens kept of a text")
 
     inspect = command(
         commands.inspect,

@@ -1,7 +1,9 @@
 """What each command of the program does: thin calls, which give what is printed at their end."""
 
 import argparse
+import json
 import shlex
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
@@ -15,10 +17,12 @@ class Output(NamedTuple):
     Attributes:
       text: for people.
       data: the same as JSON values, for programs.
+      lines: printed one after the other as they are made, instead of either.
     """
 
     text: str
     data: Any
+    lines: Iterable[str] = ()
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> Output:
@@ -108,6 +112,27 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     if classes := by_class(task, features, logits):
         text += f"\n\n{align(class_rows({'': classes}), left=(0,))}"
     return Output(text, {**found, "classes": classes} if classes else found)
+
+
+def predict(options: argparse.Namespace, _: list[str]) -> Output:
+    """Answers texts, one JSON object a line, in their order."""
+    import sys
+
+    import tqdm
+
+    from bpjax.prediction.model import load_model
+    from bpjax.prediction.texts import read_texts
+
+    model = load_model(options.model)
+    texts = read_texts(options.texts, model.config.head, options.columns)
+    answers = model.answer(texts, batch_size=options.batch_size, max_length=options.max_length)
+
+    def lines() -> Iterator[str]:
+        hidden = options.quiet or options.json
+        for answer in tqdm.tqdm(answers, total=len(texts), file=sys.stderr, disable=hidden):
+            yield json.dumps(answer, ensure_ascii=False)
+
+    return Output("", None, lines())
 
 
 def inspect(options: argparse.Namespace, _: list[str]) -> Output:

@@ -1,5 +1,8 @@
 """What a saved model says of new texts: labels by name, scores, words, answers."""
 
+import io
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,8 +10,10 @@ from checkpoints import refused
 from small_run import SMALL, TOKENIZER, save_model
 
 import bpjax
+from bpjax.cli import main
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.prediction import answers
+from bpjax.prediction.texts import read_texts
 from bpjax.training.evaluation import apply
 
 TEXTS = ["the old mill", "a painting of the village and the river", "the team"]
@@ -129,3 +134,51 @@ def test_rows_that_cannot_be_answered_are_refused(tmp_path, head, rows, message)
 
 def test_no_rows_no_answers(tmp_path):
     assert load(tmp_path, "classification").predict([]) == []
+
+
+def test_texts_come_from_lines_and_tables(tmp_path, monkeypatch):
+    lines = tmp_path / "texts.txt"
+    lines.write_bytes(b"\xef\xbb\xbfone, two\r\nthree")
+    assert read_texts(str(lines), "classification") == ["one, two", "three"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("café\n".encode())))
+    assert read_texts("-", "tokens") == ["café"]
+    table = tmp_path / "table.csv"
+    table.write_text('text,category\n"one, two",a\nthree,b\n')
+    assert read_texts(str(table), "classification") == ["one, two", "three"]
+    assert read_texts(str(table), "classification", ["text", "category"]) == [
+        ("one, two", "a"),
+        ("three", "b"),
+    ]
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"question": "who ?", "context": "the team"}\n')
+    assert read_texts(str(asked), "span") == [("who ?", "the team")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "head", "columns", "message"),
+    [
+        ("a.txt", b"one\n\ntwo\n", "tokens", (), "a.txt line 2 is blank"),
+        ("a.txt", b"", "tokens", (), "a.txt: no text"),
+        ("a.txt", b"caf\xe9", "tokens", (), "a.txt line 1: byte 3 of the file is not UTF-8"),
+        ("a.txt", b"one", "span", (), "expected a table with the columns question and context"),
+        ("a.txt", b"one", "tokens", ["text"], "columns text: expected none"),
+        ("a.csv", b"words,x\none,1\n", "tokens", (), "no column 'text'; the columns are 'words'"),
+        ("a.csv", b"words,x\none,1\n", "tokens", ["word"], "no column 'word'"),
+        ("a.csv", b"text,x\n ,1\n", "tokens", (), "line 2: text is empty"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, name, content, head, columns, message):
+    (tmp_path / name).write_bytes(content)
+    with refused(message):
+        read_texts(str(tmp_path / name), head, columns)
+
+
+def test_the_command_answers_line_by_line(tmp_path, monkeypatch, capsys):
+    load(tmp_path, "classification", ("bad", "so so", "good"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the mill\nthe team\n")))
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(tmp_path)])
+    said = capsys.readouterr()
+    assert end.value.code == 0 and "2/2" in said.err
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert [answer.keys() for answer in found] == [{"label", "score", "scores"}] * 2
