@@ -97,7 +97,8 @@ def digest_of(rows: pa.Table) -> bytes:
     """Of all cells of a table, of whatever chunks."""
     sink = _Sink()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), rows.schema) as stream:
-        stream.write_table(rows.combine_chunks() if rows[0].num_chunks > 1 else rows)
+        whole = rows.combine_chunks() if rows[0].num_chunks > 1 else rows
+        stream.write_table(whole, max_chunksize=1 << 14)  # each of which is copied
     return sink.digest.digest()
 
 

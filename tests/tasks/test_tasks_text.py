@@ -14,7 +14,7 @@ from bpjax.models.heads import HEADS
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.pipeline import run
 from bpjax.report.write import read_report
-from bpjax.tasks import cache, get_task
+from bpjax.tasks import cache, get_task, own
 from bpjax.tasks.base import Task, by_class
 from bpjax.training.input import Batching, eval_batches
 
@@ -346,3 +346,16 @@ def test_real_stsb(shared_data):
         ["text", "text_pair", "label"],
     )
     assert (len(task.read.train), len(task.read.evaluation)) == (5749, 1500)
+
+
+def test_a_table_that_was_kept_is_the_same(make, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("BPJAX_FEATURES", str(tmp_path / "kept"))
+    monkeypatch.setattr(cache, "LARGE", 10)
+    task = make(TRAIN, EVALUATION)
+    first = task.read
+    assert task.read is first
+    own._read.cache_clear()
+    second = task.read
+    assert second.train.rows().equals(first.train.rows()) and second is not first
+    assert second.train.table.where(4) == first.train.table.where(4)
+    assert len(list((tmp_path / "kept").glob("*.arrow"))) == 2
