@@ -84,9 +84,9 @@ def split_off(
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         chosen[rng.permutation(members)[:count]] = True
     held = chosen[texts]
-    if classes:
-        _check_kept(table, numbers[held[rows]], numbers[~held[rows]], classes)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    kept = np.flatnonzero(~held)
+    check_kept(table.path, labels.filter(pa.array(held)), labels.take(pa.array(kept)), classes)
+    return kept, np.flatnonzero(held)
 
 
 def _number(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,11 +145,14 @@ def _rarest(rows: np.ndarray, numbers: np.ndarray, counts: np.ndarray, size: int
     return found
 
 
-def _check_kept(table: Table, held: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> None:
-    lost = np.setdiff1d(held, kept)
+def check_kept(path: str, held: pa.Array, kept: pa.Array, classes: Sequence[str]) -> None:
+    """Raises UserError where a class is among the labels that are held out and not among others."""
+    if not classes:
+        return
+    lost = np.setdiff1d(_pairs(held)[1], _pairs(kept)[1])
     if len(lost):
         raise UserError(
-            f"{table.path}: all rows with {classes[lost[0]][:80]!r} would be evaluated on: "
-            "expected rows of each label to train on; add some, or name a table of rows to "
+            f"{path}: all rows with {classes[lost[0]][:80]!r} would be evaluated on: expected rows "
+            "of each label to train on; add some, hold out fewer, or name a table of rows to "
             "evaluate on as task.eval"
         )

@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 
 from bpjax.errors import UserError
 
+LABEL = "label"  # what the column of labels is to a task
+
 TEXT = pa.large_string()  # offsets of 64 bits: a column may have more than 2 GB
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
@@ -56,6 +58,11 @@ class Table:
     names: Mapping[str, str]
     lines: np.ndarray | None = None
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def roles(self) -> list[str]:
+        """What its columns are to the task, but for labels: what a model reads."""
+        return [role for role in self.names if role != LABEL]
 
     def where(self, row: int) -> str:
         """How messages name a row."""

@@ -216,6 +216,18 @@ def test_rows_held_out_and_a_limit(make, tokenizer):
     assert not ids & {tuple(row["input_ids"]) for row in evaluation.rows}
 
 
+def test_rows_of_one_text_are_held_out_together(make, tokenizer):
+    twice = TRAIN + TRAIN.partition("\n")[2]
+    task = make(twice, EVALUATION, holdout=6)
+    train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
+    ids = {tuple(row["input_ids"]) for row in train.rows}
+    assert not ids & {tuple(row["input_ids"]) for row in evaluation.rows}
+    assert (len(train), len(evaluation)) == (54, 6)
+    few = table("text,label", *(f"the river {i},{'wet' if i else 'dry'}" for i in range(6)))
+    message = refused(lambda: make(few, EVALUATION, holdout=5).train(tokenizer))
+    assert "all rows with 'dry' would be evaluated on" in message or "'wet'" in message
+
+
 def test_a_file_that_changes_is_read_again(make, tokenizer):
     task = make(TRAIN, EVALUATION)
     assert len(task.train(tokenizer)) == 30
