@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import math
 import os
@@ -100,28 +99,16 @@ def _write_table(path: Path, table: pa.Table) -> None:
     partial = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            summed = _Summed(file)
-            with pa.ipc.new_stream(pa.PythonFile(summed, "w"), table.schema) as stream:
-                stream.write_table(table)
-            file.write(summed.checksum.to_bytes(4))
+        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, table.schema) as to:
+            to.write_table(table)
+        checksum = 0
+        with partial.open("r+b") as file:
+            while block := file.read(LARGE):
+                checksum = zlib.crc32(block, checksum)
+            file.write(checksum.to_bytes(4))
         partial.replace(path)
     except (OSError, pa.ArrowException):  # no room, or somebody else's folder
         partial.unlink(missing_ok=True)
-
-
-class _Summed(io.RawIOBase):
-    """A file whose checksum is known without reading it again."""
-
-    def __init__(self, file: Any) -> None:
-        self._file, self.checksum = file, 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.checksum = zlib.crc32(data, self.checksum)
-        return self._file.write(data)
 
 
 def _digest(version: int, task: Any, rows: Any, tokenizer: Any) -> str:

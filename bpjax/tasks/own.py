@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from bpjax.errors import UserError
 from bpjax.tasks import base
 from bpjax.tasks.cache import kept_table
-from bpjax.tasks.table_labels import LABEL, Labels
+from bpjax.tasks.table_labels import Labels
 from bpjax.tasks.table_parts import Part, Read
 from bpjax.tasks.table_source import TEXT_FILES, TRAIN, VALIDATION, read_table, splits_of
-from bpjax.tasks.table_splits import check_overlap, split_off, tell_rare
+from bpjax.tasks.table_splits import check_kept, check_overlap, hash_rows, split_off, tell_rare
 from bpjax.tasks.tables import Layout, Table, parse_columns
 
 READ = 1  # of the code that reads files of text: see `cache.kept_table`
@@ -86,16 +86,26 @@ class TableTask:
 
     def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the training rows, less the held-out ones and those beyond `limit`."""
-        rows = self.read.train
-        kept, _ = base.hold_out(range(len(rows)), self.holdout)
-        return self._features(rows.take(base.take(kept, self.limit)), tokenizer)
+        rows, _ = self._divide()
+        if self.limit:
+            rows = rows.take(base.take(range(len(rows)), self.limit))
+        return self._features(rows, tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the rows to evaluate on, or of the held-out rows when `holdout` > 0."""
+        _, rows = self._divide()
+        return self._features(rows, tokenizer)
+
+    def _divide(self) -> tuple[Part, Part]:
+        """The rows to train on and to evaluate on; rows of one text are held out together."""
+        _, classes, train, evaluation = self.read
         if not self.holdout:
-            return self._features(self.read.evaluation, tokenizer)
-        _, held = base.hold_out(range(len(self.read.train)), self.holdout)
-        return self._features(self.read.train.take(held), tokenizer)
+            return train, evaluation
+        texts = hash_rows(train.table, train.table.roles)
+        texts = texts if train.places is None else texts[train.places]
+        kept, held = map(train.take, base.hold_out(texts.tolist(), self.holdout))
+        check_kept(train.table.path, held.label(), kept.label(), classes)
+        return kept, held
 
     @property
     def read(self) -> Read:
@@ -147,7 +157,7 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
     paths = _paths(task)
     layout = Layout(parse_columns(task.columns), task.quotes)
     tables = [_table(task, path, layout) for path in paths]
-    roles = [role for role in tables[0].names if role != LABEL]
+    roles = tables[0].roles
     for table in tables[1:]:
         if [*table.names] != [*tables[0].names]:
             raise UserError(

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from bpjax.errors import UserError
-from bpjax.tasks.tables import TEXT, Table, describe, open_text, shown
+from bpjax.tasks.tables import LABEL, TEXT, Table, describe, open_text, shown
 
 KINDS = ("auto", "classification", "multi_label", "regression")
-LABEL = "label"  # what the column is to the task
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"0|-?[1-9]\d*", re.ASCII)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bpjax.tasks.table_labels import LABEL
-from bpjax.tasks.tables import Table, digest_of
+from bpjax.tasks.tables import LABEL, Table, digest_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,8 +38,8 @@ class Part:
 
     def rows(self, start: int = 0, stop: int | None = None) -> pa.Table:
         """Texts and `label` of the rows from `start` to `stop`."""
-        roles = [role for role in self.table.names if role != LABEL]
-        columns = {role: self.table.column(role) for role in roles} | {LABEL: self.labels}
+        columns = {role: self.table.column(role) for role in self.table.roles}
+        columns |= {LABEL: self.labels}
         found = pa.table(columns)
         if self.places is None:
             return found.slice(start, None if stop is None else stop - start)

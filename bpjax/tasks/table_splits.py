@@ -68,14 +68,13 @@ def split_off(
     Raises:
       UserError: a class has one text alone.
     """
-    _, first, texts = np.unique(hash_rows(table, roles), return_index=True, return_inverse=True)
-    order = np.argsort(first)  # texts are numbered as they come
-    first, texts = first[order], np.argsort(order)[texts]
+    texts, first = _number(hash_rows(table, roles))
     strata = np.zeros(len(first), np.int64)
     if classes:
         rows, numbers = _pairs(labels)
         counts = _check_twice(table, texts[rows], rows, numbers, classes)
-        strata = _rarest(rows, numbers, counts, len(labels))[first]
+        single = not pa.types.is_large_list(labels.type)
+        strata = (numbers if single else _rarest(rows, numbers, counts, len(labels)))[first]
     elif len(first) < 2:
         raise UserError(f"{table.path}: one text alone: expected two or more; add some")
     rng = np.random.default_rng(HOLDOUT_SEED)
@@ -85,9 +84,23 @@ def split_off(
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         chosen[rng.permutation(members)[:count]] = True
     held = chosen[texts]
-    if classes:
-        _check_kept(table, numbers[held[rows]], numbers[~held[rows]], classes)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    kept = np.flatnonzero(~held)
+    check_kept(table.path, labels.filter(pa.array(held)), labels.take(pa.array(kept)), classes)
+    return kept, np.flatnonzero(held)
+
+
+def _number(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers rows by their texts, as these come, and the first row of each text."""
+    order = np.argsort(hashes, kind="stable")
+    begins = np.ones(len(order), bool)
+    begins[1:] = np.diff(hashes[order]) != 0
+    groups = np.cumsum(begins, dtype=np.int32) - 1  # of the rows in that order
+    first = order[begins]
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    texts = np.empty(len(order), np.int32)
+    texts[order] = rank[groups]
+    return texts, np.sort(first)
 
 
 def _pairs(labels: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +123,7 @@ def _check_twice(
     Raises:
       UserError: one alone.
     """
-    pairs = np.unique(texts * len(classes) + numbers)
+    pairs = np.unique(texts.astype(np.int64) * len(classes) + numbers)
     counts = np.bincount(pairs % len(classes), minlength=len(classes))
     if (counts == 1).any():
         once = int(np.flatnonzero(counts == 1)[0])
@@ -132,11 +145,14 @@ def _rarest(rows: np.ndarray, numbers: np.ndarray, counts: np.ndarray, size: int
     return found
 
 
-def _check_kept(table: Table, held: np.ndarray, kept: np.ndarray, classes: Sequence[str]) -> None:
-    lost = np.setdiff1d(held, kept)
+def check_kept(path: str, held: pa.Array, kept: pa.Array, classes: Sequence[str]) -> None:
+    """Raises UserError where a class is among the labels that are held out and not among others."""
+    if not classes:
+        return
+    lost = np.setdiff1d(_pairs(held)[1], _pairs(kept)[1])
     if len(lost):
         raise UserError(
-            f"{table.path}: all rows with {classes[lost[0]][:80]!r} would be evaluated on: "
-            "expected rows of each label to train on; add some, or name a table of rows to "
+            f"{path}: all rows with {classes[lost[0]][:80]!r} would be evaluated on: expected rows "
+            "of each label to train on; add some, hold out fewer, or name a table of rows to "
             "evaluate on as task.eval"
         )

@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 
 from bpjax.errors import UserError
 
+LABEL = "label"  # what the column of labels is to a task
+
 TEXT = pa.large_string()  # offsets of 64 bits: a column may have more than 2 GB
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
@@ -56,6 +58,11 @@ class Table:
     names: Mapping[str, str]
     lines: np.ndarray | None = None
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def roles(self) -> list[str]:
+        """What its columns are to the task, but for labels: what a model reads."""
+        return [role for role in self.names if role != LABEL]
 
     def where(self, row: int) -> str:
         """How messages name a row."""
@@ -97,7 +104,8 @@ def digest_of(rows: pa.Table) -> bytes:
     """Of all cells of a table, of whatever chunks."""
     sink = _Sink()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), rows.schema) as stream:
-        stream.write_table(rows.combine_chunks() if rows[0].num_chunks > 1 else rows)
+        whole = rows.combine_chunks() if rows[0].num_chunks > 1 else rows
+        stream.write_table(whole, max_chunksize=1 << 14)  # each of which is copied
     return sink.digest.digest()
 
 

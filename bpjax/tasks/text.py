@@ -14,9 +14,9 @@ from bpjax.tasks import base, metrics
 from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column, Growing, Rows
 from bpjax.tasks.own import TableTask, require_one_of
-from bpjax.tasks.table_labels import KINDS, LABEL, Asked, Labels, read_labels, read_names
+from bpjax.tasks.table_labels import KINDS, Asked, Labels, read_labels, read_names
 from bpjax.tasks.table_parts import Part
-from bpjax.tasks.tables import Table, check_texts, find_column
+from bpjax.tasks.tables import LABEL, Table, check_texts, find_column
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
 
@@ -163,7 +163,7 @@ class Text(TableTask):
     def _columns(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> dict[str, Column]:
         base.require_fast(tokenizer)
         base.require_room(self.max_length, tokenizer, pair="text_pair" in rows.table.names)
-        roles = [role for role in rows.table.names if role != LABEL]
+        roles = rows.table.roles
         names = ("input_ids", "token_type_ids")[: len(roles)]  # of one text all are of type 0
         found = {name: Growing() for name in names}
         for start in range(0, len(rows), BATCH):

@@ -18,14 +18,13 @@ from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column, Growing, Rows
 from bpjax.tasks.own import TableTask
 from bpjax.tasks.table_labels import (
-    LABEL,
     Labels,
     number_classes,
     read_names,
     require_classes,
 )
 from bpjax.tasks.table_parts import Part
-from bpjax.tasks.tables import TEXT, Table, describe, find_column, is_blank
+from bpjax.tasks.tables import LABEL, TEXT, Table, describe, find_column, is_blank
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
 

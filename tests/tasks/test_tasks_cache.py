@@ -4,6 +4,7 @@ import json
 import zlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 from small_run import TOKENIZER
@@ -166,3 +167,32 @@ def test_other_code_makes_them_anew(make, monkeypatch):
 def test_few_rows_are_not_kept(make, tmp_path):
     make(rows=ROWS[: cache.ENOUGH - 1])
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_large_file_is_parsed_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("BPJAX_FEATURES", str(tmp_path / "kept"))
+    monkeypatch.setattr(cache, "LARGE", 10)
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nfine,x\n")
+    calls = []
+
+    def make():
+        calls.append(1)
+        return pa.table({"text": pa.array([path.read_text()], pa.large_string())})
+
+    first = cache.kept_table(path, "options", make)
+    assert cache.kept_table(path, "options", make).equals(first) and len(calls) == 1
+    cache.kept_table(path, "others", make)
+    (one, other) = (tmp_path / "kept").iterdir()
+    assert len(calls) == 2
+    for kept in (one, other):
+        whole = kept.read_bytes()
+        for spoilt in (b"", b"abc", whole[:-9], whole[:100] + b"?" + whole[101:]):
+            kept.write_bytes(spoilt)
+            assert cache._read_table(kept) is None
+    assert cache.kept_table(path, "options", make).equals(first) and len(calls) == 3
+    path.write_text("text,label\ndull,x\n")
+    assert not cache.kept_table(path, "options", make).equals(first) and len(calls) == 4
+    monkeypatch.setenv("BPJAX_FEATURES", "/proc/nowhere")
+    cache.kept_table(path, "options", make)
+    assert len(calls) == 5

@@ -14,7 +14,7 @@ from bpjax.models.heads import HEADS
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.pipeline import run
 from bpjax.report.write import read_report
-from bpjax.tasks import cache, get_task
+from bpjax.tasks import cache, get_task, own
 from bpjax.tasks.base import Task, by_class
 from bpjax.training.input import Batching, eval_batches
 
@@ -216,6 +216,18 @@ def test_rows_held_out_and_a_limit(make, tokenizer):
     assert not ids & {tuple(row["input_ids"]) for row in evaluation.rows}
 
 
+def test_rows_of_one_text_are_held_out_together(make, tokenizer):
+    twice = TRAIN + TRAIN.partition("\n")[2]
+    task = make(twice, EVALUATION, holdout=6)
+    train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
+    ids = {tuple(row["input_ids"]) for row in train.rows}
+    assert not ids & {tuple(row["input_ids"]) for row in evaluation.rows}
+    assert (len(train), len(evaluation)) == (54, 6)
+    few = table("text,label", *(f"the river {i},{'wet' if i else 'dry'}" for i in range(6)))
+    message = refused(lambda: make(few, EVALUATION, holdout=5).train(tokenizer))
+    assert "all rows with 'dry' would be evaluated on" in message or "'wet'" in message
+
+
 def test_a_file_that_changes_is_read_again(make, tokenizer):
     task = make(TRAIN, EVALUATION)
     assert len(task.train(tokenizer)) == 30
@@ -346,3 +358,16 @@ def test_real_stsb(shared_data):
         ["text", "text_pair", "label"],
     )
     assert (len(task.read.train), len(task.read.evaluation)) == (5749, 1500)
+
+
+def test_a_table_that_was_kept_is_the_same(make, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("BPJAX_FEATURES", str(tmp_path / "kept"))
+    monkeypatch.setattr(cache, "LARGE", 10)
+    task = make(TRAIN, EVALUATION)
+    first = task.read
+    assert task.read is first
+    own._read.cache_clear()
+    second = task.read
+    assert second.train.rows().equals(first.train.rows()) and second is not first
+    assert second.train.table.where(4) == first.train.table.where(4)
+    assert len(list((tmp_path / "kept").glob("*.arrow"))) == 2
