@@ -162,11 +162,12 @@ def _without_aliases(data: Json, encoder: Encoder, where: str) -> Json:
 
 
 def _head_dropout(data: Json, encoder: Encoder, head: str, where: str) -> float | None:
-    """The rate before that head, where the file has one of its own."""
-    name, _ = encoder.head_dropout.get(head, ("", None))
+    """The rate before that head, where the file has one of its own that is not the default."""
+    name, default = encoder.head_dropout.get(head, ("", None))
     if data.get(name) is None or name == encoder.fields["hidden_dropout"]:
         return None
-    return _fraction(data, name, 0.0, where)
+    rate = _fraction(data, name, 0.0, where)
+    return None if rate == default else rate
 
 
 def _plain(data: Json, encoder: Encoder, layers: int, hidden: int, where: str) -> dict[str, Any]:
