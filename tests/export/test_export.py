@@ -82,11 +82,16 @@ def test_the_code_of_a_folder_has_the_classes_that_its_config_names(tmp_path, fa
     code = (tmp_path / "out/modeling_bpjax.py").read_text()
     named = json.loads((tmp_path / "out/config.json").read_text())["auto_map"]
     assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForTokenClassification"} < set(named)
-    for auto, name in named.items():
-        pattern = name.removeprefix("modeling_bpjax.") + r' = _named\("(.+)", "(.+)"\)'
-        stem, kind = re.search(pattern, code).groups()
-        assert stem.lower() == family
-        assert auto == f"AutoModel{kind.removeprefix('Model')}"
+    families, kinds = (
+        re.findall(r'"(\w+)"', re.search(rf"{name} = \((.*?)\n?\)\n", code, re.DOTALL)[1])
+        for name in ("_FAMILIES", "_KINDS")
+    )
+    stem = next(x for x in families if x.lower() == family.replace("-", ""))
+    expected = {
+        f"AutoModel{kind.removeprefix('Model')}": f"modeling_bpjax.Bpjax{stem}{kind}"
+        for kind in kinds
+    }
+    assert named == expected
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
