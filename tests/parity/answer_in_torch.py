@@ -3,7 +3,7 @@
 python answer_in_torch.py BATCH FOLDER…  BATCH is an npz of the model's inputs. Beside each folder
 comes FOLDER-again, what PyTorch saves of the model, and FOLDER.npz:
 
-eager, sdpa: answers by implementation of attention
+eager, sdpa: answers by implementation of attention, those that there are
 again, half: answers of what was saved again, in float32 and in bfloat16
 heads: by layer, of the attentions that eager gives
 states: how many hidden states there are
@@ -44,7 +44,12 @@ def look(folder, batch):
 
     found = {}
     for attention in ("sdpa", "eager"):
-        model = load(folder, attn_implementation=attention)
+        try:
+            model = load(folder, attn_implementation=attention)
+        except ValueError as error:  # transformers 4 has no other than eager of ELECTRA
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            continue
         found[attention] = answer(model, batch)[1]
     outputs, logits = answer(model, batch, output_attentions=True, output_hidden_states=True)
     found["heads"] = torch.tensor([weights.shape[1] for weights in outputs.attentions])

@@ -79,6 +79,8 @@ def test_torch_answers_as_bpjax(answers, case):
     expected = np.asarray(outputs_of(config, params, batch))
     real = BATCH["attention_mask"].astype(bool)
     for name, apart in (("eager", 1e-5), ("sdpa", 1e-5), ("again", 1e-5), ("half", 0.1)):
+        if name == "sdpa" and case[0] == "electra" and name not in found:
+            continue  # transformers 4 has none
         difference = np.abs(found[name] - expected)
         by_token = expected.shape[:2] == real.shape
         assert np.max(difference[real] if by_token else difference) <= apart, name
