@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,15 +17,37 @@ from bpjax.prediction.answers import Answer
 from bpjax.tasks import spans
 from bpjax.tasks.base import Features
 from bpjax.tasks.columns import Column
-from bpjax.tasks.squad import Squad
+from bpjax.tasks.squad import SpanTask
 from bpjax.training import evaluation
 from bpjax.training.input import Batching, eval_batches
 
-AT_ONCE = 1000
-"""Rows that are tokenised, and answered, at a time."""
+AT_ONCE = 512
+"""Rows that are tokenised, and answered, at a time: too few for `tasks.cache` to keep them."""
 
 BUCKETS = (16, 32, 64, 128, 256, 512)
 """Lengths that rows are padded to: a program is compiled for each that occurs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions(SpanTask):
+    """Questions and passages whose answers nobody knows.
+
+    Attributes:
+      rows: a question and its passage each.
+    """
+
+    rows: tuple[tuple[str, str], ...] = ()
+
+    name: ClassVar[str] = "questions"
+
+    def examples(self, split: str) -> list[spans.Example]:
+        """All of them."""
+        del split
+        return [
+            spans.Example(str(number), passage, question, (), ())
+            for number, (question, passage) in enumerate(self.rows)
+        ]
+
 
 Row = str | tuple[str, str]
 """A text, or two; of a model that answers questions the question and the passage."""
@@ -227,12 +249,10 @@ def _answer_questions(
     """Of a span head: the best part of the passage, over its windows."""
     # Each a quarter, so that a window has as much room for what is new.
     question, stride = min(64, limit // 4), min(128, limit // 4)
-    task = Squad(max_length=limit, max_question_length=question, stride=stride)
-    examples = [
-        spans.Example(str(number), passage, question, (), ())
-        for number, (question, passage) in enumerate(rows)
-    ]
-    features = task.features(examples, tokenizer)
+    task = Questions(
+        max_length=limit, max_question_length=question, stride=stride, rows=tuple(rows)
+    )
+    features = task.evaluation(tokenizer)
     logits = model.logits(features, batch_size)
     found = spans.decode(features.examples, logits, task.n_best, task.max_answer_length)
     for number in range(len(rows)):

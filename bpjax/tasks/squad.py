@@ -85,15 +85,15 @@ class SpanTask:
         """Features of the training split, less the held-out rows and those beyond `limit`."""
         examples = self.examples("train")
         kept, _ = base.hold_out([example.context for example in examples], self.holdout)
-        return self.features([examples[i] for i in base.take(kept, self.limit)], tokenizer)
+        return self._features([examples[i] for i in base.take(kept, self.limit)], tokenizer)
 
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
         if not self.holdout:
-            return self.features(self.examples("validation"), tokenizer)
+            return self._features(self.examples("validation"), tokenizer)
         examples = self.examples("train")
         _, held = base.hold_out([example.context for example in examples], self.holdout)
-        return self.features([examples[i] for i in held], tokenizer)
+        return self._features([examples[i] for i in held], tokenizer)
 
     def evaluate(self, features: base.Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
         """F1 and exact match of the official evaluation, in percent."""
@@ -101,10 +101,9 @@ class SpanTask:
         texts = {identity: answer.text for identity, answer in answers.items()}
         return spans.score(texts, distinct(features.examples))
 
-    def features(
+    def _features(
         self, examples: list[spans.Example], tokenizer: PreTrainedTokenizerBase
     ) -> base.Features:
-        """Features of some examples, their answers known or not: a row is a window."""
         columns = self._columns(examples, tokenizer)
         owners, firsts, offsets = (columns.pop(name) for name in ("owner", "first", "offsets"))
         windows = [

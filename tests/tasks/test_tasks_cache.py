@@ -35,8 +35,7 @@ def make(monkeypatch, tmp_path):
     def make(rows=ROWS, task=None, **options):
         calls.clear()
         task = task or Glue("sst2", **options)
-        made = task.features if isinstance(task, Embedded) else task._features
-        features = made(rows, tokenizer)
+        features = task._features(rows, tokenizer)
         return features, bool(calls)
 
     return make

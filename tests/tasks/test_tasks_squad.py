@@ -23,7 +23,7 @@ def tokenizer(minilm_dir):
 
 
 def make_features(examples, tokenizer, **options):
-    return SpanTask(**options).features(examples, tokenizer)
+    return SpanTask(**options)._features(examples, tokenizer)
 
 
 def gold_logits(features, seed=0):
@@ -218,7 +218,7 @@ def test_a_passage_without_tokens_has_no_answer(request, kind, question, passage
     tokenizer = request.getfixturevalue(kind)
     others = [unanswerable("a"), Example("q", passage, question, (), ()), example("Paris")]
     task = SquadV2()
-    features = task.features([others[1], others[0], others[2]], tokenizer)
+    features = task._features([others[1], others[0], others[2]], tokenizer)
     assert [len(features), len(features.rows)] == [3, 3]
     assert features.rows[0]["start_position"] == features.rows[0]["end_position"] == 0
     if kind == "tokenizer" or not passage:
