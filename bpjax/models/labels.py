@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
+from bpjax.spelling import spelled
 
 CLASSIFIERS = {
     "single_label_classification": "classification",
@@ -127,12 +128,7 @@ def match(wanted: Sequence[str], found: Sequence[str]) -> list[int] | None:
 
     None where the two are not the same names, each once.
     """
-    ours, theirs = ([_spelled(name) for name in names] for names in (wanted, found))
+    ours, theirs = ([spelled(name) for name in names] for names in (wanted, found))
     if sorted(ours) != sorted(theirs) or len(set(ours)) != len(ours):
         return None
     return [theirs.index(name) for name in ours]
-
-
-def _spelled(name: str) -> str:
-    """A name as "not_duplicate", "Not duplicate" and "not-duplicate" all are."""
-    return "_".join(name.casefold().replace("_", " ").replace("-", " ").split())

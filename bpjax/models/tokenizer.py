@@ -111,7 +111,7 @@ def check_vocabulary(tokenizer: "transformers.PreTrainedTokenizerBase", config: 
       UserError: an id beyond the embeddings; or 128 and more embeddings without a token, which is
         more than padding and means that the two belong to different models.
     """
-    size = max(tokenizer.get_vocab().values(), default=-1) + 1
+    size = _rows_wanted(tokenizer)
     if not size <= config.vocab_size < size + _SPARE_ROWS:
         raise UserError(
             f"the tokenizer has {size} tokens, the model {config.vocab_size} word embeddings: "
@@ -126,13 +126,18 @@ def check_rows(source: str | Path, config: Config) -> None:
       UserError: it has not.
     """
     if has_tokenizer(find_folder(source)):
-        size = len(load_tokenizer(source))
+        size = _rows_wanted(load_tokenizer(source))
         if size > config.vocab_size:
             raise UserError(
                 f"{source}: the tokenizer has {size} tokens, the model {config.vocab_size} word "
                 "embeddings: expected a row for each token; use the tokenizer that came with the "
                 "model"
             )
+
+
+def _rows_wanted(tokenizer: "transformers.PreTrainedTokenizerBase") -> int:
+    """Rows of embeddings that have one for each id, be there gaps between them or not."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def has_tokenizer(folder: Path) -> bool:

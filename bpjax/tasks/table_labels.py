@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from bpjax.errors import UserError
+from bpjax.spelling import spelled
 from bpjax.tasks.tables import LABEL, TEXT, Table, describe, open_text, shown
 
 KINDS = ("auto", "classification", "multi_label", "regression")
@@ -247,10 +248,10 @@ def _check_spelling(table: Table, role: str, classes: Sequence[str]) -> None:
     """Refuses names that differ by case or blanks: models go by names spelled alike."""
     seen: dict[str, str] = {}
     for name in classes:
-        spelled = "_".join(name.casefold().replace("_", " ").replace("-", " ").split())
-        if spelled and seen.setdefault(spelled, name) != name:
+        form = spelled(name)
+        if form and seen.setdefault(form, name) != name:
             raise UserError(
-                f"{table.path}: {table.names[role]} has {seen[spelled][:80]!r} and {name[:80]!r}, "
+                f"{table.path}: {table.names[role]} has {seen[form][:80]!r} and {name[:80]!r}, "
                 "which differ by case, blanks or dashes alone: expected one spelling of a label; "
                 "rename one"
             )
