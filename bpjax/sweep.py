@@ -28,6 +28,8 @@ RELATIVE = ("density", "speedup")
 def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
     """Lets the runs of a sweep learn from the first one's dense model, and share its logits.
 
+    A run whose config names a dense model keeps it.
+
     Args:
       runs: (name, config) pairs, changed in place.
       workdir: folder of the runs.
@@ -35,7 +37,7 @@ def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
     first = runs[0][0]
     for name, config in runs:
         config.distillation.cache = str(workdir / "teacher_logits")
-        if name != first:
+        if name != first and not config.teacher.source:
             config.teacher.source = str(workdir / first / "teacher" / "model")
 
 
@@ -65,13 +67,19 @@ def at_densities(
 
 
 def family(
-    path: Path, kind: str, values: Sequence[float | int], seeds: Sequence[int], workdir: Path
+    path: Path,
+    kind: str,
+    values: Sequence[float | int],
+    seeds: Sequence[int],
+    workdir: Path,
+    costs: Path | None = None,
 ) -> list[tuple[str, ConfigDict]]:
     """Ever smaller models: every run prunes the model of the run before it, and trains it again.
 
-    A run is KINDVALUE_seedSEED, such as speedup3_seed17, with the budget of the dense model. In its
-    config the value is what the run itself is to do, for a density and a speedup are of the model
-    that it starts from.
+    A run is KINDVALUE_seedSEED, such as speedup3_seed17, with the budget of the dense model; of one
+    seed it is KINDVALUE. In its config the value is what the run itself is to do, for a density and
+    a speedup are of the model that it starts from. Where a config does not fine-prune
+    (`prune.epochs` of 0), every run cuts the dense model.
 
     Args:
       path: of the config.
@@ -79,6 +87,7 @@ def family(
       values: of the budgets of the dense model, the largest model's first.
       seeds: of as many families, with one dense model.
       workdir: folder of the runs.
+      costs: folder of measured costs, KINDVALUE.json; None has every run measure its own.
     """
     runs: list[tuple[str, ConfigDict]] = []
     for seed in seeds:
@@ -87,12 +96,17 @@ def family(
             config = read_config(str(path), [])
             config.seed = seed
             config.budget.kind = kind
+            if costs:
+                config.budget.costs = str(costs / f"{kind}{value:g}.json")
+            if not config.prune.epochs:
+                done, before = 1.0, ""
             config.budget.value = value / done if kind in RELATIVE else value
             if before:
                 last = "fill" if config.fill.epochs else "shrink"
                 config.model.source = str(workdir / before / last / "model")
                 config.prune.start = "pretrained"
-            done, before = value, f"{kind}{value:g}_seed{seed}"
+            done = value
+            before = f"{kind}{value:g}" + (f"_seed{seed}" if len(seeds) > 1 else "")
             runs.append((before, config))
     share_teacher(runs, workdir)
     return runs

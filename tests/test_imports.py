@@ -44,6 +44,7 @@ ALLOWED = {
         "report.environment",
         "report.sizes",
     },
+    "compression": {"any"},
     "pipeline": {"any"},
     "sweep": {"any"},
     "cli": {"any"},

@@ -183,6 +183,11 @@ class BudgetSection:
     shape: str = field(
         "8x128", text("BATCHxLENGTH"), "Batch and length at which a speedup is measured."
     )
+    costs: str = field(
+        "",
+        text("budget/done.json in the --workdir of a run, or nothing"),
+        "Costs of sublayers to go by, perhaps of another machine; nothing: time them here.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

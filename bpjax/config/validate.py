@@ -33,6 +33,7 @@ def validate(config: ConfigDict) -> RunConfig:
     method = _method(typed.pruning)
     _check_training(method, typed.pruning.method, typed.prune)
     _check_kind(method, typed.pruning, typed.budget)
+    _check_costs(typed.pruning, typed.budget)
     parse_shapes([typed.budget.shape])
     parse_shapes(typed.measure.shapes)
     _require(values, "budget.value", _BUDGET_VALUES.get(typed.budget.kind, number(0)))
@@ -81,4 +82,13 @@ def _check_kind(method: Method, pruning: PruningSection, budget: BudgetSection) 
         raise UserError(
             f"budget.kind {budget.kind!r}: {pruning.method}({shown}) takes {' or '.join(kinds)}; "
             "choose one of them, or another pruning.method or other options"
+        )
+
+
+def _check_costs(pruning: PruningSection, budget: BudgetSection) -> None:
+    if budget.costs and (budget.kind != "speedup" or pruning.relu or pruning.affine_norm):
+        raise UserError(
+            f"config.budget.costs is {budget.costs!r}: expected '', but for a speedup of the same "
+            "operations; set it, or budget.kind=speedup, pruning.relu=False and "
+            "pruning.affine_norm=False"
         )

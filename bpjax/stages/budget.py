@@ -11,14 +11,14 @@ from bpjax import models
 from bpjax.config import RunConfig
 from bpjax.config.sections import BudgetSection
 from bpjax.errors import UserError
-from bpjax.measure.cost_table import measure_cost
+from bpjax.measure.cost_table import measure_cost, right_at
 from bpjax.measure.latency import compare_latency, parse_shapes
 from bpjax.models.architecture import Config
 from bpjax.pruning.budget import reachable
 from bpjax.pruning.costs import linear_cost, parameter_cost
 from bpjax.pruning.methods.base import Method
 from bpjax.stages.base import Artefacts, Inputs, Stage
-from bpjax.stages.budget_file import Budget, write_budget
+from bpjax.stages.budget_file import Budget, read_costs, write_budget
 from bpjax.stages.recipe import (
     approximations_of,
     method_of,
@@ -63,13 +63,34 @@ def price(
         (shape,) = parse_shapes([options.shape])
         cheaper = finished(model, approximations)
         gained = _times_faster(model, cheaper, shape) if approximations else 1.0
-        cost = measure_cost(cheaper, forward, *shape)
+        if options.costs:
+            cost = read_costs(options.costs, models.describe(model))
+        else:
+            cost = measure_cost(cheaper, forward, *shape)
+            cost = right_at(value / gained, cost, cheaper, forward, *shape)
         return Priced(Budget(cost, gained / value), gained)
     structure = models.describe(model)
     count = sum(x.size for x in jax.tree.leaves(params))
     whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
     cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)
     return Priced(Budget(cost, value / whole), whole)
+
+
+def reach(
+    kind: str, priced: Priced, params: dict, method: Method, removal: Removal
+) -> tuple[float, float]:
+    """The smallest and the largest budget that the masks can be cut to, in the units of its kind.
+
+    Args:
+      kind: of the budget.
+      priced: of such a budget.
+      params: of the model before pruning.
+      method: that will prune it.
+      removal: of what it masks.
+    """
+    least = reachable(method, removal.fraction(priced.budget.cost), params)
+    whole = float(priced.whole)
+    return (whole, whole / least) if kind == "speedup" else (least * whole, whole)
 
 
 def require_reachable(
@@ -84,20 +105,18 @@ def require_reachable(
     Args:
       options: the config's words for it.
       priced: of these options.
-      params: of the model before pruning.
-      method: that will prune it.
-      removal: of what it masks.
+      params: as in `reach`.
+      method: as in `reach`.
+      removal: as in `reach`.
 
     Raises:
       UserError: the masks cannot be cut so far, or the model is smaller already.
     """
-    budget, whole = priced
-    least = reachable(method, removal.fraction(budget.cost), params)
-    if not least <= budget.fraction <= 1:
-        ends = (whole, whole / least) if options.kind == "speedup" else (least * whole, whole)
+    low, high = reach(options.kind, priced, params, method, removal)
+    if not low <= options.value <= high:
         raise UserError(
-            f"config.budget.value is {options.value}: expected {options.kind} of {ends[0]:g} to "
-            f"{ends[1]:g}, what {removal.pattern.name} masks of this model can reach; change it"
+            f"config.budget.value is {options.value}: expected {options.kind} of {low:g} to "
+            f"{high:g}, what {removal.pattern.name} masks of this model can reach; change it"
         )
 
 
@@ -124,7 +143,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
 
 
 def check(inputs: Inputs, config: RunConfig) -> None:
-    """Refuses a budget that cannot be reached, but for a speedup, whose reach is to be measured.
+    """Refuses a budget that cannot be reached, but for a speedup whose costs are to be measured.
 
     Raises:
       UserError: it cannot, or the pattern removes what its kind does not count.
@@ -141,7 +160,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
             "removes dimensions of the hidden state, which it alone counts; change it, or "
             "pruning.pattern"
         )
-    if kind != "speedup":
+    if kind != "speedup" or config.budget.costs:
         _price(inputs, config, reach=True)
 
 

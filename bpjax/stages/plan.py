@@ -38,7 +38,8 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
       `model`: `parameters` and `linear_params`; `rows`: of `train` and `evaluation`; `devices`;
       `steps` and `seconds` by stage that trains, the latter from the timed step by the tokens of
       each batch (without compilation and evaluation; stages without masks take a little less);
-      `step_bytes`: memory of a step on the longest rows, on each device.
+      `compiling`: seconds that compiling the timed step took; `step_bytes`: memory of a step on the
+      longest rows, on each device.
     """
     model, params = inputs.pretrained(config.model, config.seed)
     size, buckets = config.batch.size, config.batch.buckets
@@ -51,7 +52,7 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
     step, state = _make_step(inputs, config, model, params, teacher)
     # Before the steps take over the state.
     memory = step_bytes(inputs, config, step, state, teacher)
-    seconds = _time(step, state, _make_batch(inputs, config, usual, teacher))
+    first, seconds = _time(step, state, _make_batch(inputs, config, usual, teacher))
     epoch = sum(seconds * count * bucket / usual for bucket, count in shapes.items())
     per_epoch = inputs.steps_per_epoch(config.batch)
     return {
@@ -63,6 +64,7 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
         "devices": jax.device_count(),
         "steps": dict(steps),
         "seconds": {name: count / per_epoch * epoch for name, count in steps.items()},
+        "compiling": first - seconds,
         "step_bytes": memory,
     }
 
@@ -100,11 +102,11 @@ def _make_batch(inputs: Inputs, config: RunConfig, bucket: int, teacher: Teacher
     return {name: value[part] for name, value in whole.items()}
 
 
-def _time(step: Step, state: TrainState, batch: Batch) -> float:
-    """Seconds of a step: the median of some, after the first."""
+def _time(step: Step, state: TrainState, batch: Batch) -> tuple[float, float]:
+    """Seconds of the first step, which compiles, and the median of some after it."""
     found = []
     for _ in range(1 + TIMED):
         started = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch))
         found.append(time.perf_counter() - started)
-    return statistics.median(found[1:])
+    return found[0], statistics.median(found[1:])

@@ -1,6 +1,6 @@
 """Which reader a path takes; tables that have types: Parquet and saved Hugging Face datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,27 @@ def read_table(path: Path, choose: Choose, layout: Layout) -> Table:
             "folder of a saved dataset; rename or convert the file"
         )
     return check_cells(reader(path, choose, layout))
+
+
+class _NamesFoundError(Exception):
+    """Ends the reading of a table where the names of its columns are known."""
+
+
+def column_names(path: Path, layout: Layout) -> list[str]:
+    """The columns of a table, of a dataset of several splits those of its training split.
+
+    Raises:
+      UserError: as `read_table`, but for what the rows hold.
+    """
+
+    def choose(names: Sequence[str]) -> Mapping[str, str]:
+        raise _NamesFoundError(*names)
+
+    try:
+        read_table(path / TRAIN if TRAIN in splits_of(path) else path, choose, layout)
+    except _NamesFoundError as found:
+        return list(found.args)
+    raise AssertionError("a table asks which of its columns are wanted")
 
 
 def splits_of(path: Path) -> list[str]:

@@ -1,0 +1,136 @@
+"""Which task a table and a model fit, and whether the model knows that task already."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bpjax.compression.request import AUTO, Request
+from bpjax.config import read_task_options
+from bpjax.errors import UserError
+from bpjax.models.labels import SavedHead
+from bpjax.spelling import spelled
+from bpjax.stages.opened import has_head, saved_head
+from bpjax.tasks import TASKS, get_task, task_options
+from bpjax.tasks.base import Task
+from bpjax.tasks.own import TableTask
+from bpjax.tasks.table_source import column_names
+from bpjax.tasks.tables import Layout, parse_columns
+
+TABLES = ("tokens", "text")
+"""Tasks on tables, in the order in which their columns are looked for."""
+
+
+class Recognised(NamedTuple):
+    """What a request is about.
+
+    Attributes:
+      task: the task, its table read.
+      options: of the task, as a config has them.
+      is_new: the model has no head for it, and is fine-tuned first.
+      columns: of the table, by what they are to the task.
+    """
+
+    task: Task
+    options: dict[str, Any]
+    is_new: bool
+    columns: Mapping[str, str]
+
+
+def recognise(request: Request) -> Recognised:
+    """Reads the table, and holds it against the model's head.
+
+    Raises:
+      UserError: a table that no task fits or that is malformed, options that the task does not
+        have, or a model whose head is of another task or has other labels.
+    """
+    head = saved_head(request.model)
+    name = _name(request)
+    options = {**request.options, "data": request.data, "eval": request.eval}
+    task: Any = get_task(name, **options)
+    return Recognised(
+        task, options, _is_new(request, task, head), dict(task.read.train.table.names)
+    )
+
+
+def read_options(task: str, overrides: list[str]) -> dict[str, Any]:
+    """Options of a task from arguments such as `--task.label=stars`, of the first that has them.
+
+    Raises:
+      UserError: no task has them, or a value of another type.
+    """
+    names = [text.partition("=")[0].removeprefix("--task.") for text in overrides]
+    told: UserError | None = None
+    for name in TABLES if task == AUTO else (task,):
+        try:
+            found = read_task_options(name, overrides)
+        except UserError as error:
+            told = error
+        else:
+            return {name: found[name] for name in names}
+    assert told
+    raise told
+
+
+def _name(request: Request) -> str:
+    """The task that was asked for, or the first whose columns the table has."""
+    if request.task != AUTO:
+        if request.task not in TABLES:
+            raise UserError(
+                f"--task={request.task}: expected {', '.join(TABLES)} or {AUTO}; choose one of them"
+            )
+        return request.task
+    path = Path(request.data).expanduser()
+    known = {key: value for key, value in request.options.items() if key in ("columns", "quotes")}
+    layout = Layout(parse_columns(known.get("columns", "")), known.get("quotes", "auto"))
+    names = column_names(path, layout)
+    told: dict[str, UserError] = {}
+    for name in TABLES:
+        fits = request.options.keys() <= task_options(name).keys()
+        make: Any = TASKS[name]
+        task: TableTask | None = make(data=request.data, **request.options) if fits else None
+        if task is None:
+            continue
+        try:
+            task.choose(path, names)
+        except UserError as error:
+            told[name] = error
+        else:
+            return name
+    if not told:
+        raise UserError(
+            f"options {', '.join(request.options)}: expected those of one of the tasks "
+            f"{', '.join(TABLES)}; see `bpjax config --task=NAME`"
+        )
+    raise next(reversed(told.values()))
+
+
+def _is_new(request: Request, task: Task, head: SavedHead) -> bool:
+    """Whether the model has to learn the task first.
+
+    A head of another task, or of other labels, is nothing that a user would lose unasked.
+    """
+    if head.head in (None, "none") or request.new_head:
+        return True
+    if has_head(task, head):
+        return False
+    if head.head != task.head:
+        raise UserError(
+            f"{request.model} has a head of another task ({head.head}): expected {task.head}, as "
+            f"{request.data} is read; choose another model or --task, or give it a new head with "
+            "--new_head"
+        )
+    known = {spelled(name) for name in head.labels}
+    unknown = [name for name in task.labels if spelled(name) not in known]
+    difference = (
+        f"has labels that {request.model} does not know ({_shown(unknown)})"
+        if head.labels and unknown
+        else f"has {task.num_labels} labels, and {request.model} has {head.num_labels}"
+    )
+    raise UserError(
+        f"{request.data} {difference}: expected those that it was fine-tuned on; correct the "
+        "table, or give the model a new head with --new_head"
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")

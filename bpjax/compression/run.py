@@ -1,0 +1,155 @@
+"""From a model and a table to smaller models: a plan, its config file, its runs, their exports."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bpjax.compression.plan import make_plan
+from bpjax.compression.request import Numbers, Request, make_request
+from bpjax.compression.written import FILE, write_config
+from bpjax.config import default_fields
+from bpjax.errors import UserError
+from bpjax.export import formats
+from bpjax.files import write_whole
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.report.compare import choose_shape, gather, only_task
+from bpjax.report.page import FILE as PAGE
+from bpjax.report.page import write_comparison_page
+from bpjax.report.write import read_report
+from bpjax.sweep import run_one
+
+ASKED = "compress.json"
+"""What was asked for and what was planned; its folder is a compression that was begun."""
+
+
+class Compressed(NamedTuple):
+    """A model that came out.
+
+    Attributes:
+      name: such as speedup3.
+      folder: Hugging Face folder of the model; `bpjax.load` takes it too.
+      report: as in report.json.
+    """
+
+    name: str
+    folder: Path
+    report: dict[str, Any]
+
+
+def compress(
+    model: str | Path,
+    data: str | Path,
+    *,
+    output: str | Path,
+    eval: str | Path | None = None,
+    speedup: Numbers = None,
+    density: Numbers = None,
+    megabytes: Numbers = None,
+    minutes: float | int = 60,
+    task: str = "auto",
+    seed: int = 17,
+    new_head: bool = False,
+    tell: Callable[[str], None] = print,
+    **options: Any,
+) -> list[Compressed]:
+    """Makes a model smaller or faster for the task of a table.
+
+    The model is fine-tuned first where it has no head for the table's labels; else it is teacher
+    and start. What it is pruned by, how long and with which rates follows from the table, the
+    minutes and this machine, and stands in `output`/config.py. The same call goes on where it was
+    interrupted.
+
+    Args:
+      model: a folder, an installed package or a hub name.
+      data: a table: a .csv, .tsv, .jsonl, .conll or .parquet file, or the folder of a saved Hugging
+        Face dataset.
+      output: folder to make.
+      eval: a table to evaluate on; by default a part of the rows of `data`.
+      speedup: times faster at batches of 8 rows of 128 tokens on this machine, one number or
+        several. With several each model is pruned from the one before it.
+      density: instead, the fraction of the linear parameters that is left.
+      megabytes: instead, the size of all parameters, saved in float32.
+      minutes: that all of it may take.
+      task: "text" or "tokens"; "auto" finds it by the columns.
+      seed: of all random numbers.
+      new_head: give the model a new head though it has one.
+      tell: is called with lines about what is going to happen.
+      **options: of the task, such as `text="review"`, `label="stars"`, `max_length=64`.
+
+    Returns:
+      The models, the largest first.
+
+    Raises:
+      UserError: a table, a model, a target or an output folder that cannot be used.
+    """
+    request = make_request(
+        str(model),
+        str(data),
+        eval=str(eval) if eval else None,
+        speedup=speedup,
+        density=density,
+        megabytes=megabytes,
+        minutes=minutes,
+        task=task,
+        seed=seed,
+        new_head=new_head,
+        options=options,
+    )
+    folder = Path(output).expanduser().absolute()
+    for line in _begin(request, folder):
+        tell(line)
+    made, runs = [], []
+    for index, name in enumerate(request.names):
+        runs.append(run_one(str(folder / FILE), folder / "runs", [], index))
+        made.append(Compressed(name, _export(runs[-1], folder / name), read_report(runs[-1])))
+    _write_page(folder, runs)
+    return made
+
+
+def _begin(request: Request, folder: Path) -> list[str]:
+    """Plans a compression and writes the plan, or reads that of one that was begun.
+
+    Raises:
+      UserError: the folder holds something else, or a compression of another request.
+    """
+    asked = json.loads(json.dumps(dataclasses.asdict(request)))
+    if (folder / ASKED).is_file():
+        begun = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+        different = [key for key, value in asked.items() if begun["request"].get(key) != value]
+        if different:
+            raise UserError(
+                f"{folder}: was begun with {different[0]} {begun['request'].get(different[0])!r}, "
+                f"not {asked[different[0]]!r}: expected the same request; choose another --output"
+            )
+        return [*begun["told"], "goes on where it was"]
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: holds something already: expected a new --output; choose one")
+    plan = make_plan(request)
+    (folder / "costs").mkdir(parents=True, exist_ok=True)
+    for name, notes in plan.costs.items():
+        write_whole(folder / "costs" / f"{name}.json", json.dumps(notes, indent=2) + "\n")
+    write_whole(folder / FILE, write_config(folder, request, plan))
+    text = json.dumps({"request": asked, "told": plan.told}, indent=2, ensure_ascii=False)
+    write_whole(folder / ASKED, text + "\n")
+    return [*plan.told]
+
+
+def _export(run: Path, folder: Path) -> Path:
+    """The model of a finished run as a Hugging Face folder, made once."""
+    if not folder.exists():
+        stages = [run / stage / "model" for stage in ("fill", "shrink")]
+        model = next(path for path in stages if path.is_dir())
+        formats.export("hf", *load_pretrained(model), model, folder)
+    return folder
+
+
+def _write_page(folder: Path, runs: list[Path]) -> None:
+    """A run's own page, or one that compares several."""
+    if len(runs) == 1:
+        shutil.copyfile(runs[0] / PAGE, folder / PAGE)
+        return
+    groups = only_task(gather(runs, default_fields))
+    write_comparison_page(groups, choose_shape(groups), folder / PAGE)

