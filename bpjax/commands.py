@@ -190,7 +190,7 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
 
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
-    from bpjax.export import formats
+    from bpjax.exports import formats
     from bpjax.models.checkpoint import load_pretrained
     from bpjax.models.sources import find_folder
     from bpjax.models.tokenizer import check_rows

@@ -20,7 +20,7 @@ from tiny import PATTERNS, TINY, linear, make_params, pattern_of, relative, run,
 from bpjax.cli import _parser
 from bpjax.commands import evaluate as run_evaluate
 from bpjax.config import read_config, read_task_options, validate
-from bpjax.export import formats, huggingface
+from bpjax.exports import formats, huggingface
 from bpjax.models import bert, heads
 from bpjax.models.architecture import Outputs
 from bpjax.models.checkpoint import load_pretrained
@@ -84,7 +84,7 @@ EXAMPLES = {
     (CONTRIBUTING, "# bpjax/pruning/methods/random.py"),
     (CONTRIBUTING, "# bpjax/tasks/longer.py"),
     (CONTRIBUTING, "# bpjax/pruning/patterns.py"),
-    (CONTRIBUTING, "# bpjax/export/arrays.py"),
+    (CONTRIBUTING, "# bpjax/exports/arrays.py"),
     (CONTRIBUTING, "# bpjax/pruning/costs.py"),
 }
 """All code in Python: each has its test below."""
@@ -190,7 +190,7 @@ def test_the_example_of_approximations_is_that_of_bert():
 
 def test_the_example_of_a_format_is_a_format(small_model, tmp_path, monkeypatch):
     names = vars(huggingface) | {"Format": formats.Format, "WEIGHTS": WEIGHTS}
-    exec(example(CONTRIBUTING, "# bpjax/export/arrays.py"), names)
+    exec(example(CONTRIBUTING, "# bpjax/exports/arrays.py"), names)
     monkeypatch.setitem(formats.FORMATS, "arrays", names["ARRAYS"])
     config, params = load_pretrained(small_model, head="saved")
     formats.export("arrays", config, params, small_model, tmp_path / "out")

@@ -26,7 +26,7 @@ ALLOWED = {
     "training": {"pruning", "models", "tasks", "distributed", "errors", "files"},
     "prediction": {"models", "tasks", "training", "errors"},
     "measure": {"pruning", "models", "errors"},
-    "export": {"pruning", "models", "measure", "errors"},
+    "exports": {"pruning", "models", "measure", "errors"},
     "report": {"errors", "files", "pruning.summary"},
     "config": {"errors", "pruning", "tasks", "models", "measure"},
     "workdir": {"config", "distributed", "errors", "files"},
@@ -209,5 +209,5 @@ def test_bpjax_alone_loads_no_jax_and_has_what_it_names():
 
 
 def test_core_loads_without_the_data_libraries():
-    loaded = loaded_by("bpjax.models", "bpjax.training.step", "bpjax.export", "bpjax.measure")
+    loaded = loaded_by("bpjax.models", "bpjax.training.step", "bpjax.exports", "bpjax.measure")
     assert not {name.partition(".")[0] for name in loaded} & HEAVY

@@ -12,10 +12,10 @@ from jaxtyping import Array, Int
 
 from bpjax import models
 from bpjax.errors import UserError
-from bpjax.export.huggingface import add_code, drop_card, pad
-from bpjax.export.onnx import open_onnx, to_onnx
-from bpjax.export.outputs import outputs_of
-from bpjax.export.stablehlo import open_stablehlo, to_stablehlo
+from bpjax.exports.huggingface import add_code, drop_card, pad
+from bpjax.exports.onnx import open_onnx, to_onnx
+from bpjax.exports.outputs import outputs_of
+from bpjax.exports.stablehlo import open_stablehlo, to_stablehlo
 from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import save_pretrained
