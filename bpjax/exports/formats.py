@@ -53,7 +53,7 @@ _SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
 
 
 def export(
-    form: str, config: Config, params: dict[str, Any], tokenizer: Path, folder: Path
+    form: str, config: Config, params: dict[str, Any], tokenizer: Any, folder: Path
 ) -> dict[str, float]:
     """Saves a model in a form; the folder appears when it is whole and, if it can be, compared.
 
@@ -61,7 +61,8 @@ def export(
       form: a key of `FORMATS`.
       config: of any model.
       params: its parameters.
-      tokenizer: folder whose tokenizer files and model card are copied.
+      tokenizer: folder whose tokenizer files and model card are copied, or as `save_pretrained`
+        takes it.
       folder: to make.
 
     Returns:
