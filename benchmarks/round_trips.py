@@ -18,7 +18,7 @@ import transformers
 
 from benchmarks.peers import tensors
 from bpjax import models
-from bpjax.export.formats import FORMATS, export
+from bpjax.exports.formats import FORMATS, export
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.report.environment import describe_environment

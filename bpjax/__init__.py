@@ -11,43 +11,40 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bpjax.models import describe as describe
-    from bpjax.models import resize as resize
-    from bpjax.models.checkpoint import save_pretrained
-    from bpjax.prediction.model import load_model
-    from bpjax.pruning.methods import make_method as make_method
-    from bpjax.pruning.patterns import apply_masks as apply_masks
-    from bpjax.pruning.patterns import build_mask_collection as build_mask_collection
-    from bpjax.pruning.patterns import make_pattern as make_pattern
-    from bpjax.pruning.schedules import ScheduleValues as ScheduleValues
-    from bpjax.pruning.summary import summarize as summarize
-    from bpjax.pruning.surgery import shrink as shrink
-
-    load, save = load_model, save_pretrained
+    from bpjax.api.benchmark import benchmark as benchmark
+    from bpjax.api.evaluate import evaluate as evaluate
+    from bpjax.api.model import describe as describe
+    from bpjax.api.model import export as export
+    from bpjax.api.model import load as load
+    from bpjax.api.model import predict as predict
+    from bpjax.api.model import save as save
+    from bpjax.api.prune import mask as mask
+    from bpjax.api.prune import shrink as shrink
+    from bpjax.compression.run import compress as compress
 
 _PLACES = {
-    "ScheduleValues": "pruning.schedules",
-    "apply_masks": "pruning.patterns",
-    "build_mask_collection": "pruning.patterns",
-    "describe": "models",
-    "load": "prediction.model:load_model",
-    "make_method": "pruning.methods",
-    "make_pattern": "pruning.patterns",
-    "resize": "models",
-    "save": "models.checkpoint:save_pretrained",
-    "shrink": "pruning.surgery",
-    "summarize": "pruning.summary",
+    "load": "api.model",
+    "save": "api.model",
+    "predict": "api.model",
+    "describe": "api.model",
+    "mask": "api.prune",
+    "shrink": "api.prune",
+    "compress": "compression.run",
+    "evaluate": "api.evaluate",
+    "benchmark": "api.benchmark",
+    "export": "api.model",
 }
-"""Module of each name, and its name there if that is another. Loaded at first use: `import bpjax`
-alone loads no JAX."""
+"""Module of each function, loaded at first use: `import bpjax` alone loads no JAX.
+
+No module or package of bpjax may have the name of a function here: it would take its place.
+"""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'bpjax' has no attribute {name!r}")
-    module, _, there = _PLACES[name].partition(":")
-    return getattr(importlib.import_module(f"bpjax.{module}"), there or name)
+    return getattr(importlib.import_module(f"bpjax.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return [*_PLACES, "__version__"]

@@ -159,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument(
         "--new_head", action="store_true", help="train a new head though the model has one"
     )
+    compress.add_argument(
+        "--dry-run", action="store_true", help="say what it would do and take; write nothing"
+    )
 
     sweep = command(
         commands.sweep,

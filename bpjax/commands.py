@@ -61,8 +61,11 @@ def compress(options: argparse.Namespace, overrides: list[str]) -> Output:
         task=options.task,
         seed=options.seed,
         new_head=options.new_head,
+        dry_run=options.dry_run,
         **read_options(options.task, overrides),
     )
+    if not made:
+        return Output("Nothing was written.", [])
     folders = "\n".join(str(each.folder) for each in made)
     ending = f"models:\n{folders}\nreport: {options.output / FILE}"
     return Output(f"{format_made(made)}\n\n{ending}", [each.report for each in made])
@@ -118,26 +121,17 @@ def report(options: argparse.Namespace, _: list[str]) -> Output:
 
 def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Gives the metrics of a saved model on a task."""
+    import bpjax
     from bpjax.config import read_task_options
-    from bpjax.models.tokenizer import load_tokenizer
     from bpjax.report.classes import class_rows
     from bpjax.report.table import align
-    from bpjax.stages.opened import load_for
-    from bpjax.tasks import get_task
-    from bpjax.tasks.base import by_class
-    from bpjax.training.evaluation import predict
-    from bpjax.training.input import Batching, eval_batches
 
-    task = get_task(options.task, **read_task_options(options.task, overrides))
-    tokenizer = load_tokenizer(options.model)
-    task, config, params = load_for(task, options.model, tokenizer)
-    features = task.evaluation(tokenizer)
-    logits = predict(config, params, eval_batches(features, Batching(options.batch_size)), None)
-    found = task.evaluate(features, logits)
-    text = "\n".join(f"{name} {value:.2f}" for name, value in found.items())
-    if classes := by_class(task, features, logits):
-        text += f"\n\n{align(class_rows({'': classes}), left=(0,))}"
-    return Output(text, {**found, "classes": classes} if classes else found)
+    chosen = read_task_options(options.task, overrides)
+    found = bpjax.evaluate(options.model, options.task, batch_size=options.batch_size, **chosen)
+    lines = [f"{name} {value:.2f}" for name, value in found.items() if name != "classes"]
+    if classes := found.get("classes"):
+        lines += ["", align(class_rows({"": classes}), left=(0,))]
+    return Output("\n".join(lines), found)
 
 
 def predict(options: argparse.Namespace, _: list[str]) -> Output:
@@ -146,10 +140,10 @@ def predict(options: argparse.Namespace, _: list[str]) -> Output:
 
     import tqdm
 
-    from bpjax.prediction.model import load_model
+    import bpjax
     from bpjax.prediction.texts import read_texts
 
-    model = load_model(options.model)
+    model = bpjax.load(options.model)
     texts = read_texts(options.texts, model.config.head, options.columns)
     answers = model.answer(texts, batch_size=options.batch_size, max_length=options.max_length)
 
@@ -188,43 +182,29 @@ def inspect(options: argparse.Namespace, _: list[str]) -> Output:
 
 def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     """Times a saved model, or two against each other."""
-    import functools
-
-    from bpjax.measure.latency import compare_latency, parse_shapes
-    from bpjax.models import inputs
-    from bpjax.models.checkpoint import load_pretrained
-    from bpjax.models.inputs import common
+    import bpjax
     from bpjax.report.table import align
-    from bpjax.training.evaluation import apply
 
-    shapes = parse_shapes(options.shapes.split(","))
+    shapes = options.shapes.split(",")
+    found = bpjax.benchmark(options.model, options.against, shapes=shapes, rounds=options.rounds)
     folders = [options.model] + ([options.against] if options.against else [])
-    models, taken = {}, []
-    for folder in folders:
-        config, params = load_pretrained(folder)
-        taken.append(inputs(config))
-        # States and logits: of a model without a head, logits alone would be no work at all.
-        models[folder] = (functools.partial(apply, config), params)
-    latency = compare_latency(models, shapes, inputs=common(taken), rounds=options.rounds)
     rows: list[tuple[str, ...]] = [("latency [ms]", *folders, "speedup")]
-    for shape in latency[options.model]:
-        times = [latency[folder][shape] for folder in folders]
-        gain = f"{times[-1] / times[0]:.2f}x" if options.against else ""
-        rows.append((shape, *(f"{time:.2f}" for time in times), gain))
+    for shape, (ms, against_ms) in found.items():
+        times = [f"{time:.2f}" for time in (ms, against_ms) if time is not None]
+        gain = found[shape].speedup
+        rows.append((shape, *times, f"{gain:.2f}x" if gain is not None else ""))
+    latency = {
+        folder: {shape: times[place] for shape, times in found.items()}
+        for place, folder in enumerate(folders)
+    }
     return Output(align(rows, left=(0,)), {"latency_ms": latency})
 
 
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
-    from bpjax.export import formats
-    from bpjax.models.checkpoint import load_pretrained
-    from bpjax.models.sources import find_folder
-    from bpjax.models.tokenizer import check_rows
+    import bpjax
 
-    config, params = load_pretrained(options.model)
-    check_rows(options.model, config)
-    folder = find_folder(options.model)
-    found = formats.export(options.to, config, params, folder, options.output)
+    found = bpjax.export(options.model, options.to, options.output)
     lines = [f"saved in {options.output}", *(f"{k} {value:.3g}" for k, value in found.items())]
     return Output("\n".join(lines), {"folder": str(options.output), **found})
 

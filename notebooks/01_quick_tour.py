@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 import bpjax
-from bpjax.models import build
+from bpjax import pruning
+from bpjax.models import build, resize
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.pruning.costs import linear_parameters
 from bpjax.report.sizes import encoder_sizes
@@ -30,12 +31,12 @@ print(f"{sum(linear_parameters(structure).values()):,} linear parameters")
 # schedule's values say how deeply it cuts. Whole heads and dimensions go, the smaller half of each.
 
 # %%
-pattern = bpjax.make_pattern("struct", structure)
-method = bpjax.make_method("magnitude", pattern)
+pattern = pruning.make_pattern("struct", structure)
+method = pruning.make_method("magnitude", pattern)
 state = method.init(jax.random.key(0), params)
 # threshold, λ, density, progress
-scheduled = bpjax.ScheduleValues(*map(jnp.float32, (0.0, 0.0, 0.5, 1.0)))
-masks = bpjax.build_mask_collection(pattern, method.masks(state, params, scheduled, None))
+scheduled = pruning.ScheduleValues(*map(jnp.float32, (0.0, 0.0, 0.5, 1.0)))
+masks = pruning.build_mask_collection(pattern, method.masks(state, params, scheduled, None))
 
 # %% [markdown]
 # Masks are a variable collection beside `params`, at the resolution of the scores, and the same
@@ -51,9 +52,9 @@ masked = build(config).apply({"params": params, "masks": masks}, **inputs).hidde
 # Surgery looks at the masked parameters alone, and removes what adds nothing.
 
 # %%
-final = bpjax.apply_masks(params, masks)
-small = bpjax.shrink(final, structure)
-smaller = bpjax.resize(config, small.sizes)
+final = pruning.apply_masks(params, masks)
+small = pruning.shrink(final, structure)
+smaller = resize(config, small.sizes)
 after = build(smaller).apply({"params": small.params}, **inputs).hidden
 real = inputs["attention_mask"][..., None] > 0
 difference = float(jnp.abs(jnp.where(real, masked - after, 0)).max())

@@ -18,9 +18,9 @@ import numpy as np
 from bpjax.config import read_saved
 from bpjax.models import describe
 from bpjax.models.checkpoint import load_pretrained
+from bpjax.pruning import apply_masks, build_mask_collection, make_pattern, summarize
 from bpjax.pruning.kept import kept_units
-from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
-from bpjax.pruning.summary import by_layer, summarize
+from bpjax.pruning.summary import by_layer
 from bpjax.report.table import align, format_layers
 from bpjax.report.write import read_report
 from bpjax.stages.inputs import prepare

@@ -15,12 +15,21 @@ import optax
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from bpjax.pruning.methods import make_method
-from bpjax.pruning.patterns import apply_masks, build_mask_collection, make_pattern
-from bpjax.pruning.schedules import cubic
-from bpjax.pruning.structure import VALUE, Kernel, Stream, Structure, Sublayer, inner
-from bpjax.pruning.summary import by_layer, summarize
-from bpjax.pruning.surgery import shrink
+from bpjax.pruning import (
+    Kernel,
+    Stream,
+    Structure,
+    Sublayer,
+    apply_masks,
+    build_mask_collection,
+    cubic,
+    make_method,
+    make_pattern,
+    shrink,
+    summarize,
+)
+from bpjax.pruning.structure import VALUE, inner
+from bpjax.pruning.summary import by_layer
 
 HIDDEN, HEAD, STEPS = 64, 16, 800
 

@@ -116,14 +116,18 @@ def test_benchmark_times_two_against_each_other(call, models, monkeypatch):
     asked = []
 
     def compare(models, shapes, inputs, rounds):
-        asked.append((list(models), shapes, inputs[0].below, rounds))
-        times = {str(smaller): (1.0, 1.25), str(dense): (3.0, 4.0)}
-        return {name: dict(zip(("1x8", "2x16"), times[name], strict=True)) for name in models}
+        widths = [len(params["layer_0"]["ffn"]["in"]["bias"]) for _, params in models.values()]
+        asked.append((widths, shapes, inputs[0].below, rounds))
+        times = (1.0, 1.25), (3.0, 4.0)
+        return {
+            name: dict(zip(("1x8", "2x16"), medians, strict=True))
+            for name, medians in zip(models, times, strict=True)
+        }
 
     monkeypatch.setattr(latency, "compare_latency", compare)
     arguments = ("--shapes=1x8,2x16", "--rounds=2")
     *_, first, second = call("benchmark", smaller, f"--against={dense}", *arguments).splitlines()
-    assert asked == [([str(smaller), str(dense)], [(1, 8), (2, 16)], 40, 2)]
+    assert asked == [([7, 32], [(1, 8), (2, 16)], 40, 2)]
     assert first.split() == ["1x8", "1.00", "3.00", "3.00x"]
     assert second.split() == ["2x16", "1.25", "4.00", "3.20x"]
 

@@ -1,5 +1,6 @@
 """What README, CONTRIBUTING and docs show is true: examples run, commands are taken."""
 
+import inspect
 import pathlib
 import re
 import shlex
@@ -17,11 +18,13 @@ from small_run import TOKENIZER
 from test_methods import scheduled
 from tiny import PATTERNS, TINY, linear, make_params, pattern_of, relative, run, shrunken
 
+import bpjax
+from bpjax import pruning
 from bpjax.cli import _parser
 from bpjax.commands import evaluate as run_evaluate
 from bpjax.config import read_config, read_task_options, validate
-from bpjax.export import formats, huggingface
-from bpjax.models import bert, heads
+from bpjax.exports import formats, huggingface
+from bpjax.models import bert, describe, heads
 from bpjax.models.architecture import Outputs
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.sources import WEIGHTS
@@ -30,6 +33,7 @@ from bpjax.pruning import costs, patterns
 from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.methods.ranking import keep_best
 from bpjax.pruning.patterns import Pattern, apply_masks, build_mask_collection
+from bpjax.pruning.summary import summarize
 from bpjax.pruning.surgery import shrink
 from bpjax.stages import fill
 from bpjax.stages.opened import Opened
@@ -74,7 +78,7 @@ def test_links_into_pages_have_their_heading():
 
 
 EXAMPLES = {
-    (README, "import jax"),
+    (README, "import bpjax"),
     (ROOT / "docs/how-to/own-model.md", "import jax"),
     (ROOT / "docs/reference/config.md", "# my_config.py"),
     (CONTRIBUTING, "# a record in HEADS: rows are told from 1 to n by their first output alone"),
@@ -84,7 +88,7 @@ EXAMPLES = {
     (CONTRIBUTING, "# bpjax/pruning/methods/random.py"),
     (CONTRIBUTING, "# bpjax/tasks/longer.py"),
     (CONTRIBUTING, "# bpjax/pruning/patterns.py"),
-    (CONTRIBUTING, "# bpjax/export/arrays.py"),
+    (CONTRIBUTING, "# bpjax/exports/arrays.py"),
     (CONTRIBUTING, "# bpjax/pruning/costs.py"),
 }
 """All code in Python: each has its test below."""
@@ -190,7 +194,7 @@ def test_the_example_of_approximations_is_that_of_bert():
 
 def test_the_example_of_a_format_is_a_format(small_model, tmp_path, monkeypatch):
     names = vars(huggingface) | {"Format": formats.Format, "WEIGHTS": WEIGHTS}
-    exec(example(CONTRIBUTING, "# bpjax/export/arrays.py"), names)
+    exec(example(CONTRIBUTING, "# bpjax/exports/arrays.py"), names)
     monkeypatch.setitem(formats.FORMATS, "arrays", names["ARRAYS"])
     config, params = load_pretrained(small_model, head="saved")
     formats.export("arrays", config, params, small_model, tmp_path / "out")
@@ -232,15 +236,31 @@ def test_the_example_of_a_method_prunes_and_shrinks(method, name, block):
     assert relative(run(smaller, small.params).logits, run(TINY, params, masked).logits) < 1e-5
 
 
-def test_the_example_from_python_makes_a_smaller_model(minilm_dir, tmp_path, monkeypatch):
+def test_the_example_from_python_makes_a_smaller_model(minilm_dir, tmp_path, monkeypatch, capsys):
     del minilm_dir  # which the code names
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(example(README, "import jax"), names)
-    assert linear(names["smaller"]) < 0.8 * linear(names["config"])
-    assert 0.4 < sum(names["densities"]) / 12 <= 0.51
-    found, _ = load_pretrained(tmp_path / "smaller")
-    assert found == names["smaller"]
+    exec(example(README, "import bpjax"), names)
+    dense, small = (names[name].config for name in ("model", "small"))
+    assert linear(small) < 0.8 * linear(dense)
+    densities = [x.density for x in summarize(names["masked"].params, describe(dense))]
+    assert 0.4 < sum(densities) / 12 <= 0.51
+    assert load_pretrained(tmp_path / "smaller")[0] == small
+    assert re.fullmatch(r"\d\.\d\d times faster\n", capsys.readouterr().out)
+
+
+def test_the_reference_has_the_functions_and_their_arguments():
+    text = (ROOT / "docs/reference/python.md").read_text()
+    text, below = text.split("## A loop of your own")
+    rows = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", text, re.M))
+    assert [*rows] == [*bpjax._PLACES]
+    for name, arguments in rows.items():
+        found = inspect.signature(getattr(bpjax, name)).parameters.values()
+        bare = inspect.Signature([each.replace(annotation=each.empty) for each in found])
+        assert str(bare).replace("'", '"') == f"({arguments})"
+    listed = re.findall(r"^\| `([\w`, ]+)` \|", below, re.M)
+    given = {name for name, value in vars(pruning).items() if callable(value)}
+    assert {name for row in listed for name in row.split("`, `")} == given
 
 
 def call(line):

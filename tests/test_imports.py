@@ -26,7 +26,7 @@ ALLOWED = {
     "training": {"pruning", "models", "tasks", "distributed", "errors", "files"},
     "prediction": {"models", "tasks", "training", "errors"},
     "measure": {"pruning", "models", "errors"},
-    "export": {"pruning", "models", "measure", "errors"},
+    "exports": {"pruning", "models", "measure", "errors"},
     "report": {"errors", "files", "pruning.summary"},
     "config": {"errors", "pruning", "tasks", "models", "measure"},
     "workdir": {"config", "distributed", "errors", "files"},
@@ -45,6 +45,17 @@ ALLOWED = {
         "report.sizes",
     },
     "compression": {"any"},
+    "api": {
+        "pruning",
+        "models",
+        "tasks",
+        "training",
+        "prediction",
+        "measure",
+        "exports",
+        "stages.opened",
+        "errors",
+    },
     "pipeline": {"any"},
     "sweep": {"any"},
     "cli": {"any"},
@@ -202,13 +213,18 @@ def test_pruning_loads_no_flax_and_no_other_package():
 
 def test_bpjax_alone_loads_no_jax_and_has_what_it_names():
     assert not {name.partition(".")[0] for name in loaded_by("bpjax")} & (HEAVY | {"jax", "flax"})
-    assert set(bpjax._PLACES) < set(dir(bpjax))
+    assert {*dir(bpjax)} == {*bpjax._PLACES, "__version__"}
     for name in bpjax._PLACES:
         assert callable(getattr(bpjax, name)), name
     with pytest.raises(AttributeError, match="no attribute 'prune'"):
         _ = bpjax.prune
 
 
+def test_no_module_has_the_name_of_a_function():
+    """Once such a module is imported it is what `bpjax.NAME` gives."""
+    assert not {package_of(name) for name in MODULES} & {*bpjax._PLACES}
+
+
 def test_core_loads_without_the_data_libraries():
-    loaded = loaded_by("bpjax.models", "bpjax.training.step", "bpjax.export", "bpjax.measure")
+    loaded = loaded_by("bpjax.models", "bpjax.training.step", "bpjax.exports", "bpjax.measure")
     assert not {name.partition(".")[0] for name in loaded} & HEAVY

@@ -12,7 +12,7 @@ from bpjax.compression.request import Numbers, Request, make_request
 from bpjax.compression.written import FILE, write_config
 from bpjax.config import default_fields
 from bpjax.errors import UserError
-from bpjax.export import formats
+from bpjax.exports import formats
 from bpjax.files import write_whole
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.report.compare import choose_shape, gather, only_task
@@ -52,6 +52,7 @@ def compress(
     task: str = "auto",
     seed: int = 17,
     new_head: bool = False,
+    dry_run: bool = False,
     tell: Callable[[str], None] = print,
     **options: Any,
 ) -> list[Compressed]:
@@ -76,14 +77,34 @@ def compress(
       task: "text" or "tokens"; "auto" finds it by the columns.
       seed: of all random numbers.
       new_head: give the model a new head though it has one.
+      dry_run: tell what would be done and how long it would take; write nothing.
       tell: is called with lines about what is going to happen.
       **options: of the task, such as `text="review"`, `label="stars"`, `max_length=64`.
 
     Returns:
-      The models, the largest first.
+      The models, the largest first; none of a dry run.
 
     Raises:
       UserError: a table, a model, a target or an output folder that cannot be used.
+
+    Example:
+      What it would take, of a model with a new head; without `dry_run` it does it:
+
+      >>> from pathlib import Path
+      >>> import bpjax
+      >>> rows = [f"the {n} of the village,{'odd' if n % 2 else 'even'}" for n in range(40)]
+      >>> _ = Path("numbers.csv").write_text("\\n".join(["text,label", *rows]))
+      >>> model = "runs/quickstart/teacher/model"
+      >>> options = {"new_head": True, "dry_run": True, "minutes": 1000}
+      >>> bpjax.compress(model, "numbers.csv", density=0.5, output="smaller", **options)
+      ... # doctest: +ELLIPSIS
+      model    ...runs/quickstart/teacher/model: fine-tuned here first, its head is new
+      task     text, classification, 2 classes: text from 'text', label from 'label'
+      rows     36 to train on, 4 to evaluate on (...)
+      targets  density0.5
+      method   Fisher importances, gradually, 20 epochs; fill 20 epochs
+      minutes  about ...
+      []
     """
     request = make_request(
         str(model),
@@ -99,8 +120,10 @@ def compress(
         options=options,
     )
     folder = Path(output).expanduser().absolute()
-    for line in _begin(request, folder):
+    for line in _begin(request, folder, dry_run):
         tell(line)
+    if dry_run:
+        return []
     made, runs = [], []
     for index, name in enumerate(request.names):
         runs.append(run_one(str(folder / FILE), folder / "runs", [], index))
@@ -109,8 +132,11 @@ def compress(
     return made
 
 
-def _begin(request: Request, folder: Path) -> list[str]:
+def _begin(request: Request, folder: Path, dry_run: bool) -> list[str]:
     """Plans a compression and writes the plan, or reads that of one that was begun.
+
+    Returns:
+      What was planned, for people.
 
     Raises:
       UserError: the folder holds something else, or a compression of another request.
@@ -128,6 +154,8 @@ def _begin(request: Request, folder: Path) -> list[str]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds something already: expected a new --output; choose one")
     plan = make_plan(request)
+    if dry_run:
+        return [*plan.told]
     (folder / "costs").mkdir(parents=True, exist_ok=True)
     for name, notes in plan.costs.items():
         write_whole(folder / "costs" / f"{name}.json", json.dumps(notes, indent=2) + "\n")

@@ -62,12 +62,12 @@ class Model:
     Attributes:
       config: sizes, head and names of labels.
       params: the tree of parameters, kernels `[in, out]`.
-      source: that it was loaded from.
+      source: that it was loaded from, or made of; None of one without a tokenizer.
     """
 
     config: Any
     params: dict[str, Any]
-    source: str | Path
+    source: str | Path | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.config, self.params))
@@ -79,6 +79,11 @@ class Model:
         Raises:
           UserError: none there, or one of another vocabulary.
         """
+        if self.source is None:
+            raise UserError(
+                "the model has no source: expected a folder, package or hub name with its "
+                "tokenizer; save it with a tokenizer and load it"
+            )
         found = load_tokenizer(self.source)
         check_vocabulary(found, self.config)
         return found
@@ -113,13 +118,7 @@ class Model:
     ) -> Iterator[Answer]:
         """The answers of `predict`, one after the other; all texts are checked first."""
         check(texts, self.config)
-        limit = self.config.max_positions if max_length is None else max_length
-        if not 8 <= limit <= self.config.max_positions:
-            raise UserError(
-                f"max_length {limit}: expected 8 to {self.config.max_positions}, the positions of "
-                f"{self.source}; change it"
-            )
-        tokenizer = self.tokenizer
+        limit, tokenizer = self._limit(max_length), self.tokenizer
         ways: dict[str, Callable[..., Iterator[Answer]]]
         ways = {"span": _answer_questions, "tokens": _answer_words}
         way = ways.get(self.config.head, _answer_rows)
@@ -130,6 +129,34 @@ class Model:
                 yield from way(self, tokenizer, rows, limit, batch_size)
 
         return answered()
+
+    def features(self, texts: Sequence[Any], max_length: int | None = None) -> Features:
+        """The texts as the model reads them; long passages in windows.
+
+        Args:
+          texts: as for `predict`.
+          max_length: as for `predict`.
+
+        Raises:
+          UserError: as `predict`, or no text.
+        """
+        check(texts, self.config)
+        if not len(texts):
+            raise UserError("no texts: expected at least one; give some")
+        limit, tokenizer = self._limit(max_length), self.tokenizer
+        if self.config.head == "span":
+            return _questions(texts, limit).evaluation(tokenizer)
+        return _features(_encode(tokenizer, texts, limit), texts)
+
+    def _limit(self, max_length: int | None) -> int:
+        most = self.config.max_positions
+        limit = most if max_length is None else max_length
+        if not 8 <= limit <= most:
+            raise UserError(
+                f"max_length {limit}: expected 8 to {most}, the positions of {self.source}; change "
+                "it"
+            )
+        return limit
 
     def logits(self, features: Features, batch_size: int) -> list[np.ndarray]:
         """Of every row, see `evaluation.predict`."""
@@ -162,6 +189,10 @@ def check(texts: Sequence[Any], config: Any) -> None:
         raise UserError(
             "the model has no head: expected one that answers, such as a classifier; fine-tune it "
             "first"
+        )
+    if isinstance(texts, str):
+        raise UserError(
+            f"texts is one text, {repr(texts)[:80]}: expected a list of them; write [text]"
         )
     for number, row in enumerate(texts):
         both = (row,) if isinstance(row, str) else row
@@ -243,15 +274,19 @@ def _answer_words(
         yield answers.words(chosen, labels, spans_of, rows[number]) | _was_cut(encoded, number)
 
 
+def _questions(rows: Sequence[tuple[str, str]], limit: int) -> Questions:
+    # Each a quarter, so that a window has as much room for what is new.
+    question, stride = min(64, limit // 4), min(128, limit // 4)
+    return Questions(
+        max_length=limit, max_question_length=question, stride=stride, rows=tuple(rows)
+    )
+
+
 def _answer_questions(
     model: Model, tokenizer: Any, rows: Sequence[tuple[str, str]], limit: int, batch_size: int
 ) -> Iterator[Answer]:
     """Of a span head: the best part of the passage, over its windows."""
-    # Each a quarter, so that a window has as much room for what is new.
-    question, stride = min(64, limit // 4), min(128, limit // 4)
-    task = Questions(
-        max_length=limit, max_question_length=question, stride=stride, rows=tuple(rows)
-    )
+    task = _questions(rows, limit)
     features = task.evaluation(tokenizer)
     logits = model.logits(features, batch_size)
     found = spans.decode(features.examples, logits, task.n_best, task.max_answer_length)

@@ -64,18 +64,21 @@ def save_model(folder: Path, model: Config, params: dict, tokenizer: Any) -> Non
     write_once(save_pretrained, folder / "model", model, params, tokenizer, overwrite=True)
 
 
-def load_for(task: Task, source: str | Path, tokenizer: Any) -> tuple[Task, Any, dict]:
-    """Loads a finished model, which must have the task's head and the tokenizer's vocabulary.
+def fitted(task: Task, source: str | Path, model: Config, tokenizer: Any) -> Task:
+    """The task with its classes numbered as a finished model numbers them.
 
-    Returns:
-      The task with its classes numbered as the model numbers them; the config; the parameters.
+    Args:
+      task: to ask the model.
+      source: the model's, for messages.
+      model: the model's config.
+      tokenizer: that makes the task's features.
 
     Raises:
-      UserError: no model there, another head, other labels or another vocabulary.
+      UserError: the model has another head, other labels or another vocabulary.
     """
-    model, params = load_pretrained(source)
-    require_fit(task, source, model, tokenizer)
-    return align(task, model), model, params
+    found = align(task, model)
+    require_fit(found, source, model, tokenizer)
+    return found
 
 
 def saved_head(source: str | Path) -> SavedHead:

@@ -12,9 +12,9 @@ import pytest
 from tiny import TINY, make_batch, make_params, relative, run
 
 from bpjax.errors import UserError
-from bpjax.export.formats import FORMATS, compare, export
-from bpjax.export.huggingface import pad
-from bpjax.export.outputs import outputs_of
+from bpjax.exports.formats import FORMATS, compare, export
+from bpjax.exports.huggingface import pad
+from bpjax.exports.outputs import outputs_of
 from bpjax.models.bert.encoders import ENCODERS
 
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))

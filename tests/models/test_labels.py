@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from checkpoints import DENSE, change_json, refused, saved
 
-from bpjax.export.formats import export
+from bpjax.exports.formats import export
 from bpjax.models.checkpoint import load_pretrained, read_config, save_pretrained
 from bpjax.models.labels import match
 

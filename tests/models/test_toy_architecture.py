@@ -9,8 +9,8 @@ from tiny import relative
 from toy import TOY, ToyConfig
 
 from bpjax import models
-from bpjax.export.formats import export
-from bpjax.export.stablehlo import open_stablehlo
+from bpjax.exports.formats import export
+from bpjax.exports.stablehlo import open_stablehlo
 from bpjax.measure.flops import theoretical_speedup
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.models.heads import HEADS

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from checkpoints import assert_same, model_of
 
-from bpjax.export.formats import export
-from bpjax.export.outputs import outputs_of
+from bpjax.exports.formats import export
+from bpjax.exports.outputs import outputs_of
 from bpjax.models import bert, checkpoint
 from bpjax.models.bert.encoders import ENCODERS
 

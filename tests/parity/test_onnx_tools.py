@@ -16,9 +16,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.optimizer import optimize_model
 from torch.onnx._internal.exporter import _onnx_program
 
-from bpjax.export.formats import FORMATS, export
-from bpjax.export.onnx import open_onnx
-from bpjax.export.outputs import outputs_of
+from bpjax.exports.formats import FORMATS, export
+from bpjax.exports.onnx import open_onnx
+from bpjax.exports.outputs import outputs_of
 from bpjax.models.bert.encoders import ENCODERS
 
 RAGGED = {"heads": (2, 0, 4), "intermediate": (7, 20, 0)}

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="needs: pip install bpjax[torch]")
 transformers = pytest.importorskip("transformers")
 
 from bpjax.errors import UserError  # noqa: E402
-from bpjax.export.formats import export  # noqa: E402
+from bpjax.exports.formats import export  # noqa: E402
 from bpjax.models import bert, checkpoint  # noqa: E402
 from bpjax.models import tokenizer as tokenizers  # noqa: E402
 from bpjax.models.bert import BertConfig  # noqa: E402

@@ -5,7 +5,7 @@ from huggingface_hub import ModelCard
 from test_report import make_report
 from tiny import TINY, make_params
 
-from bpjax.export.formats import export
+from bpjax.exports.formats import export
 from bpjax.report.card import write_card
 from bpjax.report.environment import describe_environment
 

@@ -12,7 +12,7 @@ from bpjax.config import default_config, validate
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.stages.inputs import check_inputs, prepare
-from bpjax.stages.opened import load_for
+from bpjax.stages.opened import fitted
 from bpjax.tasks import get_task
 from bpjax.tasks.glue_files import FILES
 from bpjax.tasks.prepare import prepare as prepare_files
@@ -48,7 +48,7 @@ def gold(task, features):
 def test_a_model_in_another_order_is_evaluated_by_names(data, tmp_path):
     save_model(tmp_path, NLI)
     tokenizer, plain = load_tokenizer(TOKENIZER), get_task("mnli", data_dir=data)
-    task, _, _ = load_for(plain, tmp_path, tokenizer)
+    task = fitted(plain, tmp_path, NLI, tokenizer)
     assert [name.upper() for name in task.labels] == [*MODELS]
     features = task.evaluation(tokenizer)
     right = [np.eye(3)[label] for label in features.columns["label"].values]
@@ -92,13 +92,14 @@ def test_a_new_head_gets_the_datasets_names(data, tmp_path):
 
 @pytest.mark.parametrize("labels", [("good", "bad", "ugly"), ()])
 def test_other_names_are_refused_and_none_are_taken_at_their_number(data, tmp_path, labels):
-    save_model(tmp_path, NLI.replace(labels=labels))
+    model = NLI.replace(labels=labels)
+    save_model(tmp_path, model)
     tokenizer, plain = load_tokenizer(TOKENIZER), get_task("mnli", data_dir=data)
     if not labels:
-        assert load_for(plain, tmp_path, tokenizer)[0] == plain
+        assert fitted(plain, tmp_path, model, tokenizer) == plain
         assert "LABEL_2" in json.loads((tmp_path / "config.json").read_text())["label2id"]
         return
     with refused(r"head of 3 outputs \(good, bad, ugly\): task mnli expects classification of 3"):
-        load_for(plain, tmp_path, tokenizer)
+        fitted(plain, tmp_path, model, tokenizer)
     with refused("its labels are good, bad, ugly: expected entailment, neutral, contradiction"):
         inputs_of(data, tmp_path, **{"teacher.source": str(tmp_path)})

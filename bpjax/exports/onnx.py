@@ -11,7 +11,7 @@ import numpy as np
 
 from bpjax import models
 from bpjax.errors import UserError
-from bpjax.export.huggingface import CODE, add_code
+from bpjax.exports.huggingface import CODE, add_code
 from bpjax.models.architecture import Config
 from bpjax.models.heads import HEADS
 from bpjax.models.sources import CONFIG, WEIGHTS

@@ -15,7 +15,7 @@ from jax import export
 
 from bpjax import models
 from bpjax.errors import UserError
-from bpjax.export.outputs import outputs_of
+from bpjax.exports.outputs import outputs_of
 from bpjax.models.architecture import Config
 from bpjax.models.sources import WEIGHTS
 

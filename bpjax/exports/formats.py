@@ -12,10 +12,10 @@ from jaxtyping import Array, Int
 
 from bpjax import models
 from bpjax.errors import UserError
-from bpjax.export.huggingface import add_code, drop_card, pad
-from bpjax.export.onnx import open_onnx, to_onnx
-from bpjax.export.outputs import outputs_of
-from bpjax.export.stablehlo import open_stablehlo, to_stablehlo
+from bpjax.exports.huggingface import add_code, drop_card, pad
+from bpjax.exports.onnx import open_onnx, to_onnx
+from bpjax.exports.outputs import outputs_of
+from bpjax.exports.stablehlo import open_stablehlo, to_stablehlo
 from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import save_pretrained
@@ -53,7 +53,7 @@ _SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
 
 
 def export(
-    form: str, config: Config, params: dict[str, Any], tokenizer: Path, folder: Path
+    form: str, config: Config, params: dict[str, Any], tokenizer: Any, folder: Path
 ) -> dict[str, float]:
     """Saves a model in a form; the folder appears when it is whole and, if it can be, compared.
 
@@ -61,7 +61,8 @@ def export(
       form: a key of `FORMATS`.
       config: of any model.
       params: its parameters.
-      tokenizer: folder whose tokenizer files and model card are copied.
+      tokenizer: folder whose tokenizer files and model card are copied, or as `save_pretrained`
+        takes it.
       folder: to make.
 
     Returns:
