@@ -187,7 +187,7 @@ def test_only_stages_see_the_whole_config():
 
 def test_ml_collections_stays_where_configs_are_read():
     users = {name for name, path in MODULES.items() if "ml_collections" in path.read_text()}
-    assert {package_of(name) for name in users} == {"config", "sweep"}
+    assert {package_of(name) for name in users} == {"config", "compression", "sweep"}
 
 
 def loaded_by(*names):

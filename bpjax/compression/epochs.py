@@ -88,7 +88,7 @@ def choose_epochs(
     )
 
 
-def _plan(pace: Pace, left: Sequence[float], steps: dict[str, float]) -> Epochs:
+def _plan(pace: Pace, left: Sequence[float], steps: dict[str, float | int]) -> Epochs:
     epochs = {x: min(MOST_EPOCHS, max(1, round(n / pace.epoch))) for x, n in steps.items()}
     # Of a step that goes through the student, forwards and backwards, and through its teacher once.
     shares = {

@@ -56,7 +56,7 @@ def compress(
     tell: Callable[[str], None] = print,
     **options: Any,
 ) -> list[Compressed]:
-    """Makes a model smaller or faster for the task of a table.
+    r"""Makes a model smaller or faster for the task of a table.
 
     The model is fine-tuned first where it has no head for the table's labels; else it is teacher
     and start. What it is pruned by, how long and with which rates follows from the table, the
@@ -93,7 +93,7 @@ def compress(
       >>> from pathlib import Path
       >>> import bpjax
       >>> rows = [f"the {n} of the village,{'odd' if n % 2 else 'even'}" for n in range(40)]
-      >>> _ = Path("numbers.csv").write_text("\\n".join(["text,label", *rows]))
+      >>> _ = Path("numbers.csv").write_text("\n".join(["text,label", *rows]))
       >>> model = "runs/quickstart/teacher/model"
       >>> options = {"new_head": True, "dry_run": True, "minutes": 1000}
       >>> bpjax.compress(model, "numbers.csv", density=0.5, output="smaller", **options)
