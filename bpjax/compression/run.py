@@ -53,7 +53,7 @@ def compress(
     seed: int = 17,
     new_head: bool = False,
     dry_run: bool = False,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> list[Compressed]:
     r"""Makes a model smaller or faster for the task of a table.
@@ -78,7 +78,7 @@ def compress(
       seed: of all random numbers.
       new_head: give the model a new head though it has one.
       dry_run: tell what would be done and how long it would take; write nothing.
-      tell: is called with lines about what is going to happen.
+      tell: is called with lines about what is going to happen; by default they are printed.
       **options: of the task, such as `text="review"`, `label="stars"`, `max_length=64`.
 
     Returns:
@@ -121,7 +121,7 @@ def compress(
     )
     folder = Path(output).expanduser().absolute()
     for line in _begin(request, folder, dry_run):
-        tell(line)
+        (tell or print)(line)
     if dry_run:
         return []
     made, runs = [], []
