@@ -1,6 +1,7 @@
 """From a model and a table to smaller models: a plan, its config file, its runs, their exports."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def compress(
     )
     folder = Path(output).expanduser().absolute()
     for line in _begin(request, folder, dry_run):
-        (tell or print)(line)
+        (tell or functools.partial(print, flush=True))(line)
     if dry_run:
         return []
     made, runs = [], []
