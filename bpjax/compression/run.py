@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bpjax.compression.plan import make_plan
 from bpjax.compression.request import Numbers, Request, make_request
-from bpjax.compression.written import FILE, write_config
+from bpjax.compression.written import FILE, config_text
 from bpjax.config import default_fields
 from bpjax.errors import UserError
 from bpjax.exports import formats
@@ -160,7 +160,7 @@ def _begin(request: Request, folder: Path, dry_run: bool) -> list[str]:
     (folder / "costs").mkdir(parents=True, exist_ok=True)
     for name, notes in plan.costs.items():
         write_whole(folder / "costs" / f"{name}.json", json.dumps(notes, indent=2) + "\n")
-    write_whole(folder / FILE, write_config(folder, request, plan))
+    write_whole(folder / FILE, config_text(folder, request, plan))
     text = json.dumps({"request": asked, "told": plan.told}, indent=2, ensure_ascii=False)
     write_whole(folder / ASKED, text + "\n")
     return [*plan.told]

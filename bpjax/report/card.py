@@ -26,7 +26,7 @@ def write_card(
     """
     from huggingface_hub import EvalResult, ModelCardData  # slow to import
 
-    task, base = report["task"], report["model"]
+    task, base = _name_data(report), report["model"]
     metrics = report["pruned"]["metrics"]
     results = [
         EvalResult(
@@ -67,6 +67,11 @@ def write_card(
     path = folder / FILE
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
+
+
+def _name_data(report: Mapping[str, Any]) -> str:
+    """The task, or the table that it was about."""
+    return Path(report["config"]["task"].get("data", "")).name or report["task"]
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> str:
