@@ -50,6 +50,8 @@ def get_config():
     for stage in (config.teacher, config.prune, config.fill):
         stage.epochs, stage.warmup_steps, stage.learning_rate = 3, 2, 1e-3
     config.prune.epochs, config.prune.score_learning_rate = 15, 0.1
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.prune.start = "pretrained"
     config.pruning.block = (8, 8)
     config.budget.kind, config.budget.value = "density", 0.5
     config.measure.shapes, config.measure.rounds = ("1x16",), 3

@@ -1,4 +1,4 @@
-"""MiniLM on sentences of your own, a tag for each word: hybrid pruning, then fill.
+"""MiniLM on sentences of your own, a tag for each word, by Fisher importances, then fill.
 
 Command:  bpjax run --config=configs/own_tokens.py --workdir=runs/own --config.task.data=train.conll
 Hardware: any; on 2 CPU cores minutes for a thousand sentences.
@@ -16,9 +16,11 @@ def get_config() -> ConfigDict:
     config.batch.buckets = (8, 16, 24, 32, 48, 64, 96, 128)
     config.teacher.epochs = 4
     config.prune.epochs = 6
+    config.prune.learning_rate = 1e-4
     config.prune.warmup_steps = 50
-    config.budget.value = 20.0
+    config.budget.value = 0.3
     config.fill.epochs = 3
     config.fill.learning_rate = 1e-4
-    config.distillation.hidden.fill = 1.0
+    config.distillation.hidden.prune = config.distillation.hidden.fill = 1.0
+    config.distillation.replace.prune = config.distillation.replace.fill = 0.2
     return config

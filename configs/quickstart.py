@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
     config.teacher.learning_rate = 2e-4
     config.teacher.warmup_steps = 30
 
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.budget.kind = "penalty"
+    config.prune.start = "pretrained"
     # So short a run moves scores far enough only with a large learning rate and a large λ.
     config.prune.epochs = 1
     config.prune.learning_rate = 2e-4

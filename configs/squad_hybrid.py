@@ -24,6 +24,9 @@ def get_config() -> ConfigDict:
     config.teacher.learning_rate = 3e-5
     config.teacher.warmup_steps = 1100
 
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.budget.kind = "penalty"
+    config.prune.start = "pretrained"
     config.prune.epochs = 20
     config.prune.learning_rate = 3e-5
     config.prune.score_learning_rate = 1e-2

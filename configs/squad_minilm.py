@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     config.teacher.learning_rate = 1e-4
     config.teacher.warmup_steps = 100
 
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.prune.start = "pretrained"
     config.prune.epochs = 3
     config.prune.learning_rate = 1e-4
     config.prune.score_learning_rate = 3e-2

@@ -19,6 +19,9 @@ def get_config() -> ConfigDict:
     config.model.training_dtype = "bfloat16_products"
     config.teacher.warmup_steps = 420
 
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.budget.kind = "penalty"
+    config.prune.start = "pretrained"
     config.prune.epochs = 4
     config.prune.warmup_steps = 842
     config.budget.value = 20.0

@@ -29,6 +29,8 @@ def get_config(task: str) -> ConfigDict:
     config.model.training_dtype = "bfloat16_products"
     config.teacher.epochs, config.teacher.warmup_steps = 4, 60
     config.teacher.learning_rate = 1e-4
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.prune.start = "pretrained"
     config.prune.epochs, config.prune.warmup_steps = 5, 80
     config.prune.learning_rate = 1e-4
     config.budget.kind, config.budget.value = "density", DENSITY

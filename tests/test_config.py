@@ -42,7 +42,14 @@ def write(tmp_path):
 
 @pytest.fixture
 def plain(write):
-    return write(EMBEDDED + "    return default_config(task='embedded')\n")
+    """A config that changes nothing, but for the paper's method and penalty."""
+    changes = (
+        "pruning.method, config.pruning.pattern = 'movement', 'hybrid'",
+        "budget.kind, config.budget.value = 'penalty', 20.0",
+    )
+    lines = [f"    config.{change}\n" for change in changes]
+    text = "    config = default_config(task='embedded')\n"
+    return write(EMBEDDED + text + "".join(lines) + "    return config\n")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -186,8 +193,8 @@ def test_refuses_an_argument_that_is_no_field(plain, argument):
         (EMBEDDED + "    c = default_config()\n    c.seed = 'x'\n    return c\n", "seed"),
         (EMBEDDED + "    return default_config('sst3')\n", "task 'sst3': expected one of cola"),
         (
-            EMBEDDED
-            + "    c = default_config()\n    c.pruning.movement.floor = 2.0\n    return c\n",
+            EMBEDDED + "    c = default_config()\n    c.pruning.method = 'movement'\n"
+            "    c.pruning.movement.floor = 2.0\n    return c\n",
             "config.pruning.movement.floor is 2.0",
         ),
     ],

@@ -128,8 +128,8 @@ class TeacherSection(TrainingSection):
 class PruningSection:
     """Method, pattern and schedule of fine-pruning, and the options of each method."""
 
-    method: str = field("movement", one_of(METHODS), "Pruning method; its options are below.")
-    pattern: str = field("hybrid", one_of(PATTERNS), "Shape of what is removed together.")
+    method: str = field("fisher", one_of(METHODS), "Pruning method; its options are below.")
+    pattern: str = field("struct", one_of(PATTERNS), "Shape of what is removed together.")
     block: tuple[int, int] = field(
         (32, 32),
         every(1, "two whole numbers of at least 1, such as (32, 32)", 2),
@@ -167,14 +167,14 @@ class BudgetSection:
     """What may be left, or how hard to push."""
 
     kind: str = field(
-        "penalty",
+        "density",
         one_of(BUDGETS),
         "Unit of the value: λ of the penalty, as in the paper; density, a fraction of the linear "
         "parameters; params or bytes of the whole model, saved; speedup, times faster at the shape "
         "below.",
     )
     value: float = field(
-        20.0,
+        0.25,
         Check(  # which depends on the kind: see `validate`
             lambda value: True, "a number at least 0; of density at most 1, of speedup at least 1"
         ),
@@ -201,9 +201,10 @@ class PruneSection(TrainingSection):
         1e-2, number(0, above=True), "Largest learning rate of the scores."
     )
     start: str = field(
-        "pretrained",
+        "dense",
         one_of(("pretrained", "dense")),
-        "The model to start from, as in the paper, or that of the task; with 0 epochs the latter.",
+        "The model to start from: the one before the task, as in the paper, or that of the task; "
+        "with 0 epochs the latter.",
     )
     source: str = field(
         "", _WORKDIR, "A finished run, to be cut by this budget without training again."

@@ -25,6 +25,7 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
         return linear_cost(STRUCTURE)._replace(rest=linear(TINY) / 9)
 
     monkeypatch.setattr(budget, "measure_cost", measure)
+    monkeypatch.setattr(budget, "right_at", lambda speedup, cost, *_: cost)
     monkeypatch.setattr(budget, "_times_faster", lambda *_: 1.5)
     pattern, params = pattern_of("hybrid", (4, 3)), make_params()
 
@@ -49,5 +50,5 @@ def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
     config = default_config()
     config.budget.shape, config.measure.shapes = "4x32", ("1x128", "8x128")
     assert timed_shapes(validate(config)) == [(1, 128), (8, 128)]
-    config.budget.kind, config.pruning.movement.binarizer = "speedup", "top_k"
+    config.budget.kind, config.budget.value = "speedup", 3.0
     assert timed_shapes(validate(config)) == [(4, 32), (1, 128), (8, 128)]

@@ -41,6 +41,7 @@ def find(tmp_path, small_model):
     (tmp_path / "prune" / "prune").mkdir(parents=True)
     (tmp_path / "prune" / "prune" / "params.safetensors").write_bytes(b"weights")
     config = default_config()
+    config.pruning.method = "movement"  # which may cut what another run learnt
     config.model.source, config.teacher.source = str(folders["model"]), str(folders["teacher"])
     config.distillation.source = str(folders["distillation"])
     config.prune.source = str(folders["prune"])

@@ -11,6 +11,8 @@ def get_config():
     config.batch.eval_size = 30
     for stage in (config.teacher, config.prune, config.fill):
         stage.epochs, stage.warmup_steps, stage.learning_rate = 1, 2, 1e-3
+    config.pruning.method, config.pruning.pattern = "movement", "hybrid"
+    config.prune.start = "pretrained"
     config.prune.epochs = 3
     config.prune.score_learning_rate = 0.1
     config.distillation.hidden.prune = 0.1
