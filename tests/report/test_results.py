@@ -65,7 +65,8 @@ def environments(value):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_readme_names_the_machines_of_every_folder(name):
-    rows = re.findall(r"^\| (\w[^|]*, \d cores?) \| (.*) \|$", README.read_text(), re.MULTILINE)
+    machine = r"(\w[^|]*, \d cores?|NVIDIA \w+)"
+    rows = re.findall(rf"^\| {machine} \| (.*) \|$", README.read_text(), re.MULTILINE)
     found = {
         name_machine(environment)
         for path in (RESULTS / name).rglob("*.json")
