@@ -8,7 +8,8 @@ import pytest
 from tiny import TINY, linear, make_params
 
 from bpjax import models
-from bpjax.measure.cost_table import measure_cost
+from bpjax.measure import cost_table
+from bpjax.measure.cost_table import measure_cost, right_at
 from bpjax.models import bert
 from bpjax.pruning.costs import (
     Cost,
@@ -16,6 +17,7 @@ from bpjax.pruning.costs import (
     cost_from_json,
     cost_to_json,
     linear_cost,
+    linear_parameters,
     parameter_cost,
 )
 from bpjax.pruning.kept import KeptUnits
@@ -107,3 +109,28 @@ def test_a_measured_table_rises_with_size():
     for table in cost.tables:
         assert table.costs[0] == 0 and list(table.costs) == sorted(table.costs)
     assert count(config) and make_params(config)
+
+
+def test_a_cost_is_right_at_the_speed_that_is_asked_for(monkeypatch):
+    """A whole model takes less beside its sublayers than one without any was seen to."""
+    config = TINY.replace(heads=(4, 4), intermediate=(32, 32), head_dim=2, hidden_size=8)
+    structure, rest = bert.describe(config), 40.0
+    cost = linear_cost(structure)._replace(rest=3 * rest)
+    asked = []
+
+    def time(timed, shapes, **options):
+        counts = {name: bert.describe(forward.args[0]) for name, (forward, _) in timed.items()}
+        asked.append([sum(each.units for each in found.sublayers) for found in counts.values()])
+        return {
+            name: {"2x8": rest + sum(linear_parameters(found).values())}
+            for name, found in counts.items()
+        }
+
+    monkeypatch.setattr(cost_table, "compare_latency", time)
+    found = right_at(3.0, cost, config, forward, 2, 8)
+    assert found.rest == pytest.approx(rest)
+    assert found.tables == cost.tables
+    # Two models are timed, the whole one and one of about a third of the cost.
+    ((small, whole),) = asked
+    assert 0 < small < whole == sum(each.units for each in structure.sublayers)
+    assert right_at(1.1, cost, config, forward, 2, 8) == cost  # too little to be told from noise

@@ -1,6 +1,9 @@
 """The budget stage: what a speedup is over, and at which shapes it is timed."""
 
+import json
+
 import pytest
+from checkpoints import refused
 from tiny import TINY, linear, make_params, pattern_of
 
 from bpjax.config import default_config, validate
@@ -10,6 +13,7 @@ from bpjax.models import bert
 from bpjax.pruning.costs import linear_cost
 from bpjax.pruning.methods import make_method
 from bpjax.stages import budget
+from bpjax.stages.budget_file import Budget, read_costs, write_budget
 from bpjax.stages.inputs import timed_shapes
 from bpjax.stages.removal import Removal
 
@@ -44,6 +48,28 @@ def test_a_speedup_is_over_the_dense_model_though_operations_become_cheaper(monk
         plan(11.0)
     with pytest.raises(UserError, match="value is 1.2: expected speedup of 1.5 to 15,"):
         plan(1.2, "relu")
+
+
+def test_costs_of_another_run_are_taken_without_timing(monkeypatch, tmp_path):
+    monkeypatch.setattr(budget, "measure_cost", lambda *_: pytest.fail("timed"))
+    cost = linear_cost(STRUCTURE)
+    path = tmp_path / "done.json"
+    path.write_text(json.dumps(write_budget(Budget(cost, 0.5))))
+    options = BudgetSection("speedup", 2.0, "8x128", str(path))
+    assert budget.price(options, TINY, make_params()).budget == Budget(cost, 0.5)
+    # Of a model that is smaller already, by the same costs; not of a larger one.
+    assert read_costs(str(path), bert.describe(TINY.replace(heads=(1, 1)))) == cost
+    for problem, model in (
+        ("not the costs of 3 units of layer_0/attention", TINY.replace(heads=(3, 1))),
+        ("no costs", TINY),
+        ("No such file", TINY),
+    ):
+        with refused(f"config.budget.costs is .*{problem}.*: expected budget/done.json"):
+            read_costs(str(path), bert.describe(model))
+        if problem.startswith("not"):
+            path.write_text("{}")
+        else:
+            path.unlink(missing_ok=True)
 
 
 def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
