@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpjax.config import RunConfig
+from bpjax.models.sentence_files import embedding_files
 from bpjax.models.sources import CONFIG, TOKENIZER_FILES, find_folder, weight_files
 from bpjax.stages.base import Inputs
 from bpjax.tasks.base import Features
@@ -46,7 +47,7 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         *(
             Origin(
                 name,
-                _digest_files([folder / CONFIG, *weight_files(folder)]),
+                _digest_files([folder / CONFIG, *weight_files(folder), *embedding_files(folder)]),
                 f"{name} ({named}) is not the model",
             )
             for name, named in models.items()
