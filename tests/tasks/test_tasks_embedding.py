@@ -209,6 +209,7 @@ def test_a_run_needs_no_labels(prepared, capsys):
     ]
 
     def call(*words):
+        capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main([*words, "--quiet"] if "--json" not in words else [*words])
         assert ended.value.code == 0
