@@ -11,7 +11,7 @@ from bpjax.models.checkpoint import load_pretrained
 from bpjax.prediction.model import load_model
 
 sentence_transformers = pytest.importorskip(
-    "sentence_transformers", reason="needs: pip install bpjax[torch]"
+    "sentence_transformers", reason="needs: pip install --no-deps sentence-transformers==6.2.0"
 )
 
 DENSE = {"heads": (4, 4), "intermediate": (20, 20)}
@@ -56,3 +56,15 @@ def test_real_weights(minilm_dir):
     texts = ["A man is playing a guitar.", "x " * 400, "Ünïcode — and CAPITALS"]
     ours = embeddings(load_model(minilm_dir), texts)
     np.testing.assert_allclose(ours, theirs.encode(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_onnx_gives_the_embedding(tmp_path, family):
+    runtime = pytest.importorskip("onnxruntime", reason="needs: pip install bpjax[onnx]")
+    pytest.importorskip("onnxscript", reason="needs: pip install bpjax[onnx]")
+    config, params = embedder(family, "all")
+    told = export("onnx", config, params, TOKENIZER, tmp_path / "onnx")
+    assert told["max_abs_diff"] < 1e-5
+    session = runtime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    (output,) = session.get_outputs()
+    assert (output.name, output.shape) == ("sentence_embedding", ["batch", 144])
