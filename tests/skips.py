@@ -14,6 +14,7 @@ ALLOWED = (
     ("tests/test_runtime.py::*", "glibc only"),
     ("tests/parity/*", "needs: pip install bpjax[torch]"),
     ("tests/parity/*", "needs: pip install bpjax[onnx]"),
+    ("tests/parity/*", "needs: pip install --no-deps sentence-transformers"),
     ("tests/parity/test_hf_folder.py::*", "needs BPJAX_OLD_TRANSFORMERS"),
 )
 

@@ -139,7 +139,7 @@ def test_overrides_keep_the_fields_types(plain):
         ),
         ("distillation.weight=1.2", "distillation.weight is 1.2: expected a number at least 0"),
         ("distillation.temperature=0.0", "temperature is 0.0: expected a number above 0"),
-        ("teacher.epochs=0", "teacher.epochs is 0: expected a whole number of at least 1"),
+        ("teacher.epochs=-1", "teacher.epochs is -1: expected a whole number of at least 0"),
         ("prune.learning_rate=inf", "learning_rate is inf: expected a number above 0"),
         ("prune.score_learning_rate=0.0", "expected a number above 0"),
         ("fill.clip=0.0", "config.fill.clip is 0.0: expected a number above 0"),

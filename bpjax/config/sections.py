@@ -121,7 +121,11 @@ class TeacherSection(TrainingSection):
     """The dense model of the task, which is compared with and, by default, learnt from."""
 
     source: str = field("", _FOLDER, "A finished model's folder; nothing: train one here.")
-    epochs: int = field(2, whole(1), "Passes over the training rows.")
+    epochs: int = field(
+        2,
+        whole(0),
+        "Passes over the training rows; 0: the model as it comes, of this task already.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +250,11 @@ class LayerWeights(PruneAndFill):
 
 
 @dataclasses.dataclass(frozen=True)
+class SimilarityWeights(PruneAndFill):
+    """Weight of the squared difference of the cosines of a batch's embeddings with each other."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AttentionWeights:
     """Weight of the same of the attention scores; not in fill, where heads are missing."""
 
@@ -268,12 +277,16 @@ class DistillationSection:
         "", _FOLDER, "A finished model of any size to learn from; nothing: the dense one."
     )
     weight: float = field(
-        0.9, FRACTION, "Weight of the teacher's logits; the task's loss gets the rest."
+        0.9,
+        FRACTION,
+        "Weight of the teacher's logits, or embeddings; the task's loss, if it has any, gets the "
+        "rest.",
     )
     temperature: float = field(2.0, number(0, above=True), "Of both softmaxes.")
     hidden: HiddenWeights = section(HiddenWeights)
     layers: LayerWeights = section(LayerWeights)
     attention: AttentionWeights = section(AttentionWeights)
+    similarity: SimilarityWeights = section(SimilarityWeights)
     replace: ReplaceShares = section(ReplaceShares)
     cache: str = field(
         "teacher_logits",

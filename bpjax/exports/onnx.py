@@ -13,7 +13,10 @@ from bpjax import models
 from bpjax.errors import UserError
 from bpjax.exports.huggingface import CODE, add_code
 from bpjax.models.architecture import Config
+from bpjax.models.checkpoint import EMBEDDING
+from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
+from bpjax.models.inputs import TOKEN_TYPES
 from bpjax.models.sources import CONFIG, WEIGHTS
 
 FILE = "model.onnx"
@@ -25,8 +28,8 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
 
     Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
     the model has them, `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or
-    `last_hidden_state`. Where layers differ, config.json says 1 head: ONNX Runtime's optimizer
-    wants a number that divides the hidden size, though no layer is fused by it.
+    `last_hidden_state`, or `sentence_embedding`. Where layers differ, config.json says 1 head: ONNX
+    Runtime's optimizer wants a number that divides the hidden size, though no layer is fused by it.
 
     Raises:
       UserError: a package of the extra `onnx` is missing.
@@ -51,6 +54,8 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
         if each.below != 0
     }
     names = list(example)
+    if config.head == EMBEDDING:
+        model = _pooled(torch, model, models.architecture(config).embedding(config))
     given = model.eval()(**{name: x[:1, :2] for name, x in example.items()})
     outputs = [name for name in head.onnx_outputs if name in given]
     sizes = {
@@ -79,6 +84,35 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     for name in (WEIGHTS, CODE):
         (folder / name).unlink(missing_ok=True)
+
+
+def _pooled(torch: Any, encoder: Any, embedding: Embedding) -> Any:
+    """The encoder with what makes an embedding of its states, as `Embedding.pool` does."""
+
+    class Pooled(torch.nn.Module):
+        config = encoder.config
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(
+            self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None
+        ) -> dict[str, Any]:
+            types = {} if token_type_ids is None else {TOKEN_TYPES: token_type_ids}
+            states = self.encoder(input_ids, attention_mask, **types).last_hidden_state
+            real = attention_mask[:, :, None].to(states.dtype)
+            ways = {
+                "cls": lambda: states[:, 0],
+                "max": lambda: states.masked_fill(real == 0, float("-inf")).amax(1),
+                "mean": lambda: (states * real).sum(1) / real.sum(1).clamp(min=1e-9),
+            }
+            found = torch.cat([ways[name]() for name in embedding.pooling], dim=-1)
+            if embedding.normalize:
+                found = torch.nn.functional.normalize(found, dim=-1)
+            return {"sentence_embedding": found}
+
+    return Pooled()
 
 
 def _drop_shapes_of_weights(onnx: Any, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from bpjax.models.embedding import Embedding
 from bpjax.models.inputs import Input
 from bpjax.pruning.structure import Sizes, Structure
 
@@ -134,6 +135,9 @@ class Architecture(NamedTuple):
       torch_code: a file that loads models of sizes that differ by layer into transformers.
       complete: `(config, names in the checkpoint) -> config`, where config.json leaves something
         open that the names tell.
+      embed: the config of the same encoder with a head that gives such embeddings; not called where
+        `heads` has none.
+      embedding: of a config with that head, what `embed` was given.
     """
 
     model_types: tuple[str, ...]
@@ -153,3 +157,5 @@ class Architecture(NamedTuple):
     tiny: Callable[..., Any]
     torch_code: Path | None = None
     complete: Callable[[Any, Sequence[str]], Any] = lambda config, names: config
+    embed: Callable[[Any, Embedding], Any] = lambda config, embedding: config
+    embedding: Callable[[Any], Embedding] = lambda config: Embedding()

@@ -22,6 +22,7 @@ from bpjax.models.architecture import Architecture, Config
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import SavedHead, match, read_head
 from bpjax.models.places import TURNS, Place, find_places, require_places, unwrap
+from bpjax.models.sentence_files import has_embedding, read_embedding, write_embedding
 from bpjax.models.sources import (
     CARD,
     CONFIG,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+EMBEDDING = "embedding"
 SAVED = "saved"
 """The head that a model's config.json names."""
 
@@ -56,8 +58,9 @@ def load_pretrained(
 
     Args:
       source: a folder, an installed package or a hub name; see `sources.find_model`.
-      head: "saved", the head that config.json names: every tensor of the checkpoint must then have
-        a place in the model, and every array of the model a tensor. Or a key of `heads.HEADS`: the
+      head: "saved", the head that config.json names, or an embedding where the folder is one of
+        sentence-transformers: every tensor of the checkpoint must then have a place in the model,
+        and every array of the model a tensor. Or a key of `heads.HEADS`: the
         checkpoint's own head is taken where it is of this kind and tells the same labels apart,
         else a new one is drawn.
       num_labels: labels that the head is to tell apart, unless it is the saved one.
@@ -98,7 +101,8 @@ def load_pretrained(
         places,
         unread=architecture.unread(config),
         owned=architecture.owned(config),
-        strict=strict,
+        # Beside an embedding there may be the head that the encoder was pretrained with.
+        strict=strict and config.head != EMBEDDING,
         described=_describe(config),
     )
     if left:
@@ -125,6 +129,8 @@ def load_pretrained(
 
 def _order(saved: SavedHead, config: Config, labels: Sequence[str]) -> list[int] | None:
     """Which of the saved head's outputs are ours, in our order; None where it is another head."""
+    if config.head == EMBEDDING:  # it has no parameters
+        return [*range(config.num_labels)]
     if (saved.head, saved.num_labels) != (config.head, config.num_labels):
         # A file that names no class says nothing: what fits is taken.
         return None if saved.head != "none" else [*range(config.num_labels)]
@@ -168,13 +174,19 @@ def _describe(config: Config) -> str:
 
 
 def read_saved_head(path: Path) -> SavedHead:
-    """The head that a config.json names, see `labels.read_head`.
+    """The head that a config.json names, see `labels.read_head`, or an embedding.
 
     Raises:
       UserError: no such file, or another architecture.
     """
     data, architecture = _read(path)
-    return read_head(data, architecture.heads(data["model_type"]), str(path))
+    if not _gives_embeddings(path, data, architecture):
+        return read_head(data, architecture.heads(data["model_type"]), str(path))
+    try:
+        config = read_config(path, EMBEDDING)
+    except UserError:  # which who wants this head is told, and not who puts another on the encoder
+        return SavedHead(None, 0, (), None)
+    return SavedHead(EMBEDDING, config.num_labels, (), None, architecture.embedding(config))
 
 
 def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
@@ -190,6 +202,9 @@ def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
         head that bpjax does not have.
     """
     data, architecture = _read(path)
+    if head == EMBEDDING or (head == SAVED and _gives_embeddings(path, data, architecture)):
+        config = architecture.read(data, EMBEDDING, 1, str(path))
+        return architecture.embed(config, read_embedding(path.parent, config.max_positions))
     if head != SAVED:
         return architecture.read(data, head, num_labels, str(path))
     classes = architecture.heads(data["model_type"])
@@ -201,6 +216,10 @@ def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
         )
     config = architecture.read(data, saved.head, saved.num_labels, str(path))
     return _name(config, saved, range(config.num_labels), ())
+
+
+def _gives_embeddings(path: Path, data: dict[str, Any], architecture: Architecture) -> bool:
+    return EMBEDDING in architecture.heads(data["model_type"]) and has_embedding(path.parent)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Architecture]:
@@ -215,9 +234,12 @@ def _read(path: Path) -> tuple[dict[str, Any], Architecture]:
     return data, found
 
 
-def config_text(config: Config) -> str:
-    """What `read_config` reads: the contents of a model's config.json."""
-    return json.dumps(models.architecture(config).write(config), indent=2) + "\n"
+def write_config(path: Path, config: Config) -> None:
+    """Writes what `read_config` reads: a config.json, and what else says how a head answers."""
+    architecture = models.architecture(config)
+    path.write_text(json.dumps(architecture.write(config), indent=2) + "\n", encoding="utf-8")
+    if config.head == EMBEDDING:
+        write_embedding(path.parent, architecture.embedding(config), config.num_labels)
 
 
 def save_pretrained(
@@ -230,6 +252,8 @@ def save_pretrained(
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Saves a model as config.json, model.safetensors (float32, `[out, in]`) and tokenizer files.
+
+    One that gives embeddings also gets the files of sentence-transformers.
 
     The folder appears whole or not at all: it is written under another name and then renamed.
     A dense model loads in transformers; a shrunken one has the key `bpjax` in its config.json.
@@ -268,7 +292,7 @@ def save_pretrained(
     }
 
     with _replace_folder(Path(directory), overwrite) as folder:
-        (folder / CONFIG).write_text(config_text(config), encoding="utf-8")
+        write_config(folder / CONFIG, config)
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         # safetensors writes for its owner alone; a model is as readable as any other file.
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)

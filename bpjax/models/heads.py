@@ -62,6 +62,7 @@ class Head(NamedTuple):
       problem_type: what transformers calls it, of the heads that share a class there.
       loss_over: what `loss` is a mean over.
       distill_over: what `distill` is a mean over.
+      reads_all: outputs by row are made of the states of all its tokens, not of the first alone.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Head(NamedTuple):
     problem_type: str | None = None
     loss_over: Places = rows
     distill_over: Places = rows
+    reads_all: bool = False
 
 
 def weighted_mean(
@@ -205,9 +207,9 @@ def distill_embeddings(
     batch: Batch,
     temperature: float,
 ) -> Float[Array, ""]:
-    """The squared difference, averaged over dimensions."""
+    """The squared distance: 2 - 2 cos of embeddings of length 1."""
     del temperature
-    squares = jnp.square(student - jax.lax.stop_gradient(teacher)).mean(-1)
+    squares = jnp.square(student - jax.lax.stop_gradient(teacher)).sum(-1)
     return weighted_mean(squares, rows(batch))
 
 
@@ -307,8 +309,9 @@ HEADS = {
             distill=distill_embeddings,
             decide=None,
             auto_class="AutoModel",
-            card_task="feature-extraction",
+            card_task="sentence-similarity",
             onnx_outputs=("sentence_embedding",),
+            reads_all=True,
         ),
         Head(  # as many labels as the vocabulary has tokens
             "language",

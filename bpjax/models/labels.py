@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
+from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.spelling import spelled
 
@@ -15,6 +16,10 @@ CLASSIFIERS = {
 """The head of a classifier of rows, by its `problem_type`."""
 
 
+WITHOUT_NAMES = ("none", "span", "embedding")
+"""Heads whose outputs have no names in config.json."""
+
+
 class SavedHead(NamedTuple):
     """What a config.json says of a model's head.
 
@@ -23,12 +28,14 @@ class SavedHead(NamedTuple):
       num_labels: how many labels it tells apart.
       labels: their names by number; () where the file has none but LABEL_0, LABEL_1, ….
       problem_type: as the file has it.
+      embedding: of that head.
     """
 
     head: str | None
     num_labels: int
     labels: tuple[str, ...]
     problem_type: str | None
+    embedding: Embedding | None = None
 
 
 def read_head(data: Mapping[str, Any], classes: Mapping[str, str], where: str) -> SavedHead:
@@ -54,7 +61,7 @@ def read_head(data: Mapping[str, Any], classes: Mapping[str, str], where: str) -
             f"{where}: problem_type is {problem!r}: expected one of {', '.join(CLASSIFIERS)}; "
             "correct the file"
         )
-    if head in (None, "none", "span"):
+    if head is None or head in WITHOUT_NAMES:
         return SavedHead(head, 2, (), problem)
     number, labels = _read_labels(data, where)
     if named == classes.get("classification"):
@@ -116,7 +123,7 @@ def write_labels(
     data: dict[str, Any] = {}
     if head == "multi_label":  # which a file without the field does not mean
         problem_type = HEADS[head].problem_type
-    if head not in ("none", "span"):
+    if head not in WITHOUT_NAMES:
         names = tuple(labels) or unnamed(num_labels)
         data["id2label"] = {str(i): name for i, name in enumerate(names)}
         data["label2id"] = {name: i for i, name in enumerate(names)}

@@ -27,6 +27,19 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 CARD = "README.md"
+
+MODULES, SENTENCE_SETTINGS = "modules.json", "config_sentence_transformers.json"
+SENTENCE_CONFIG = "sentence_bert_config.json"
+SENTENCE_CONFIGS = (
+    SENTENCE_CONFIG,
+    *(
+        f"sentence_{name}_config.json"
+        for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
+)
+"""Files of sentence-transformers: of the modules, of the whole, and of the encoder among them, by
+all names that the latter has had."""
+
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
@@ -62,11 +75,12 @@ def find_folder(source: str | Path) -> Path:
         _refuse_what_it_is(path.parent, [path])
         raise UserError(f"{path} is a file: expected a model's folder; name {path.parent}")
     if path.is_dir():
+        path = _encoder_folder(path)
         if not _has_weights(path) and not any((path / name).is_file() for name in TOKENIZER_FILES):
             _refuse_what_it_is(path, sorted(path.iterdir()))
         return path
     name = str(source)
-    return _package_folder(name) or _hub_folder(name)
+    return _encoder_folder(_package_folder(name) or _hub_folder(name))
 
 
 def find_model(source: str | Path) -> Path:
@@ -111,7 +125,11 @@ def _hub_folder(name: str) -> Path:
     try:
         folder = huggingface_hub.snapshot_download(
             name,
-            allow_patterns=[CONFIG, INDEX, "model*.safetensors", ADAPTERS[0], *TOKENIZER_FILES],
+            allow_patterns=[
+                *(CONFIG, INDEX, "model*.safetensors", ADAPTERS[0], *TOKENIZER_FILES),
+                *(MODULES, SENTENCE_SETTINGS, *SENTENCE_CONFIGS, "[0-9]_*/*.json"),
+                "0_*/*.safetensors",
+            ],
         )
     except Exception as error:  # the hub's, its transport's, the disk's: the mend is the same
         raise UserError(
@@ -140,6 +158,38 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a JSON object; fetch the file again")
     return data
+
+
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """The modules of a model of sentence-transformers, in their order.
+
+    Raises:
+      UserError: a modules.json that is none.
+    """
+    path = folder / MODULES
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({one_line(error)}); fetch the file again") from error
+    listed = isinstance(data, list) and data
+    if not listed or not all(
+        isinstance(each, dict)
+        and isinstance(each.get("type"), str)
+        and isinstance(each.get("path"), str)
+        for each in data
+    ):
+        raise UserError(
+            f"{path}: expected a list of modules with a type and a path each; fetch the file again"
+        )
+    return data
+
+
+def _encoder_folder(folder: Path) -> Path:
+    """Of a model's folder, that of its encoder: older sentence-transformers have a part for it."""
+    if (folder / MODULES).is_file() and not (folder / CONFIG).is_file():
+        inner = folder / Path(read_modules(folder)[0]["path"]).name
+        return inner if inner.is_dir() else folder
+    return folder
 
 
 class Checkpoint:

@@ -33,10 +33,17 @@ def score(logits: Float[np.ndarray, " 1"], labels: Sequence[str]) -> Answer:
     return {"score": float(logits[0])}
 
 
+def embedding(vector: Float[np.ndarray, " dimensions"], labels: Sequence[str]) -> Answer:
+    """`{"embedding": […]}`: as long as the model's config says, 1 if it normalises."""
+    del labels
+    return {"embedding": vector.tolist()}
+
+
 ROWS: dict[str, Callable[[np.ndarray, Sequence[str]], Answer]] = {
     "classification": classes,
     "multi_label": several,
     "regression": score,
+    "embedding": embedding,
 }
 """By head, of those that answer for a whole row."""
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bpjax import models
 from bpjax.errors import UserError
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.inputs import INPUT_IDS, TOKEN_TYPES
@@ -98,14 +99,15 @@ class Model:
             and a passage.
           batch_size: rows computed at a time.
           max_length: tokens kept of a text, special ones included; by default all that the model
-            has positions for. Of a text that was cut the answer has `"cut": true`; a passage is
-            read whole, in windows.
+            has positions for, of an embedding its `max_seq_length`. Of a text that was cut the
+            answer has `"cut": true`; a passage is read whole, in windows.
 
         Returns:
           One dict a text, see `answers`: `label`, `score` and `scores` of classes; `labels` and
           `scores` where a text may have several; `score` of a regression; `words`, and `entities`
           of IOB tags, of a model of tokens; `answer` and `no_answer` of questions, where the latter
-          is by how much the logits of no answer are above those of the answer.
+          is by how much the logits of no answer are above those of the answer; `embedding`, a list
+          of numbers, of a model of sentence-transformers, whose default prompt precedes each text.
 
         Raises:
           UserError: a text that is blank or no text, a pair where one text is expected or the other
@@ -120,7 +122,7 @@ class Model:
         check(texts, self.config)
         limit, tokenizer = self._limit(max_length), self.tokenizer
         ways: dict[str, Callable[..., Iterator[Answer]]]
-        ways = {"span": _answer_questions, "tokens": _answer_words}
+        ways = {"span": _answer_questions, "tokens": _answer_words, "embedding": _embed}
         way = ways.get(self.config.head, _answer_rows)
 
         def answered() -> Iterator[Answer]:
@@ -146,17 +148,27 @@ class Model:
         limit, tokenizer = self._limit(max_length), self.tokenizer
         if self.config.head == "span":
             return _questions(texts, limit).evaluation(tokenizer)
+        if self.config.head == "embedding":
+            texts = _prompted(self, texts)
         return _features(_encode(tokenizer, texts, limit), texts)
 
     def _limit(self, max_length: int | None) -> int:
         most = self.config.max_positions
-        limit = most if max_length is None else max_length
-        if not 8 <= limit <= most:
+        limit = self._usual_length if max_length is None else max_length
+        if max_length is not None and not 8 <= limit <= most:
             raise UserError(
                 f"max_length {limit}: expected 8 to {most}, the positions of {self.source}; change "
                 "it"
             )
         return limit
+
+    @property
+    def _usual_length(self) -> int:
+        """Tokens kept of a text unless it is said how many."""
+        positions = int(self.config.max_positions)
+        if self.config.head != "embedding":
+            return positions
+        return models.architecture(self.config).embedding(self.config).max_length or positions
 
     def logits(self, features: Features, batch_size: int) -> list[np.ndarray]:
         """Of every row, see `evaluation.predict`."""
@@ -198,10 +210,11 @@ def check(texts: Sequence[Any], config: Any) -> None:
         both = (row,) if isinstance(row, str) else row
         pair = isinstance(both, tuple) and len(both) == 2
         wanted = pair if config.head == "span" else isinstance(row, str) or pair
-        if config.head == "tokens":
+        if config.head in ("tokens", "embedding"):
             wanted = isinstance(row, str)
         if not wanted or not all(isinstance(text, str) for text in both):
-            expected = {"span": "a question and a passage", "tokens": "one text"}
+            expected = {"span": "a question and a passage"}
+            expected |= dict.fromkeys(("tokens", "embedding"), "one text")
             raise UserError(
                 f"row {number} is {repr(row)[:80]}: expected "
                 f"{expected.get(config.head, 'a text or two')}; give it so"
@@ -253,6 +266,19 @@ def _answer_rows(
     answer = answers.ROWS[model.config.head]
     for number, logits in enumerate(model.logits(_features(encoded, rows), batch_size)):
         yield answer(logits, labels) | _was_cut(encoded, number)
+
+
+def _embed(
+    model: Model, tokenizer: Any, rows: Sequence[str], limit: int, batch_size: int
+) -> Iterator[Answer]:
+    """The embedding of each text."""
+    return _answer_rows(model, tokenizer, _prompted(model, rows), limit, batch_size)
+
+
+def _prompted(model: Model, rows: Sequence[str]) -> list[str]:
+    """Each text behind the default prompt of a model of embeddings."""
+    prompt = models.architecture(model.config).embedding(model.config).prompt
+    return [prompt + row for row in rows]
 
 
 def _answer_words(

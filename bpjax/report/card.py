@@ -54,7 +54,7 @@ def write_card(
         f"{report['density']:.1%} of the linear parameters of the encoder are left, and it runs "
         f"{gain:.2f} times faster than the dense model at {shape} (batch × length) on "
         f"{name_machine(where)} ({where['backend']}). "
-        "What was removed changed no logit of "
+        "What was removed changed no output of "
         f"{report['equivalence']['examples']:,} examples by more than "
         f"{report['equivalence']['max_abs_diff']:.1e}.",
         _markdown(report_rows(report)),

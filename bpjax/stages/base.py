@@ -1,10 +1,11 @@
 """What a stage is, and what all of them are handed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
 from bpjax.config import RunConfig
@@ -37,6 +38,8 @@ class Inputs(NamedTuple):
       evaluation: features of the rows to evaluate on.
       layout: over the devices.
       opened: models, each opened once.
+      reference: gives the dense model's outputs for the rows to evaluate on, where they are what is
+        right; else None.
     """
 
     task: Task
@@ -45,6 +48,7 @@ class Inputs(NamedTuple):
     evaluation: Features
     layout: Layout
     opened: Opened
+    reference: Callable[[], Sequence[np.ndarray]] | None = None
 
     def pretrained(self, model: ModelSection, seed: int) -> tuple[Any, dict]:
         """The model before the task: what teacher and student both start from.

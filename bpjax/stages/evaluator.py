@@ -8,7 +8,7 @@ import numpy as np
 from bpjax.config.sections import BatchSection
 from bpjax.models.architecture import Config
 from bpjax.stages.base import Inputs
-from bpjax.tasks.base import by_class, take
+from bpjax.tasks.base import Embeds, by_class, take
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.input import Batching, eval_batches
 
@@ -39,7 +39,10 @@ class Evaluator(NamedTuple):
 
     def evaluate(self, logits: list[np.ndarray]) -> dict[str, float]:
         """The task's metrics of such logits, in percent."""
-        return self.inputs.task.evaluate(self.inputs.evaluation, logits)
+        inputs = self.inputs
+        if inputs.reference and isinstance(inputs.task, Embeds):
+            return inputs.task.agreement(inputs.evaluation, logits, inputs.reference())
+        return inputs.task.evaluate(inputs.evaluation, logits)
 
     def by_class(self, logits: list[np.ndarray]) -> dict[str, dict[str, float]]:
         """The task's metrics of each class, where it has any."""

@@ -1,6 +1,9 @@
 """The data of a run, and what of it would stop any stage."""
 
+import functools
 from pathlib import Path
+
+import numpy as np
 
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
@@ -8,8 +11,10 @@ from bpjax.measure.latency import parse_shapes
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.stages.base import Inputs
+from bpjax.stages.evaluator import Evaluator
 from bpjax.stages.opened import Opened, align, require_fit, saved_head
 from bpjax.tasks import get_task
+from bpjax.tasks.base import Embeds
 from bpjax.training.input import resolve_buckets
 from bpjax.training.mesh import make_layout
 
@@ -25,7 +30,18 @@ def prepare(config: RunConfig) -> Inputs:
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
     layout = make_layout(config.mesh.data, config.mesh.fsdp)
-    return Inputs(task, tokenizer, train, evaluation, layout, Opened())
+    found = Inputs(task, tokenizer, train, evaluation, layout, Opened())
+    if isinstance(task, Embeds) and task.relative:
+        return found._replace(
+            reference=functools.cache(functools.partial(_ask_dense, found, config))
+        )
+    return found
+
+
+def _ask_dense(inputs: Inputs, config: RunConfig) -> list[np.ndarray]:
+    """What the dense model says of the rows to evaluate on; it is not trained."""
+    model, params = inputs.finished(config.teacher.source or config.model.source)
+    return Evaluator(inputs, config.batch).predict(model, params)
 
 
 def given(config: RunConfig) -> dict[str, Path]:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from bpjax.config import RunConfig
 from bpjax.distributed import write_once
-from bpjax.files import write_whole
 from bpjax.models.architecture import Config
-from bpjax.models.checkpoint import config_text, read_config
+from bpjax.models.checkpoint import read_config, write_config
 from bpjax.pruning.patterns import Scores
 from bpjax.stages.base import Inputs
 from bpjax.stages.recipe import approximations_of
@@ -53,7 +52,7 @@ def write_masked(folder: Path, model: Config, params: dict, values: Scores, lear
     write_once(save_arrays, folder / "masks.safetensors", dict(values))
     if learned:
         write_once(save_arrays, folder / "scores.safetensors", learned)
-    write_once(write_whole, folder / MODEL, config_text(model))
+    write_once(write_config, folder / MODEL, model)
 
 
 def read_masked(inputs: Inputs, config: RunConfig, folder: Path) -> Masked:

@@ -5,14 +5,22 @@ from typing import Any
 
 from jaxtyping import Array, Key
 
+from bpjax import models
 from bpjax.distributed import write_once
 from bpjax.errors import UserError
 from bpjax.models.architecture import Config
-from bpjax.models.checkpoint import SAVED, load_pretrained, read_saved_head, save_pretrained
+from bpjax.models.checkpoint import (
+    EMBEDDING,
+    SAVED,
+    load_pretrained,
+    read_saved_head,
+    save_pretrained,
+)
+from bpjax.models.embedding import Embedding
 from bpjax.models.labels import SavedHead, match
 from bpjax.models.sources import CONFIG, find_model
 from bpjax.models.tokenizer import check_vocabulary
-from bpjax.tasks.base import Task
+from bpjax.tasks.base import Embeds, Task
 
 
 class Opened:
@@ -93,10 +101,21 @@ def saved_head(source: str | Path) -> SavedHead:
 def align(task: Task, model: Config | SavedHead) -> Task:
     """The task with its classes numbered as a model numbers those of the same names.
 
-    Where one of the two has no names, or has others, it stays as it is.
+    Where one of the two has no names, or has others, it stays as it is. One of embeddings has its
+    texts as the model wants them.
     """
+    told = _embedding_of(model)
+    if told and isinstance(task, Embeds):
+        found: Task = task.as_model(told.prompt, told.max_length, model.num_labels)
+        return found
     places = match(model.labels, task.labels)
     return task.with_labels(tuple(task.labels[i] for i in places)) if places else task
+
+
+def _embedding_of(model: Config | SavedHead) -> Embedding | None:
+    if isinstance(model, SavedHead):
+        return model.embedding
+    return models.architecture(model).embedding(model) if model.head == EMBEDDING else None
 
 
 def has_head(task: Task, model: Config | SavedHead) -> bool:
@@ -122,5 +141,11 @@ def require_fit(task: Task, source: str | Path, model: Config, tokenizer: Any) -
             f"{source} has a {model.head} head of {model.num_labels} outputs{theirs}: task "
             f"{task.name} expects {task.head} of {task.num_labels}{ours}; choose a model or a task "
             "that fits"
+        )
+    told = _embedding_of(model)
+    if told and isinstance(task, Embeds) and told.prompt != task.prompt:
+        raise UserError(
+            f"{source} puts {told.prompt!r} before a text: expected {task.prompt!r}, as the model "
+            "does that is pruned; choose a model with the same default prompt"
         )
     check_vocabulary(tokenizer, model)

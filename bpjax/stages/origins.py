@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from bpjax.config import RunConfig
+from bpjax.models.checkpoint import EMBEDDING
+from bpjax.models.sentence_files import embedding_files
 from bpjax.models.sources import CONFIG, TOKENIZER_FILES, find_folder, weight_files
 from bpjax.stages.base import Inputs
 from bpjax.tasks.base import Features
@@ -36,6 +38,8 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         "teacher.source": config.teacher.source,
         "distillation.source": config.distillation.source,
     }
+    # Other heads on the same encoder read nothing of these.
+    pooling = embedding_files if inputs.task.head == EMBEDDING else lambda folder: []
     runs = {"prune.source": config.prune.source, "prune.rewind": config.prune.rewind}
     return [
         Origin(
@@ -46,7 +50,7 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         *(
             Origin(
                 name,
-                _digest_files([folder / CONFIG, *weight_files(folder)]),
+                _digest_files([folder / CONFIG, *weight_files(folder), *pooling(folder)]),
                 f"{name} ({named}) is not the model",
             )
             for name, named in models.items()

@@ -35,6 +35,7 @@ from bpjax.stages.recipe import (
     pruning_of,
     refusals,
 )
+from bpjax.stages.removal import removal_of
 from bpjax.stages.train import train
 from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
@@ -170,6 +171,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
     model, params = inputs.pretrained(config.model, config.seed)
     with refusals():
         pruning = pruning_of(config, model, epoch)
+    _check_dimensions(inputs, config, model)
     _check_start(inputs, config, model)
     _check_observed(inputs, config, pruning.method)
     _check_calibration(inputs, config, describe(model), pruning)
@@ -181,6 +183,17 @@ def check(inputs: Inputs, config: RunConfig) -> None:
         raise UserError(
             f"config.prune.epochs is 0: expected 1 or more, for {config.pruning.method} learns its "
             "scores; raise it, or take a method without scores, such as magnitude"
+        )
+
+
+def _check_dimensions(inputs: Inputs, config: RunConfig, model: Config) -> None:
+    """Refuses to remove dimensions of the hidden state that are an embedding's."""
+    with refusals():
+        removal = removal_of(config, model)
+    if removal.narrows and HEADS[inputs.task.head].reads_all:
+        raise UserError(
+            f"config.pruning.pattern is {removal.pattern.name}: expected one that keeps the "
+            "dimensions of the hidden state, for they are those of the embedding; change it"
         )
 
 

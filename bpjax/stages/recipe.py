@@ -196,8 +196,15 @@ def check_distillation(inputs: Inputs, config: RunConfig) -> None:
     ours, _ = inputs.pretrained(config.model, config.seed)
     theirs = inputs.finished(teacher)[0] if teacher else ours
     pair = describe(ours), describe(theirs)
+    head = inputs.task.head
     for name, term in TERMS.items():
-        if any(weights_of(options, name).values()) and (told := term.fits(*pair)):
+        asked = any(weights_of(options, name).values())
+        if asked and term.heads is not None and head not in term.heads:
+            raise UserError(
+                f"config.distillation.{name}: task {inputs.task.name} has a {head} head: expected "
+                f"{' or '.join(term.heads)}; set its weight to 0"
+            )
+        if asked and (told := term.fits(*pair)):
             raise UserError(
                 f"config.distillation.{name}: {teacher or source} {told}; set its weight to 0, or "
                 "learn from a model of that shape"

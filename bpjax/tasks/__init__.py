@@ -8,6 +8,7 @@ from typing import Any
 from bpjax.errors import UserError
 from bpjax.tasks.base import Task
 from bpjax.tasks.embedded import Embedded
+from bpjax.tasks.embedding import Embedding
 from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad, SquadV2
 from bpjax.tasks.text import Text
@@ -20,6 +21,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "embedded": Embedded,
     "text": Text,
     "tokens": Tokens,
+    "embedding": Embedding,
 }
 
 

@@ -133,6 +133,36 @@ def by_class(
     return task.by_class(features, logits) if isinstance(task, HasClasses) else {}
 
 
+@runtime_checkable
+class Embeds(Protocol):
+    """A task whose texts are given to a model of embeddings in the model's own way."""
+
+    def as_model(self, prompt: str, max_length: int | None, dimensions: int) -> Any:
+        """The same task for such a model.
+
+        Args:
+          prompt: that stands before each text.
+          max_length: tokens that it keeps of a text; None: as many as it has positions for.
+          dimensions: of its embeddings.
+        """
+
+    @property
+    def prompt(self) -> str:
+        """What stands before each text."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether the dense model's outputs are what is right, for the data do not say."""
+
+    def agreement(
+        self,
+        features: Features,
+        logits: Sequence[np.ndarray],
+        reference: Sequence[np.ndarray],
+    ) -> dict[str, float]:
+        """Metrics of outputs against the dense model's of the same rows, in percent."""
+
+
 NO_OPTION = MappingProxyType({"option": False})
 """Metadata of a task's field that is no option of it: it is found, and not chosen."""
 

@@ -120,7 +120,10 @@ class TableTask:
                 "task.data"
             )
         paths = filter(None, (self.data, self.eval, self.label_names))
-        return _read(dataclasses.replace(self, order=()), tuple(map(_state, paths)))
+        found: dict[str, Any] = {
+            x.name: x.default for x in dataclasses.fields(self) if x.metadata == base.NO_OPTION
+        }
+        return _read(dataclasses.replace(self, **found), tuple(map(_state, paths)))
 
     def choose(self, path: Path, names: Sequence[str]) -> Mapping[str, str]:
         """The columns of a table that the task reads, by what they are to it: texts, then label."""
@@ -129,6 +132,19 @@ class TableTask:
     def check(self, table: Table) -> Table:
         """A table that was read, whose texts are as the task wants them, or which is refused."""
         raise AssertionError("a task on tables checks its texts")
+
+    def check_alike(self, tables: Sequence[Table]) -> None:
+        """Raises UserError unless the same columns are read of each table."""
+        for table in tables[1:]:
+            if [*table.names] != [*tables[0].names]:
+                raise UserError(
+                    f"{table.path}: {len(table.names)} columns are read, {len(tables[0].names)} of "
+                    f"{tables[0].path}: expected the same; rename the columns of one"
+                )
+
+    def check_overlap(self, train: Table, evaluation: Table) -> None:
+        """Raises UserError where rows to evaluate on are trained on too."""
+        check_overlap(train, evaluation, train.roles)
 
     def read_labels(self, tables: Sequence[Table]) -> Labels:
         """What the labels of tables mean, the first of which is trained on."""
@@ -157,21 +173,15 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
     paths = _paths(task)
     layout = Layout(parse_columns(task.columns), task.quotes)
     tables = [_table(task, path, layout) for path in paths]
-    roles = tables[0].roles
-    for table in tables[1:]:
-        if [*table.names] != [*tables[0].names]:
-            raise UserError(
-                f"{table.path}: {len(table.names)} columns are read, {len(tables[0].names)} of "
-                f"{tables[0].path}: expected the same; rename the columns of one"
-            )
+    task.check_alike(tables)
     kind, classes, labels = task.read_labels(tables)
     parts = [Part(table, label) for table, label in zip(tables, labels, strict=True)]
     if len(parts) == 2:
         tell_rare(tables[0].path, labels[0], classes)
         if not task.allow_overlap:
-            check_overlap(tables[0], tables[1], roles)
+            task.check_overlap(tables[0], tables[1])
         return Read(kind, classes, parts[0], parts[1])
-    kept, held = split_off(tables[0], labels[0], classes, roles, task.eval_fraction)
+    kept, held = split_off(tables[0], labels[0], classes, tables[0].roles, task.eval_fraction)
     return Read(kind, classes, parts[0].take(kept), parts[0].take(held))
 
 

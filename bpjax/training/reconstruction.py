@@ -56,7 +56,8 @@ def reconstruct(
     for place, each in enumerate(structure.sublayers):
         if not each.units:
             continue
-        first_only = place >= last and not HEADS[config.head].per_token
+        head = HEADS[config.head]
+        first_only = place >= last and not (head.per_token or head.reads_all)
         found = at(fitted, each.write.path)
         inputs, size = found["kernel"].shape
         alike = tuple(name for name, kind in kinds.items() if kind == kinds[each.name])

@@ -79,8 +79,8 @@ class Pruning(NamedTuple):
 class Step(NamedTuple):
     """A compiled training step, `(state, batch) -> (state, metrics)`, with its teacher.
 
-    The metrics are scalars: `loss` and its parts `task_loss`, those of `terms.TERMS` and `penalty`;
-    `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
+    The metrics are scalars: `loss` and its parts `task_loss` (where the head has one), those of
+    `terms.TERMS` and `penalty`; `density` (of the masks, a fraction), `threshold`, `gradient_norm`.
     """
 
     compiled: Any
@@ -156,9 +156,9 @@ def make_train_step(recipe: Recipe) -> Step:
     Thresholds, λ and density are traced, and the state's buffers are donated.
 
     Raises:
-      ValueError: a head without a loss.
+      ValueError: a head without a loss, and no teacher.
     """
-    if not recipe.head.loss:
+    if not (recipe.head.loss or recipe.teacher):
         raise ValueError(f"head {recipe.head.name} has no loss to train it by")
     # The teacher is an argument, not a constant: constants are copied into every compilation.
     compiled = jax.jit(functools.partial(_update, recipe), donate_argnums=0)
@@ -262,7 +262,9 @@ def _divide(recipe: Recipe, state: TrainState, whole: Part) -> Part:
 
     def counts(rows: Batch, labelled: Array) -> dict[str, Array]:
         head, teacher = recipe.head, recipe.teacher
-        found = {"task_loss": head.loss_over({**rows, WEIGHT: labelled}).sum()}
+        found = {}
+        if head.loss:
+            found["task_loss"] = head.loss_over({**rows, WEIGHT: labelled}).sum()
         return found | (counts_of(teacher, head, rows) if teacher else {})
 
     shares = {k: x / jnp.maximum(x.sum(), 1) for k, x in jax.vmap(counts)(rows, labelled).items()}
@@ -328,10 +330,12 @@ def _loss_of(
     """A part's addend of the loss, and of the metrics; `means` as in `Compared`."""
     head, teacher, (method, pattern, *_) = recipe.head, recipe.teacher, recipe.pruning
     values, outputs, compared = _compare(recipe, trained, state, part, scheduled, teacher_params)
-    assert outputs.logits is not None and head.loss
-    labelled = {**part.rows, WEIGHT: part.labelled}
-    metrics = part.share({"task_loss": head.loss(outputs.logits, labelled)})
-    total = metrics["task_loss"]
+    assert outputs.logits is not None
+    metrics, total = {}, jnp.zeros(())
+    if head.loss:
+        labelled = {**part.rows, WEIGHT: part.labelled}
+        metrics = part.share({"task_loss": head.loss(outputs.logits, labelled)})
+        total = metrics["task_loss"]
     if teacher and compared:
         compared = compared._replace(means=means)
         metrics |= part.share(losses_of(teacher, trained.get("projection"), compared))

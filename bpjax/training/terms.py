@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from bpjax.models.architecture import Config, Outputs
+from bpjax.models.embedding import normalized
 from bpjax.models.heads import Head, Places, real_tokens, rows
 from bpjax.models.inputs import ATTENTION_MASK, TEACHER_LOGITS, WEIGHT
 from bpjax.pruning.kept import KeptUnits
@@ -62,6 +63,7 @@ class Term(NamedTuple):
       fits: (student's structure, teacher's): why the two cannot be compared, what the teacher has
         and what is expected; None where they can.
       over: what its loss is a mean over; None: what the head's distillation is.
+      heads: those whose outputs it compares; None: any.
       means: (what it learns itself, compared): means over the same, of which a loss is a function
         that is no mean itself. Of a part of a batch it then goes by `Compared.means`, so that the
         parts' losses add up to the whole batch's all the same. None: it is one.
@@ -73,6 +75,7 @@ class Term(NamedTuple):
     init: Callable[[Structure, Structure], PyTree] | None = None
     fits: Callable[[Structure, Structure], str | None] = _always
     over: Places | None = rows
+    heads: frozenset[str] | None = None
     means: Callable[[Any, Compared], Array] | None = None
 
 
@@ -300,6 +303,54 @@ def _mean_square(student, teacher, axis, places):
     return total / max(1, len(student)) / jnp.maximum(places.sum(), 1)
 
 
+def similarity(
+    student: Float[Array, "batch dimensions"],
+    teacher: Float[Array, "batch dimensions"],
+    weight: Float[Array, " batch"],
+    whole: Float[Array, "3 dimensions dimensions"] | None = None,
+) -> Float[Array, ""]:
+    """Mean squared difference of the cosines of embeddings, over all pairs of rows of a batch.
+
+    Args:
+      student: embeddings of rows, of any length.
+      teacher: the same from the teacher; no gradient flows into them.
+      weight: of each row, 0 for padding rows.
+      whole: `similarity_means` of the batch that these rows are a part of, with whose other rows
+        they are paired, too; None: they are all.
+    """
+    if whole is None:
+        ours, theirs = normalized(student), normalized(jax.lax.stop_gradient(teacher))
+        pairs = weight[:, None] * weight[None, :]
+        squares = jnp.square(ours @ ours.T - theirs @ theirs.T)
+        return jnp.sum(squares * pairs) / jnp.maximum(pairs.sum(), 1)
+
+    def of_means(means: Array) -> Array:
+        # The squares of all pairs' differences, multiplied out, are products of sums over rows.
+        return jnp.vdot(jnp.array([1.0, -2.0, 1.0]), jnp.square(means).sum((1, 2)))
+
+    value, slope = jax.value_and_grad(of_means)(whole)
+    # Its tangent at the whole batch's means: the parts' sum has the whole's value and gradient.
+    return jnp.vdot(slope, similarity_means(student, teacher, weight)) - value
+
+
+def similarity_means(
+    student: Float[Array, "batch dimensions"],
+    teacher: Float[Array, "batch dimensions"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, "3 dimensions dimensions"]:
+    """Means over rows of s sᵀ, s tᵀ and t tᵀ, of both models' embeddings of length 1.
+
+    Args:
+      student: see `similarity`.
+      teacher: see `similarity`.
+      weight: of each row, 0 for padding rows.
+    """
+    ours, theirs = normalized(student), normalized(jax.lax.stop_gradient(teacher))
+    shares = weight / jnp.maximum(weight.sum(), 1)
+    pairs = ((ours, ours), (ours, theirs), (theirs, theirs))
+    return jnp.stack([jnp.einsum("n,ni,nj->ij", shares, x, y) for x, y in pairs])
+
+
 def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"]:
     """Which layers still compute: those with a unit left in any of their sublayers."""
     found: dict[str, Array] = {}
@@ -343,6 +394,16 @@ def _layers_of(projection: Array, found: Compared) -> tuple[list[Array], Sequenc
     """States after each layer, the student's projected, and the teacher's."""
     ours, theirs = found.student.hidden_states[1:], found.teacher.hidden_states[1:]
     return [state @ projection for state in ours], theirs
+
+
+def _vectors(found: Compared) -> tuple[Array, Array, Array]:
+    ours, theirs = found.student.logits, found.teacher.logits
+    assert ours is not None and theirs is not None
+    return ours, theirs, found.batch[WEIGHT]
+
+
+def _compare_similarity(_: None, found: Compared) -> Array:
+    return similarity(*_vectors(found), found.means.get("similarity"))
 
 
 def _token_pairs(batch: Mapping[str, Any]) -> Array:
@@ -407,6 +468,13 @@ TERMS = {
             init=_identity,
             over=real_tokens,
             means=_distances,
+        ),
+        Term(
+            "similarity",
+            frozenset({OUTPUTS}),
+            _compare_similarity,
+            heads=frozenset({"embedding"}),
+            means=lambda _, found: similarity_means(*_vectors(found)),
         ),
     )
 }

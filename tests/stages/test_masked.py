@@ -7,8 +7,8 @@ import pytest
 
 from bpjax.config import read_config, validate
 from bpjax.models.bert import BertConfig
-from bpjax.models.checkpoint import config_text
 from bpjax.models.checkpoint import read_config as read_model_config
+from bpjax.models.checkpoint import write_config
 from bpjax.stages.inputs import prepare
 from bpjax.stages.masked import MODEL, read_masked
 from bpjax.training.approximations import NAMES, finished
@@ -22,7 +22,7 @@ def test_a_models_config_comes_back(tmp_path, family, names):
         config = BertConfig(model_type=family, type_vocab_size=types, head=head, num_labels=labels)
         config = finished(config, names)
         path = tmp_path / f"{head}.json"
-        path.write_text(config_text(config))
+        write_config(path, config)
         assert read_model_config(path) == config
 
 

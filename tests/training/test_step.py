@@ -306,7 +306,10 @@ def ragged_batch(head):
 
 @pytest.mark.parametrize(
     ("head", "parts"),
-    [("classification", (8,)), ("regression", (16,)), ("span", (2,)), ("tokens", (2, 4))],
+    [
+        *(("classification", (8,)), ("regression", (16,)), ("span", (2,))),
+        *(("tokens", (2, 4)), ("embedding", (4, 8))),
+    ],
 )
 def test_parts_of_a_batch_add_up_to_its_gradient(head, parts):
     """Each term is a mean over something else, of which parts have more or less.
@@ -314,12 +317,13 @@ def test_parts_of_a_batch_add_up_to_its_gradient(head, parts):
     Labels of about half of the rows are left out, masks are drawn, and the layers that are nearest
     in a part are not those of the batch.
     """
-    labels = {"span": 2, "regression": 1}.get(head, 3)
+    labels = {"span": 2, "regression": 1, "embedding": 6}.get(head, 3)
     config = STILL.replace(heads=(2, 2), intermediate=(5, 5), head=head, num_labels=labels)
     pattern = pattern_of("hybrid", (3, 2), config)
     schedule = cubic(steps=8, warmup_steps=0, penalty=5.0)
     pruning = Pruning(make_method("l0", pattern), pattern, schedule)
     terms = ((0.5, "hidden"), (2.0, "attention"), (1.0, "layers"))
+    terms += ((3.0, "similarity"),) * (head == "embedding")
     teacher = Teacher(config, make_params(config, seed=5), 0.7, 3.0, 0.5, terms)
     recipe, batch = make_recipe(config, pruning, SGD, teacher), ragged_batch(head)
     # A map with which some parts have other nearest layers than the batch.
@@ -357,6 +361,17 @@ def test_each_part_has_a_dropout_of_its_own():
 def test_a_head_without_a_loss_is_refused():
     with pytest.raises(ValueError, match="head none has no loss"):
         make_step(STILL.replace(head="none"), DENSE, SGD)
+
+
+def test_a_head_without_a_loss_learns_from_its_teacher_alone():
+    config = STILL.replace(head="embedding")
+    teacher = Teacher(config, make_params(config, seed=5), 0.7, terms=((2.0, "similarity"),))
+    step = make_step(config, DENSE, SGD, teacher)
+    state = init_state(make_params(config), DENSE, SGD, jax.random.key(0))
+    _, told = step(state, make_batch())
+    assert "task_loss" not in told
+    expected = 0.7 * told["distillation"] + 2 * told["similarity"]
+    assert float(told["loss"]) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_parameters_in_bfloat16_are_a_copy():

@@ -92,6 +92,39 @@ def test_layers_that_are_nearest_in_parts_are_those_of_the_whole():
         np.testing.assert_allclose(x[0], y[0] / 2)
 
 
+def test_similarity_is_of_cosines_of_all_pairs():
+    ours = jnp.array([[3.0, 0], [0, 2], [1, 1], [9, -4]])
+    theirs = jnp.array([[1.0, 0], [5, 5], [0, 1], [7, 7]])
+    weight, root = jnp.array([1.0, 1, 1, 0]), 0.5**0.5
+    # Cosines of the pairs: 0, √½, √½ and √½, 0, √½; with each row itself all are 1.
+    value = terms.similarity(ours, theirs, weight)
+    assert value == pytest.approx(2 * (root**2 + root**2 + 0) / 9, rel=1e-6)
+    assert terms.similarity(5 * ours, theirs, weight) == pytest.approx(float(value), rel=1e-6)
+    assert terms.similarity(ours, 2 * ours, weight) == pytest.approx(0, abs=1e-12)
+    assert terms.similarity(ours, theirs, 0 * weight) == 0
+    assert not jax.grad(terms.similarity, 1)(ours, theirs, weight).any()
+    # A length of 0 has no direction, and no gradient that is not a number.
+    assert jnp.isfinite(jax.grad(terms.similarity)(0 * ours, theirs, weight)).all()
+
+
+def test_similarity_in_parts_is_the_wholes():
+    generator = np.random.default_rng(0)
+    ours, theirs = (jnp.asarray(generator.normal(size=(6, 4))) for _ in range(2))
+    weight = jnp.array([1.0, 1, 1, 1, 1, 0])
+    expected = jax.value_and_grad(terms.similarity)(ours, theirs, weight)
+    whole = terms.similarity_means(ours, theirs, weight)
+
+    def by_parts(ours):
+        parts = [slice(0, 4), slice(4, 6)]
+        shares = [weight[part].sum() / weight.sum() for part in parts]
+        found = [terms.similarity(ours[x], theirs[x], weight[x], whole) for x in parts]
+        return sum(share * x for share, x in zip(shares, found, strict=True))
+
+    found = jax.value_and_grad(by_parts)(ours)
+    for x, y in zip(expected, found, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
 def structure(**changes):
     return describe(TINY.replace(**changes))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from bpjax.models.architecture import Architecture
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.config_json import read, write
-from bpjax.models.bert.describe import dense, describe, pad, resize
+from bpjax.models.bert.describe import dense, describe, embed, pad, resize
 from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.bert.module import Bert, inputs
 from bpjax.models.bert.tensors import complete, owned, tensors, unread
@@ -20,6 +20,7 @@ __all__ = [
     "config_json",
     "dense",
     "describe",
+    "embed",
     "encoders",
     "fields",
     "inputs",
@@ -62,4 +63,6 @@ ARCHITECTURE = Architecture(
     ),
     torch_code=Path(__file__).with_name("torch_code.py"),
     complete=complete,
+    embed=embed,
+    embedding=lambda config: config.embedding,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from bpjax.errors import UserError
 from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 
@@ -28,6 +29,7 @@ class BertConfig:
       num_labels: outputs of the head, see `Head.outputs`.
       labels: the names of what the outputs tell apart; () where they have none.
       problem_type: what config.json says of a classifier, see `labels.CLASSIFIERS`.
+      embedding: how that head pools; `num_labels` is then the dimensions of an embedding.
       head_dropout: rate before the head; None is the encoder's default for that head.
       max_positions: tokens in a row at most.
       type_vocab_size: rows of token types; 0 has none.
@@ -64,6 +66,7 @@ class BertConfig:
     num_labels: int = 2
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
+    embedding: Embedding = Embedding()
     head_dropout: float | int | None = None
     activation: str = "gelu"
     norm: str = "layer"
@@ -89,6 +92,8 @@ class BertConfig:
         heads = [name for name in HEADS if name in ENCODERS[self.model_type].classes]
         asked = max(1, self.num_labels)
         labels = HEADS[self.head].outputs(asked) if self.head in heads else asked
+        if self.head == "embedding":
+            labels = self.embedding.dimensions(self.hidden_size)
         rates = (self.hidden_dropout, self.attention_dropout, self.head_rate)
         for holds, found, expected in (
             (
@@ -165,7 +170,11 @@ class BertConfig:
         return "float32" if self.dtype.endswith("_products") else self.dtype
 
     def replace(self, **changes: Any) -> "BertConfig":
-        """A copy with some fields changed."""
+        """A copy with some fields changed; an embedding has as many outputs as its dimensions."""
+        if changes.get("head", self.head) == "embedding":
+            embedding = changes.get("embedding", self.embedding)
+            hidden = changes.get("hidden_size", self.hidden_size)
+            changes = {"num_labels": embedding.dimensions(hidden)} | changes
         return dataclasses.replace(self, **changes)
 
 

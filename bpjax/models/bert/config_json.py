@@ -10,6 +10,7 @@ from bpjax.models.bert.config import NORMS, BertConfig
 from bpjax.models.bert.describe import dense, describe
 from bpjax.models.bert.encoders import ENCODERS, Encoder
 from bpjax.models.bert.fields import require_known
+from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import write_labels
 from bpjax.models.layers.activations import ACTIVATIONS
@@ -127,6 +128,8 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
     if encoder.projects:
         embedded = _size(data, "embedding_size", where, 128)
     projects = embedded != hidden or sizes.pop("project", False)
+    if head == "embedding":  # until `embed` says how it pools
+        num_labels = Embedding().dimensions(hidden)
     return BertConfig(
         model_type=encoder.name,
         vocab_size=_size(data, "vocab_size", where),

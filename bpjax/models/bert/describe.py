@@ -3,6 +3,7 @@
 from bpjax.errors import UserError
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.pruning import structure
@@ -18,8 +19,8 @@ def describe(config: BertConfig) -> Structure:
     tables = ("word", "position", *["token_type"] * bool(config.type_vocab_size))
     by_token = config.head != "none" and HEADS[config.head].per_token
     reader = "head" if by_token else "pooler"
-    has_reader = config.head != "none" or (
-        ENCODERS[config.model_type].base_pooler and config.pooled
+    has_reader = config.head not in ("none", "embedding") or (
+        config.head == "none" and ENCODERS[config.model_type].base_pooler and config.pooled
     )
     projected = config.embedding_size is not None
     hidden = Stream(
@@ -72,6 +73,11 @@ def resize(config: BertConfig, sizes: Sizes) -> BertConfig:
         pooler_size=None if config.pooled == hidden else config.pooled,
         dense_sizes=config.dense_sizes or (config.heads, config.intermediate, config.hidden_size),
     )
+
+
+def embed(config: BertConfig, embedding: Embedding) -> BertConfig:
+    """The same encoder, whose head gives such embeddings."""
+    return config.replace(head="embedding", embedding=embedding)
 
 
 def dense(config: BertConfig) -> BertConfig | None:

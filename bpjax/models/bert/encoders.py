@@ -62,6 +62,7 @@ def _classes(stem: str) -> dict[str, str]:
         "multi_label": classifier,
         "regression": classifier,
         "tokens": f"{stem}ForTokenClassification",
+        "embedding": f"{stem}Model",
     }
 
 

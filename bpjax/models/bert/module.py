@@ -81,16 +81,18 @@ class Bert(nn.Module):
         x = by_row(x)
         return Outputs(
             hidden=x,
-            logits=self._head(x, deterministic),
+            logits=self._head(x, attention_mask, deterministic),
             hidden_states=tuple(map(by_row, states)) if hidden_states else (),
         )
 
-    def _head(self, x, deterministic):
+    def _head(self, x, mask, deterministic):
         config = self.config
         if config.head == "none":
             if ENCODERS[config.model_type].base_pooler and config.pooled:
                 self._pool(x)  # for its parameters, which such checkpoints hold
             return None
+        if config.head == "embedding":
+            return config.embedding.pool(x, mask)
         states = x if HEADS[config.head].per_token else self._pool(x)
         if config.head_rate:
             states = drop(states, config.head_rate, dropout_key(self, deterministic))

@@ -17,7 +17,7 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
     prefix, such as `bert.`, in a model with a task head; they are found with and without.
     """
     encoder, hidden = ENCODERS[config.model_type], config.hidden_size
-    prefix = "" if config.head == "none" else encoder.prefix
+    prefix = "" if config.head in ("none", "embedding") else encoder.prefix
     table: dict[str, Stored] = {}
 
     def add(
@@ -75,6 +75,8 @@ def tensors(config: BertConfig) -> dict[str, Stored]:
     if config.head == "none":
         if encoder.base_pooler and config.pooled:
             linear("pooler", encoder.base_pooler, hidden, config.pooled, fresh="missing")
+    elif config.head == "embedding":
+        pass  # it has no parameters
     elif HEADS[config.head].per_token:
         name = "qa_outputs" if config.head == "span" else "classifier"
         linear("head", name, hidden, config.num_labels, inside=False, fresh="any")
@@ -97,7 +99,7 @@ def unread(config: BertConfig) -> tuple[str, ...]:
     """Ends of names of tensors that change nothing: constants, and a pooler that no head reads."""
     constants = ("embeddings.position_ids", "embeddings.token_type_ids")
     encoder = ENCODERS[config.model_type]
-    by_row = config.head != "none" and not HEADS[config.head].per_token
+    by_row = config.head not in ("none", "embedding") and not HEADS[config.head].per_token
     reads = config.head == "none" or (by_row and encoder.pooler == encoder.base_pooler)
     if encoder.base_pooler is None or reads:
         return constants
