@@ -6,7 +6,7 @@ what is evaluated on; else it is how near the embeddings stay to the dense model
 
 Command:  bpjax run --config=configs/own_embedding.py --workdir=runs/own
           --config.task.data=texts.csv --config.task.eval=sts.csv
-Hardware: any; on 2 CPU cores about 20 minutes for ten thousand sentences.
+Hardware: any; on one CPU core about half an hour for ten thousand sentences.
 Expected: depends on the texts. Fewer than 3,000 need more epochs or fewer warm-up steps.
 """
 
