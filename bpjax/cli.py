@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     target.add_argument("--megabytes", type=_numbers, help="of all parameters, saved in float32")
     compress.add_argument("--minutes", type=float, default=60.0, help="in all (default: 60)")
     compress.add_argument("--output", required=True, type=Path, help="new folder")
-    compress.add_argument("--task", default="auto", help="text or tokens (default: by columns)")
+    compress.add_argument(
+        "--task", default="auto", help="text, tokens or embedding (default: found)"
+    )
     compress.add_argument("--seed", type=int, default=17)
     compress.add_argument(
         "--new_head", action="store_true", help="train a new head though the model has one"

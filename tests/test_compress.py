@@ -147,7 +147,7 @@ def test_columns_tell_the_task_unless_it_is_told(table, encoder, tmp_path):
     options = read_options("auto", ["--task.text=body", "--task.label=verdict"])
     found = recognise(ask(encoder, reviews, options=options))
     assert found.columns == {"text": "body", "label": "verdict"}
-    with refused("--task=sst2: expected tokens, text or auto"):
+    with refused("--task=sst2: expected tokens, text, embedding or auto"):
         recognise(ask(encoder, table, task="sst2"))
     with refused("max_len"):
         read_options("auto", ["--task.max_len=3"])

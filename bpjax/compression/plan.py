@@ -31,6 +31,15 @@ from bpjax.training.evaluation import forward
 LONGEST = 256
 """Tokens kept of a row unless `task.max_length` says otherwise: attention to more takes long."""
 
+KINDS = {
+    "classification": "{} classes",
+    "multi_label": "any of {} labels",
+    "regression": "a score",
+    "tokens": "{} tags",
+    "embedding": "embeddings as they are",
+}
+"""What a table asks, by head."""
+
 TIMED = Epochs(2, 4, 2, {})
 """Stands for the epochs until they are chosen."""
 
@@ -131,12 +140,11 @@ def _tell(
         found.task,
         ", ".join(f"{role} from {name!r}" for role, name in found.columns.items()),
     )
-    count = f"{task.num_labels} classes" if task.labels else "a score"
     held = request.eval or f"a part of {request.data}, the same share of each class"
     lines = [
         f"model    {request.model}: "
         + ("fine-tuned here first, its head is new" if found.is_new else "teacher and start"),
-        f"task     {task.name}, {task.head}, {count}: {taken}",
+        f"task     {task.name}, {KINDS[task.head].format(len(task.labels))}: {taken}",
         f"rows     {len(inputs.train):,} to train on, {len(inputs.evaluation):,} to evaluate on "
         f"({held})",
     ]

@@ -34,6 +34,12 @@ def make_config(
     config.model.source = model
     config.model.training_dtype = "bfloat16_products"
     rate = 1e-4 if hidden <= NARROW else 3e-5
+    if task == "embedding":  # which has no labels and no teacher of its own: see own_embedding.py
+        rate = 2 * rate
+        config.distillation.weight = 1.0
+        config.distillation.similarity.prune = config.distillation.similarity.fill = 1.0
+    else:
+        config.distillation.replace.prune = config.distillation.replace.fill = 0.2
     config.teacher.source = "" if is_new else model
     config.teacher.learning_rate = rate
     config.pruning.method, config.pruning.pattern = "fisher", "struct"
@@ -42,7 +48,6 @@ def make_config(
     config.prune.start = "dense"
     config.prune.learning_rate = config.fill.learning_rate = rate
     config.distillation.hidden.prune = config.distillation.hidden.fill = 1.0
-    config.distillation.replace.prune = config.distillation.replace.fill = 0.2
     config.measure.rounds = 40
     return config
 

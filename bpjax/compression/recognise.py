@@ -16,8 +16,11 @@ from bpjax.tasks.own import TableTask
 from bpjax.tasks.table_source import column_names
 from bpjax.tasks.tables import Layout, parse_columns
 
-TABLES = ("tokens", "text")
+TABLES = ("tokens", "text", "embedding")
 """Tasks on tables, in the order in which their columns are looked for."""
+
+PAIRS = {"text", "text_pair", "label"}
+"""Columns of pairs with scores, which a model of embeddings is evaluated on."""
 
 
 class Recognised(NamedTuple):
@@ -44,7 +47,7 @@ def recognise(request: Request) -> Recognised:
         have, or a model whose head is of another task or has other labels.
     """
     head = saved_head(request.model)
-    name = _name(request)
+    name = _name(request, head)
     options = {**request.options, "data": request.data, "eval": request.eval}
     task: Any = get_task(name, **options)
     return Recognised(
@@ -71,8 +74,11 @@ def read_options(task: str, overrides: list[str]) -> dict[str, Any]:
     raise told
 
 
-def _name(request: Request) -> str:
-    """The task that was asked for, or the first whose columns the table has."""
+def _name(request: Request, head: SavedHead) -> str:
+    """The task that was asked for, or the first whose columns the table has.
+
+    To a model of embeddings, texts without labels and scored pairs are to be embedded.
+    """
     if request.task != AUTO:
         if request.task not in TABLES:
             raise UserError(
@@ -83,6 +89,7 @@ def _name(request: Request) -> str:
     known = {key: value for key, value in request.options.items() if key in ("columns", "quotes")}
     layout = Layout(parse_columns(known.get("columns", "")), known.get("quotes", "auto"))
     names = column_names(path, layout)
+    fitting: dict[str, set[str]] = {}
     told: dict[str, UserError] = {}
     for name in TABLES:
         fits = request.options.keys() <= task_options(name).keys()
@@ -91,17 +98,21 @@ def _name(request: Request) -> str:
         if task is None:
             continue
         try:
-            task.choose(path, names)
+            fitting[name] = {*task.choose(path, names)}
         except UserError as error:
             told[name] = error
-        else:
+    embeds = head.head == "embedding" and "embedding" in fitting
+    if embeds and ("text" not in fitting or fitting["embedding"] == PAIRS):
+        return "embedding"
+    for name in ("tokens", "text"):
+        if name in fitting:
             return name
     if not told:
         raise UserError(
             f"options {', '.join(request.options)}: expected those of one of the tasks "
             f"{', '.join(TABLES)}; see `bpjax config --task=NAME`"
         )
-    raise next(reversed(told.values()))
+    raise told.get("text") or next(iter(told.values()))
 
 
 def _is_new(request: Request, task: Task, head: SavedHead) -> bool:
@@ -109,7 +120,14 @@ def _is_new(request: Request, task: Task, head: SavedHead) -> bool:
 
     A head of another task, or of other labels, is nothing that a user would lose unasked.
     """
-    if head.head in (None, "none") or request.new_head:
+    if task.head == head.head == "embedding":
+        return False  # it has no parameters
+    if task.head == "embedding":
+        raise UserError(
+            f"{request.model} is no model of embeddings: expected modules.json beside its config, "
+            "as sentence-transformers writes it; choose another model or --task"
+        )
+    if head.head in (None, "none", "embedding") or request.new_head:
         return True
     if has_head(task, head):
         return False

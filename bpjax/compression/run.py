@@ -75,7 +75,7 @@ def compress(
       density: instead, the fraction of the linear parameters that is left.
       megabytes: instead, the size of all parameters, saved in float32.
       minutes: that all of it may take.
-      task: "text" or "tokens"; "auto" finds it by the columns.
+      task: "text", "tokens" or "embedding"; "auto" finds it by the columns and the model.
       seed: of all random numbers.
       new_head: give the model a new head though it has one.
       dry_run: tell what would be done and how long it would take; write nothing.
@@ -100,7 +100,7 @@ def compress(
       >>> bpjax.compress(model, "numbers.csv", density=0.5, output="smaller", **options)
       ... # doctest: +ELLIPSIS
       model    ...runs/quickstart/teacher/model: fine-tuned here first, its head is new
-      task     text, classification, 2 classes: text from 'text', label from 'label'
+      task     text, 2 classes: text from 'text', label from 'label'
       rows     36 to train on, 4 to evaluate on (...)
       targets  density0.5
       method   Fisher importances, gradually, 20 epochs; fill 20 epochs
