@@ -9,6 +9,7 @@ import pytest
 from checkpoints import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentence_models import WAYS
 from small_run import SMALL, TOKENIZER, files_under, save_model
 
 from bpjax import cli
@@ -153,6 +154,23 @@ def test_columns_tell_the_task_unless_it_is_told(table, encoder, tmp_path):
         read_options("auto", ["--task.max_len=3"])
 
 
+def test_a_model_of_embeddings_embeds_unless_there_are_labels(table, tmp_path):
+    embeds = SMALL.replace(head="embedding", embedding=WAYS["mean"])
+    model = save_model(tmp_path / "embedder", embeds)
+    texts = write_table(tmp_path / "texts.csv", names=("text", "number"))
+    found = recognise(ask(model, texts))
+    assert found.task.name == "embedding" and not found.is_new
+    pairs = tmp_path / "pairs.csv"
+    lines = [f"{a} {b},{b} {a},{n / 7}" for n, (a, b) in enumerate(itertools.pairwise(WORDS[:40]))]
+    pairs.write_text("\n".join(["sentence1,sentence2,score", *lines]))
+    assert recognise(ask(model, pairs)).task.name == "embedding"
+    assert recognise(ask(model, pairs, task="text")).task.name == "text"
+    found = recognise(ask(model, table))
+    assert found.task.name == "text" and found.is_new
+    with refused("is no model of embeddings: expected modules.json"):
+        recognise(ask(save_model(tmp_path / "plain"), texts, task="embedding"))
+
+
 def test_a_speedup_is_asked_of_costs_measured_once(table, classifier, tmp_path, monkeypatch):
     """Of which the first model's are those of a model twice as fast."""
     timed = []
@@ -242,6 +260,16 @@ def test_buckets_are_those_with_the_fewest_tokens(lengths):
     assert tokens(found) == least[len(found) - 1]
     if len(found) < len(least):  # one more would not have been worth it
         assert least[len(found)] > (1 - LEAST_SAVING) * least[len(found) - 1]
+
+
+def test_what_is_beyond_our_own_runs_is_told():
+    gradual = choose_epochs(PACE, [0.3], 1000, is_new=False)
+    at_once = gradual._replace(prune=0)
+    assert plan._warn([0.5, 0.2], gradual) == []
+    (line,) = plan._warn([0.5, 0.1], gradual)
+    assert "keeps 10% of the cost, less than the 15%" in line
+    (line,) = plan._warn([0.3], at_once)
+    assert "less than the 50%" in line and "cut at once" in line
 
 
 # What is refused.

@@ -1,5 +1,6 @@
 """What a compression will do and how long that takes, found before anything is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,13 @@ from bpjax.training.evaluation import forward
 
 LONGEST = 256
 """Tokens kept of a row unless `task.max_length` says otherwise: attention to more takes long."""
+
+MEASURED = 0.15
+"""Cost that the smallest models of our tables keep, 6 times faster or 10% of the linear parameters,
+where they lose 1 to 3 points (results/README.md, Methods from one start)."""
+
+MEASURED_AT_ONCE = 0.5
+"""The same of models that are cut at once: smaller ones lost 1 to 11 points before fill."""
 
 KINDS = {
     "classification": "{} classes",
@@ -94,7 +102,7 @@ def make_plan(request: Request) -> Plan:
     epochs = choose_epochs(pace, left, request.minutes, is_new=found.is_new)
     set_epochs(config, epochs, epoch)
     told = _tell(request, found, inputs, epochs, int((lengths >= longest).sum()), longest)
-    return Plan(config, costs, told)
+    return Plan(config, costs, (*told, *_warn(left, epochs)))
 
 
 def _price(
@@ -131,6 +139,18 @@ def _price(
             )
         left.append(priced.budget.fraction)
     return left, costs
+
+
+def _warn(left: Sequence[float], epochs: Epochs) -> list[str]:
+    """What of a plan is beyond what did well in our own runs."""
+    smallest = MEASURED if epochs.prune else MEASURED_AT_ONCE
+    if left[-1] >= smallest:
+        return []
+    how = "" if epochs.prune else " of models cut at once, for which alone there is time"
+    return [
+        f"warning  the smallest model keeps {left[-1]:.0%} of the cost, less than the "
+        f"{smallest:.0%} at which our runs{how} did well: expect to lose points, or everything"
+    ]
 
 
 def _tell(
