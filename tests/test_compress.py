@@ -109,6 +109,13 @@ def test_the_same_call_goes_on_and_another_is_refused(made, encoder, table):
     assert told[-1] == "goes on where it was"
     with refused(r"was begun with values \[0.4\], not \[0.3\]: expected the same request"):
         compress(encoder, table, **(arguments | {"density": 0.3}))
+    text = table.read_text()
+    try:
+        table.write_text(text.replace("good", "fine"))
+        with refused("was begun with another data than .*train.csv is now"):
+            compress(encoder, table, **arguments)
+    finally:
+        table.write_text(text)
 
 
 def test_a_folder_of_something_else_stays_as_it_is(encoder, table, tmp_path):

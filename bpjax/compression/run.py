@@ -16,10 +16,12 @@ from bpjax.errors import UserError
 from bpjax.exports import formats
 from bpjax.files import write_whole
 from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.sources import CONFIG, find_model, weight_files
 from bpjax.report.compare import choose_shape, gather, only_task
 from bpjax.report.page import FILE as PAGE
 from bpjax.report.page import write_comparison_page
 from bpjax.report.write import read_report
+from bpjax.stages.origins import digest_files
 from bpjax.sweep import run_one
 
 ASKED = "compress.json"
@@ -143,6 +145,7 @@ def _begin(request: Request, folder: Path, dry_run: bool) -> list[str]:
       UserError: the folder holds something else, or a compression of another request.
     """
     asked = json.loads(json.dumps(dataclasses.asdict(request)))
+    digests = _digests(request)
     if (folder / ASKED).is_file():
         begun = json.loads((folder / ASKED).read_text(encoding="utf-8"))
         different = [key for key, value in asked.items() if begun["request"].get(key) != value]
@@ -151,6 +154,13 @@ def _begin(request: Request, folder: Path, dry_run: bool) -> list[str]:
                 f"{folder}: was begun with {different[0]} {begun['request'].get(different[0])!r}, "
                 f"not {asked[different[0]]!r}: expected the same request; choose another --output"
             )
+        for name, digest in digests.items():
+            if begun["digests"].get(name) != digest:
+                source = getattr(request, name)
+                raise UserError(
+                    f"{folder}: was begun with another {name} than {source} is now: expected the "
+                    "same content; restore it, or choose another --output"
+                )
         return [*begun["told"], "goes on where it was"]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds something already: expected a new --output; choose one")
@@ -161,9 +171,24 @@ def _begin(request: Request, folder: Path, dry_run: bool) -> list[str]:
     for name, notes in plan.costs.items():
         write_whole(folder / "costs" / f"{name}.json", json.dumps(notes, indent=2) + "\n")
     write_whole(folder / FILE, config_text(folder, request, plan))
-    text = json.dumps({"request": asked, "told": plan.told}, indent=2, ensure_ascii=False)
-    write_whole(folder / ASKED, text + "\n")
+    begun = {"request": asked, "digests": digests, "told": plan.told}
+    write_whole(folder / ASKED, json.dumps(begun, indent=2, ensure_ascii=False) + "\n")
     return [*plan.told]
+
+
+def _digests(request: Request) -> dict[str, str]:
+    """Of the content of model and tables, by what they are to the request.
+
+    Raises:
+      UserError: no such model.
+    """
+    model = find_model(request.model)
+    found = {"model": digest_files([model / CONFIG, *weight_files(model)])}
+    for name in ("data", "eval"):
+        if path := getattr(request, name):
+            inside = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+            found[name] = digest_files(inside)
+    return found
 
 
 def _export(run: Path, folder: Path) -> Path:

@@ -44,13 +44,13 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
     return [
         Origin(
             "tokenizer",
-            _digest_files(source / name for name in TOKENIZER_FILES),
+            digest_files(source / name for name in TOKENIZER_FILES),
             f"the tokenizer of model.source ({config.model.source}) is not the one",
         ),
         *(
             Origin(
                 name,
-                _digest_files([folder / CONFIG, *weight_files(folder), *pooling(folder)]),
+                digest_files([folder / CONFIG, *weight_files(folder), *pooling(folder)]),
                 f"{name} ({named}) is not the model",
             )
             for name, named in models.items()
@@ -68,7 +68,7 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         *(
             Origin(
                 name,
-                _digest_files(sorted(Path(named, "prune").glob("*.safetensors"))),
+                digest_files(sorted(Path(named, "prune").glob("*.safetensors"))),
                 f"{name} ({named}) is not the run",
             )
             for name, named in runs.items()
@@ -77,7 +77,7 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
     ]
 
 
-def _digest_files(paths: Iterable[Path]) -> str:
+def digest_files(paths: Iterable[Path]) -> str:
     """Of the names and contents of those files that are there."""
     digest = hashlib.sha256()
     for path in paths:
