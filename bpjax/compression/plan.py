@@ -48,6 +48,9 @@ KINDS = {
 }
 """What a table asks, by head."""
 
+OVERHEAD = 1.15
+"""What a loop takes, over its steps when they are timed alone."""
+
 TIMED = Epochs(2, 4, 2, {})
 """Stands for the epochs until they are chosen."""
 
@@ -94,10 +97,12 @@ def make_plan(request: Request) -> Plan:
 
     planned = pipeline.plan(config, Path())
     epoch = inputs.steps_per_epoch(validate(config).batch)
+    # A pass over the rows to evaluate on follows each over those to train on, forwards alone.
+    beside = OVERHEAD * (1 + len(inputs.evaluation) / len(inputs.train) / 4)
     pace = Pace(
         epoch,
-        planned["seconds"]["prune"] / TIMED.prune,
-        planned["compiling"] * len(config.batch.buckets),
+        planned["seconds"]["prune"] / TIMED.prune * beside,
+        planned["compiling"] * len(config.batch.buckets) * beside,
     )
     epochs = choose_epochs(pace, left, request.minutes, is_new=found.is_new)
     set_epochs(config, epochs, epoch)
