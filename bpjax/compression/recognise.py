@@ -9,7 +9,7 @@ from bpjax.config import read_task_options
 from bpjax.errors import UserError
 from bpjax.models.labels import SavedHead
 from bpjax.spelling import spelled
-from bpjax.stages.opened import has_head, saved_head
+from bpjax.stages.opened import has_head, require_named, saved_head
 from bpjax.tasks import TASKS, get_task, task_options
 from bpjax.tasks.base import Task
 from bpjax.tasks.own import TableTask
@@ -130,6 +130,7 @@ def _is_new(request: Request, task: Task, head: SavedHead) -> bool:
     if head.head in (None, "none", "embedding") or request.new_head:
         return True
     if has_head(task, head):
+        require_named(task, request.model, head)
         return False
     if head.head != task.head:
         raise UserError(

@@ -21,6 +21,7 @@ from bpjax.models.labels import SavedHead, match
 from bpjax.models.sources import CONFIG, find_model
 from bpjax.models.tokenizer import check_vocabulary
 from bpjax.tasks.base import Embeds, Task
+from bpjax.tasks.own import TableTask
 
 
 class Opened:
@@ -129,6 +130,23 @@ def has_head(task: Task, model: Config | SavedHead) -> bool:
     return not named or match(model.labels, task.labels) is not None
 
 
+def require_named(task: Task, source: str | Path, model: Config | SavedHead) -> None:
+    """Refuses the class names of a user's own table for a model that has numbers alone.
+
+    The classes of an official dataset have an order that everybody uses; those of a table do not.
+
+    Raises:
+      UserError: which number is which class nobody says.
+    """
+    numbers = tuple(map(str, range(task.num_labels)))
+    if isinstance(task, TableTask) and not model.labels and task.labels not in ((), numbers):
+        raise UserError(
+            f"{source} has no names of labels, and {task.data} has {', '.join(task.labels)[:80]}: "
+            "expected the same names in id2label of its config.json, which say what its outputs "
+            "mean; write them there"
+        )
+
+
 def require_fit(task: Task, source: str | Path, model: Config, tokenizer: Any) -> None:
     """Refuses a finished model of another head or vocabulary than the task's.
 
@@ -142,6 +160,7 @@ def require_fit(task: Task, source: str | Path, model: Config, tokenizer: Any) -
             f"{task.name} expects {task.head} of {task.num_labels}{ours}; choose a model or a task "
             "that fits"
         )
+    require_named(task, source, model)
     told = _embedding_of(model)
     if told and isinstance(task, Embeds) and told.prompt != task.prompt:
         raise UserError(
