@@ -18,7 +18,7 @@ import numpy as np
 
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.tasks import get_task
-from bpjax.tasks.text import BATCH
+from bpjax.tasks.text_table import BATCH
 
 SUFFIXES = ("csv", "jsonl")
 

@@ -8,7 +8,7 @@ from typing import Any
 from bpjax.errors import UserError
 from bpjax.tasks.table_source import READERS, read_table
 from bpjax.tasks.tables import Layout, Table, check_texts, find_column, open_text
-from bpjax.tasks.text import TEXTS
+from bpjax.tasks.text_table import TEXTS
 
 STDIN = "-"
 QUESTIONS = (("question", "context"), ("question", "passage"))

@@ -14,12 +14,11 @@ from bpjax.errors import UserError
 from bpjax.tasks import base, metrics
 from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column, Growing, Rows
-from bpjax.tasks.own import TableTask
 from bpjax.tasks.table_labels import Asked, Labels, read_labels
 from bpjax.tasks.table_parts import Part
 from bpjax.tasks.table_splits import hash_rows
-from bpjax.tasks.tables import LABEL, Table, check_texts, find_column
-from bpjax.tasks.text import BATCH, TEXTS
+from bpjax.tasks.tables import LABEL, Table, find_column
+from bpjax.tasks.text_table import BATCH, TextTable
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
 
@@ -33,38 +32,24 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedding(TableTask):
+class Embedding(TextTable):
     """Texts to embed as the dense model does, and pairs of them with scores to evaluate on.
 
     Of a pair each text is a row of its own, and the two meet in the metric. Rows to evaluate on
     that have no scores are embedded by the dense model, too, and compared with that.
 
     Attributes:
-      text: name of the column of texts; empty: the usual one that the table has, or two.
-      text_pair: name of the column of second texts, where `text` is set.
-      label: name of the column of scores of pairs; empty: the usual one, if the table has it.
       prompt: what stands before each text, as the model has it.
       most: tokens that the model keeps of a text; 0: not known.
       dimensions: of the model's embeddings; 0: not known.
     """
 
-    text: str = ""
-    text_pair: str = ""
-    label: str = ""
     prompt: str = dataclasses.field(default="", metadata=base.NO_OPTION)
     most: int = dataclasses.field(default=0, metadata=base.NO_OPTION)
     dimensions: int = dataclasses.field(default=0, metadata=base.NO_OPTION)
 
     name: ClassVar[str] = "embedding"
     head: ClassVar[str] = "embedding"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text_pair and not self.text:
-            raise UserError(
-                f"text_pair {self.text_pair!r}: expected text to be set too; set task.text to the "
-                "column of first texts"
-            )
 
     @property
     def num_labels(self) -> int:
@@ -88,25 +73,11 @@ class Embedding(TableTask):
 
     def choose(self, path: Path, names: Sequence[str]) -> Mapping[str, str]:
         """One or two columns of texts, and that of the scores of two."""
-        texts = find_column(path, names, "text", self.text, TEXTS)
-        if self.text_pair:
-            texts += find_column(path, names, "text_pair", self.text_pair, ())
-        chosen = dict(zip(("text", "text_pair"), texts, strict=False))
+        chosen = self.find_texts(path, names)
         known = [self.label] if self.label else [name for (name,) in SCORES]
-        if len(texts) == 2 and any(name in names for name in known):
+        if len(chosen) == 2 and any(name in names for name in known):
             (chosen[LABEL],) = find_column(path, names, LABEL, self.label, SCORES)
-        if len(set(chosen.values())) < len(chosen):
-            raise UserError(
-                f"{path}: {', '.join(chosen.values())} are {', '.join(chosen)}: expected different "
-                "columns; change task.text, task.text_pair or task.label"
-            )
-        return chosen
-
-    def check(self, table: Table) -> Table:
-        """The same table, none of whose texts is blank."""
-        for role in table.roles:
-            check_texts(table, role)
-        return table
+        return self.distinct(path, chosen)
 
     def check_alike(self, tables: Sequence[Table]) -> None:
         """Tables may have other columns: texts are embedded one by one."""

@@ -9,39 +9,16 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from bpjax.errors import UserError
 from bpjax.tasks import base, metrics
 from bpjax.tasks.cache import cached
 from bpjax.tasks.columns import Column, Growing, Rows
-from bpjax.tasks.own import TableTask, require_one_of
+from bpjax.tasks.own import require_one_of
 from bpjax.tasks.table_labels import KINDS, Asked, Labels, read_labels, read_names
 from bpjax.tasks.table_parts import Part
-from bpjax.tasks.tables import LABEL, Table, check_texts, find_column
+from bpjax.tasks.tables import LABEL, Table, find_column
+from bpjax.tasks.text_table import BATCH, TextTable
 
 FEATURES = 1  # of the code that makes them: see `cache.cached`
-
-BATCH = (
-    2000  # texts tokenised at a time: what the tokenizer gives takes ten times their ids' memory
-)
-
-TEXTS = (
-    ("text",),
-    ("sentence",),
-    ("review",),
-    ("content",),
-    ("question",),
-    ("query",),
-    ("comment",),
-    ("tweet",),
-    ("message",),
-    ("utterance",),
-    ("document",),
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("text1", "text2"),
-)
-"""Usual names of the texts of a row."""
 
 LABELS = tuple(
     (name,)
@@ -61,21 +38,15 @@ METRICS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(TableTask):
+class Text(TextTable):
     """A class, several labels or a score for each row of a table of texts.
 
     Attributes:
-      text: name of the column of texts; empty: the usual one that the table has.
-      text_pair: name of the column of second texts, where `text` is set.
-      label: name of the column of labels; empty: the usual one that the table has.
       kind: classification (one label a row), multi_label (any number) or regression (a score);
         auto: as the labels tell, if they do.
       separator: what stands between the labels of a row; empty: a row has one.
     """
 
-    text: str = ""
-    text_pair: str = ""
-    label: str = ""
     kind: str = "auto"
     separator: str = ""
 
@@ -84,11 +55,6 @@ class Text(TableTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("kind", self.kind, KINDS)
-        if self.text_pair and not self.text:
-            raise UserError(
-                f"text_pair {self.text_pair!r}: expected text to be set too; set task.text to the "
-                "column of first texts"
-            )
 
     @property
     def head(self) -> str:
@@ -102,26 +68,9 @@ class Text(TableTask):
 
     def choose(self, path: Path, names: Sequence[str]) -> Mapping[str, str]:
         """One or two columns of texts, and that of labels."""
-        texts = find_column(path, names, "text", self.text, TEXTS)
-        if self.text_pair:
-            texts += find_column(path, names, "text_pair", self.text_pair, ())
-        label = find_column(path, names, LABEL, self.label, LABELS)
-        chosen = dict(
-            zip((*("text", "text_pair")[: len(texts)], LABEL), texts + label, strict=True)
-        )
-        if len(set(chosen.values())) < len(chosen):
-            raise UserError(
-                f"{path}: {', '.join(chosen.values())} are {', '.join(chosen)}: expected different "
-                "columns; change task.text, task.text_pair or task.label"
-            )
-        return chosen
-
-    def check(self, table: Table) -> Table:
-        """The same table, none of whose texts is blank."""
-        for role in table.names:
-            if role != LABEL:
-                check_texts(table, role)
-        return table
+        chosen = self.find_texts(path, names)
+        (chosen[LABEL],) = find_column(path, names, LABEL, self.label, LABELS)
+        return self.distinct(path, chosen)
 
     def read_labels(self, tables: Sequence[Table]) -> Labels:
         """Classes, lists of classes, or scores."""
