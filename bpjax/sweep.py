@@ -28,17 +28,18 @@ RELATIVE = ("density", "speedup")
 def share_teacher(runs: list[tuple[str, ConfigDict]], workdir: Path) -> None:
     """Lets the runs of a sweep learn from the first one's dense model, and share its logits.
 
-    A run whose config names a dense model keeps it.
+    That is the one which the first run trains, unless its config names one.
 
     Args:
       runs: (name, config) pairs, changed in place.
       workdir: folder of the runs.
     """
-    first = runs[0][0]
+    first, start = runs[0]
+    source = start.teacher.source or str(workdir / first / "teacher" / "model")
     for name, config in runs:
         config.distillation.cache = str(workdir / "teacher_logits")
-        if name != first and not config.teacher.source:
-            config.teacher.source = str(workdir / first / "teacher" / "model")
+        if name != first:
+            config.teacher.source = source
 
 
 def at_densities(

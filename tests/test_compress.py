@@ -209,7 +209,8 @@ def test_costs_of_a_family_are_each_models_own(tmp_path):
         "from bpjax.config import default_config\n"
         "def get_config():\n    config = default_config()\n"
         "    config.pruning.method, config.pruning.pattern = 'fisher', 'struct'\n"
-        "    config.budget.kind, config.prune.epochs = 'speedup', {epochs}\n    return config\n"
+        "    config.budget.kind, config.budget.value = 'speedup', 2.0\n"
+        "    config.prune.epochs = {epochs}\n    return config\n"
     )
     text = path.read_text()
     path.write_text(text.format(epochs=4))

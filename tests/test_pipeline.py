@@ -38,7 +38,8 @@ def test_the_report_holds_what_is_promised(workdir, small_model):
     assert (report["task"], report["model"]) == ("embedded", str(small_model))
     assert (report["pattern"], report["method"], report["seed"]) == ("hybrid", "movement", 17)
     assert report["command"].startswith("bpjax run --config=")
-    assert report["config"]["budget"] == {"kind": "density", "value": 0.5, "shape": "8x128"}
+    budget = {"kind": "density", "value": 0.5, "shape": "8x128", "costs": ""}
+    assert report["config"]["budget"] == budget
     assert set(report["seconds"]) == set(STAGES)
     assert all(seconds > 0 for seconds in report["seconds"].values())
     shapes = {"1x16", "2x16"}
