@@ -161,15 +161,13 @@ def _warn(left: Sequence[float], epochs: Epochs) -> list[str]:
 def _tell(
     request: Request, found: Recognised, inputs: Inputs, epochs: Epochs, cut: int, longest: int
 ) -> tuple[str, ...]:
-    task, taken = (
-        found.task,
-        ", ".join(f"{role} from {name!r}" for role, name in found.columns.items()),
-    )
+    task = found.task
+    columns = ", ".join(f"{role} from {name!r}" for role, name in found.columns.items())
     held = request.eval or f"a part of {request.data}, the same share of each class"
     lines = [
         f"model    {request.model}: "
         + ("fine-tuned here first, its head is new" if found.is_new else "teacher and start"),
-        f"task     {task.name}, {KINDS[task.head].format(len(task.labels))}: {taken}",
+        f"task     {task.name}, {KINDS[task.head].format(len(task.labels))}: {columns}",
         f"rows     {len(inputs.train):,} to train on, {len(inputs.evaluation):,} to evaluate on "
         f"({held})",
     ]

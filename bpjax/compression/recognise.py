@@ -12,9 +12,7 @@ from bpjax.spelling import spelled
 from bpjax.stages.opened import has_head, require_named, saved_head
 from bpjax.tasks import TASKS, get_task, task_options
 from bpjax.tasks.base import Task
-from bpjax.tasks.own import TableTask
 from bpjax.tasks.table_source import column_names
-from bpjax.tasks.tables import Layout, parse_columns
 
 TABLES = ("tokens", "text", "embedding")
 """Tasks on tables, in the order in which their columns are looked for."""
@@ -86,17 +84,21 @@ def _name(request: Request, head: SavedHead) -> str:
             )
         return request.task
     path = Path(request.data).expanduser()
-    known = {key: value for key, value in request.options.items() if key in ("columns", "quotes")}
-    layout = Layout(parse_columns(known.get("columns", "")), known.get("quotes", "auto"))
-    names = column_names(path, layout)
+    tasks: dict[str, Any] = {
+        name: TASKS[name](data=request.data, **request.options)
+        for name in TABLES
+        if request.options.keys() <= task_options(name).keys()
+    }
+    if not tasks:
+        raise UserError(
+            f"options {', '.join(request.options)}: expected those of one of the tasks "
+            f"{', '.join(TABLES)}; see `bpjax config --task=NAME`"
+        )
+    # What a file does not say of itself is the same to all of them.
+    names = column_names(path, next(iter(tasks.values())).layout)
     fitting: dict[str, set[str]] = {}
     told: dict[str, UserError] = {}
-    for name in TABLES:
-        fits = request.options.keys() <= task_options(name).keys()
-        make: Any = TASKS[name]
-        task: TableTask | None = make(data=request.data, **request.options) if fits else None
-        if task is None:
-            continue
+    for name, task in tasks.items():
         try:
             fitting[name] = {*task.choose(path, names)}
         except UserError as error:
@@ -107,11 +109,6 @@ def _name(request: Request, head: SavedHead) -> str:
     for name in ("tokens", "text"):
         if name in fitting:
             return name
-    if not told:
-        raise UserError(
-            f"options {', '.join(request.options)}: expected those of one of the tasks "
-            f"{', '.join(TABLES)}; see `bpjax config --task=NAME`"
-        )
     raise told.get("text") or next(iter(told.values()))
 
 

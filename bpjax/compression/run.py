@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bpjax.api.model import export
 from bpjax.compression.plan import make_plan
 from bpjax.compression.request import Numbers, Request, make_request
 from bpjax.compression.written import FILE, config_text
 from bpjax.config import default_fields
 from bpjax.errors import UserError
-from bpjax.exports import formats
 from bpjax.files import write_whole
-from bpjax.models.checkpoint import load_pretrained
 from bpjax.models.sources import CONFIG, find_model, weight_files
 from bpjax.report.compare import choose_shape, gather, only_task
 from bpjax.report.page import FILE as PAGE
@@ -194,9 +193,7 @@ def _digests(request: Request) -> dict[str, str]:
 def _export(run: Path, folder: Path) -> Path:
     """The model of a finished run as a Hugging Face folder, made once."""
     if not folder.exists():
-        stages = [run / stage / "model" for stage in ("fill", "shrink")]
-        model = next(path for path in stages if path.is_dir())
-        formats.export("hf", *load_pretrained(model), model, folder)
+        export(run / "fill" / "model", "hf", folder)
     return folder
 
 

@@ -70,6 +70,11 @@ class TableTask:
         parse_columns(self.columns)
 
     @property
+    def layout(self) -> Layout:
+        """What its files do not say of themselves."""
+        return Layout(parse_columns(self.columns), self.quotes)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, as a model numbers them."""
         return self.order or self.read.classes
@@ -171,8 +176,7 @@ def _read(task: TableTask, states: tuple[Any, ...]) -> Read:
     """Reads a task's tables; `states` are those of their files, for they may change."""
     del states
     paths = _paths(task)
-    layout = Layout(parse_columns(task.columns), task.quotes)
-    tables = [_table(task, path, layout) for path in paths]
+    tables = [_table(task, path, task.layout) for path in paths]
     task.check_alike(tables)
     kind, classes, labels = task.read_labels(tables)
     parts = [Part(table, label) for table, label in zip(tables, labels, strict=True)]
