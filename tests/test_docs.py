@@ -142,7 +142,7 @@ def test_the_example_of_a_head_is_a_head():
 def test_the_example_of_a_term_is_a_term():
     term = eval(example(CONTRIBUTING, "# a record in TERMS"), vars(terms))
     states = [jnp.zeros((1, 2, 3)), jnp.ones((1, 2, 3))]
-    student, teacher = (Outputs(None, None, hidden_states=(states[0], states[i])) for i in (0, 1))
+    student, teacher = (Outputs(None, None, hidden_states={"layer_1": x}) for x in states)
     compared = terms.Compared(student, teacher, {}, STRUCTURE, None, None, 1.0)
     assert float(term.loss(None, compared)) == 1.0
     assert term.fits(STRUCTURE, STRUCTURE) is None and term.name not in terms.TERMS

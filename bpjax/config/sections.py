@@ -86,6 +86,11 @@ class BatchSection:
         every(1, "whole numbers of at least 1, such as (32, 64)"),
         "Lengths that rows are padded to; none: that of the longest row.",
     )
+    target_buckets: tuple[int, ...] = field(
+        (),
+        every(1, "whole numbers of at least 1, such as (32, 64)"),
+        "Lengths that texts to be written are padded to; none: that of the longest.",
+    )
     eval_size: int = field(32, whole(1), "Rows of a batch to evaluate on.")
 
 

@@ -6,12 +6,14 @@ Nothing outside that folder knows which architecture a model has.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from bpjax.models.embedding import Embedding
+from bpjax.models.generation import Decoder
 from bpjax.models.inputs import Input
 from bpjax.pruning.structure import Sizes, Structure
 
@@ -73,7 +75,9 @@ class Outputs(NamedTuple):
       hidden: the last layer's states, `[batch, length, hidden]`; None where only the logits are
         known, of a teacher that was not run.
       logits: what the head gives, see `heads.Head`; None without a head.
-      hidden_states: when asked for, the embeddings' output and then each layer's.
+      hidden_states: when asked for, the output of the embeddings and then of each layer by its name
+        (`Sublayer.layer`): "embeddings", "layer_0", …; in a model of an encoder and a decoder
+        "encoder/embeddings", "encoder/layer_0", …, "decoder/embeddings", "decoder/layer_0", ….
       attention_scores: when asked for, of each sublayer that has heads, by its name, before the
         softmax, padding included; the modules sow them as `scores` in the collection
         `intermediates`, from where `training.evaluation.apply` fills this in.
@@ -83,9 +87,9 @@ class Outputs(NamedTuple):
 
     hidden: Float[Array, "batch length hidden"] | None
     logits: Float[Array, "batch *labels"] | None
-    hidden_states: tuple[Float[Array, "batch length hidden"], ...] = ()
-    attention_scores: Mapping[str, Float[Array, "batch _ length length"]] = {}
-    streams: Mapping[str, Float[Array, "*places size"]] = {}
+    hidden_states: Mapping[str, Float[Array, "batch _ hidden"]] = MappingProxyType({})
+    attention_scores: Mapping[str, Float[Array, "batch _ _ _"]] = MappingProxyType({})
+    streams: Mapping[str, Float[Array, "*places size"]] = MappingProxyType({})
 
 
 class Stored(NamedTuple):
@@ -138,6 +142,7 @@ class Architecture(NamedTuple):
       embed: the config of the same encoder with a head that gives such embeddings; not called where
         `heads` has none.
       embedding: of a config with that head, what `embed` was given.
+      decoder: how a model writes whose head generates; None of an architecture without such a head.
     """
 
     model_types: tuple[str, ...]
@@ -159,3 +164,4 @@ class Architecture(NamedTuple):
     complete: Callable[[Any, Sequence[str]], Any] = lambda config, names: config
     embed: Callable[[Any, Embedding], Any] = lambda config, embedding: config
     embedding: Callable[[Any], Embedding] = lambda config: Embedding()
+    decoder: Decoder | None = None

@@ -129,7 +129,7 @@ def load_pretrained(
 
 def _order(saved: SavedHead, config: Config, labels: Sequence[str]) -> list[int] | None:
     """Which of the saved head's outputs are ours, in our order; None where it is another head."""
-    if config.head == EMBEDDING:  # it has no parameters
+    if config.head == EMBEDDING or HEADS[config.head].vocabulary:  # no parameters of its own
         return [*range(config.num_labels)]
     if (saved.head, saved.num_labels) != (config.head, config.num_labels):
         # A file that names no class says nothing: what fits is taken.

@@ -15,7 +15,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
-from bpjax.models.inputs import ATTENTION_MASK, END, LABEL, START, WEIGHT, Input
+from bpjax.models.inputs import (
+    ATTENTION_MASK,
+    DECODER_MASK,
+    END,
+    LABEL,
+    LENGTH,
+    START,
+    TARGET_LENGTH,
+    WEIGHT,
+    Input,
+)
 
 Batch = Mapping[str, Any]
 """Arrays by name: `attention_mask` [batch, length], `weight` [batch], and the head's labels."""
@@ -42,6 +52,11 @@ def labelled_tokens(batch: Batch) -> Num[Array, "batch length"]:
     return real_tokens(batch) * (batch[LABEL] != NO_LABEL)
 
 
+def target_tokens(batch: Batch) -> Num[Array, "batch target_length"]:
+    """The weight of each token that a decoder is to write: its row's, 0 at padding."""
+    return batch[WEIGHT][:, None] * (batch[LABEL] != NO_LABEL)
+
+
 class Head(NamedTuple):
     """One kind of output.
 
@@ -63,6 +78,10 @@ class Head(NamedTuple):
       loss_over: what `loss` is a mean over.
       distill_over: what `distill` is a mean over.
       reads_all: outputs by row are made of the states of all its tokens, not of the first alone.
+      mask: of outputs by token, the array of a batch that is 1 at a row's real ones.
+      vocabulary: the outputs are the tokens of the model's vocabulary: a task has no say in it.
+      generates: what such a model says is a text that it writes token by token; the outputs say
+        only which token comes next, where those before are given.
     """
 
     name: str
@@ -79,6 +98,9 @@ class Head(NamedTuple):
     loss_over: Places = rows
     distill_over: Places = rows
     reads_all: bool = False
+    mask: str = ATTENTION_MASK
+    vocabulary: bool = False
+    generates: bool = False
 
 
 def weighted_mean(
@@ -184,11 +206,21 @@ def distill_spans(
 
 def token_loss(logits: Float[Array, "batch length labels"], batch: Batch) -> Float[Array, ""]:
     """Softmax cross-entropy over the real tokens that have a `label`, in fp32 at least."""
+    return weighted_mean(_token_losses(logits, batch), labelled_tokens(batch))
+
+
+def target_loss(
+    logits: Float[Array, "batch target_length vocabulary"], batch: Batch
+) -> Float[Array, ""]:
+    """Softmax cross-entropy over the tokens that a decoder is to write, in fp32 at least."""
+    return weighted_mean(_token_losses(logits, batch), target_tokens(batch))
+
+
+def _token_losses(logits: Array, batch: Batch) -> Array:
     labels = batch[LABEL]
-    losses = optax.softmax_cross_entropy_with_integer_labels(
+    return optax.softmax_cross_entropy_with_integer_labels(
         _wide(logits), jnp.where(labels == NO_LABEL, 0, labels)
     )
-    return weighted_mean(losses, labelled_tokens(batch))
 
 
 def distill_tokens(
@@ -199,6 +231,16 @@ def distill_tokens(
 ) -> Float[Array, ""]:
     """As for classes, one distribution a token: the mean is over the real tokens of the batch."""
     return weighted_mean(_divergence(student, teacher, temperature), real_tokens(batch))
+
+
+def distill_targets(
+    student: Float[Array, "batch target_length vocabulary"],
+    teacher: Float[Array, "batch target_length vocabulary"],
+    batch: Batch,
+    temperature: float,
+) -> Float[Array, ""]:
+    """As for tokens, over those that a decoder is to write."""
+    return weighted_mean(_divergence(student, teacher, temperature), target_tokens(batch))
 
 
 def distill_embeddings(
@@ -222,7 +264,7 @@ def _best(logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits.argmax(-1))
 
 
-_BY_TOKEN = (Input(LABEL, ("length",), fill=NO_LABEL),)
+_BY_TOKEN = (Input(LABEL, (LENGTH,), fill=NO_LABEL),)
 
 HEADS = {
     head.name: head
@@ -313,7 +355,23 @@ HEADS = {
             onnx_outputs=("sentence_embedding",),
             reads_all=True,
         ),
-        Head(  # as many labels as the vocabulary has tokens
+        Head(  # of a decoder that writes a text, having read another
+            "seq2seq",
+            per_token=True,
+            outputs=_as_many,
+            labels=(Input(LABEL, (TARGET_LENGTH,), fill=NO_LABEL),),
+            loss=target_loss,
+            distill=distill_targets,
+            decide=_best,
+            auto_class="AutoModelForSeq2SeqLM",
+            card_task="text2text-generation",
+            loss_over=target_tokens,
+            distill_over=target_tokens,
+            mask=DECODER_MASK,
+            vocabulary=True,
+            generates=True,
+        ),
+        Head(
             "language",
             per_token=True,
             outputs=_as_many,
@@ -325,6 +383,7 @@ HEADS = {
             card_task="text-generation",
             loss_over=labelled_tokens,
             distill_over=real_tokens,
+            vocabulary=True,
         ),
     )
 }

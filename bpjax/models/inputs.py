@@ -14,6 +14,13 @@ TOKEN_TYPES = "token_type_ids"
 ATTENTION_MASK = "attention_mask"
 """1 at the real tokens of a row, 0 at padding."""
 
+DECODER_MASK = "decoder_attention_mask"
+"""The same of the text that a decoder writes."""
+
+LENGTH, TARGET_LENGTH = "length", "target_length"
+"""Words in the shape of an array for lengths that differ by row: those of what is read, and of what
+a decoder writes."""
+
 WEIGHT = "weight"
 """Of each row in means; 0 for rows that only fill a batch up."""
 
@@ -21,7 +28,7 @@ INDEX = "index"
 """The row of the features that a row of the batch is; -1 for one that fills it up."""
 
 LABEL = "label"
-"""What most heads learn: a class, a score, or a class a token."""
+"""What most heads learn: a class, a score, a class a token, or the tokens that a decoder writes."""
 
 START, END = "start_position", "end_position"
 """What a span head learns: the first token of the answer, and its last."""
@@ -33,8 +40,8 @@ TEACHER_LOGITS = "teacher_logits"
 class Input(NamedTuple):
     """One array of a batch.
 
-    Tokens are `Input("input_ids", ("length",), below=30522)`, those of a decoder
-    `Input("decoder_input_ids", ("target_length",), below=50265)`, and an image is
+    Tokens are `Input("input_ids", ("length",), below=30522)`, those that a decoder writes
+    `Input("label", ("target_length",), fill=-100, below=50265)`, and an image is
     `Input("pixel_values", (3, 224, 224), "float32")`.
 
     Attributes:

@@ -28,6 +28,8 @@ class Kernel(NamedTuple):
       grouped: whether a block serves a group of units (keys and values of grouped heads) and not
         one.
       stream: whose dimensions it reads or writes.
+      tokens: the array of a batch that is 1 at the real tokens it is multiplied with, 0 at padding:
+        a decoder's kernels meet other tokens than an encoder's.
     """
 
     role: str
@@ -35,6 +37,7 @@ class Kernel(NamedTuple):
     width: int = 1
     grouped: bool = False
     stream: str = "hidden"
+    tokens: str = "attention_mask"
 
 
 class Silence(NamedTuple):
@@ -71,7 +74,8 @@ class Sublayer(NamedTuple):
 
     Attributes:
       name: "layer_0/attention"; what stands before the last "/" is its layer. Files go by it.
-      kind: "attention", "cross_attention", "ffn", "experts"…: kinds are weighed and reported apart.
+      kind: its name without numbers, "attention", "ffn", "experts", "decoder/cross_attention"…:
+        kinds are weighed and reported apart.
       units: how many; 0 where nothing is left but, perhaps, the write kernel's bias.
       reads: kernels from streams to channels.
       write: the kernel from channels to a stream.
@@ -151,6 +155,18 @@ class Sizes(NamedTuple):
     units: Mapping[str, int | tuple[int, ...]]
     streams: Mapping[str, int]
     biases: tuple[str, ...] = ()
+
+
+def tokens_of(structure: Structure, state: str) -> str:
+    """Which tokens a layer's states, or the embeddings', are those of: see `Kernel.tokens`.
+
+    Args:
+      structure: of the model.
+      state: "layer_0", or "embeddings" of the layers that stand beside it.
+    """
+    written = {each.layer: each.write.tokens for each in structure.sublayers}
+    beside = {layer.rpartition("/")[0]: tokens for layer, tokens in written.items()}
+    return written.get(state) or beside[state.rpartition("/")[0]]
 
 
 def sizes_of(structure: Structure) -> Sizes:

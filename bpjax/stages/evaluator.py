@@ -29,7 +29,7 @@ class Evaluator(NamedTuple):
         """Of a size that the devices divide."""
         layout = self.inputs.layout
         size = layout.round_up(self.batch.eval_size)
-        return Batching(size, self.batch.buckets, layout.part(size))
+        return Batching(size, self.batch.buckets, layout.part(size), self.batch.target_buckets)
 
     def predict(self, model: Config, params: dict, masks: dict | None = None) -> list[np.ndarray]:
         """Logits of the evaluation split, a row each."""
@@ -56,4 +56,6 @@ class Evaluator(NamedTuple):
         """Up to so many training rows, from all over the split, to measure activations on."""
         train = self.inputs.train
         kept = take(range(len(train)), min(most, len(train)))
-        return eval_batches(train.take(kept), Batching(self.batch.eval_size, self.batch.buckets))
+        batch = self.batch
+        batching = Batching(batch.eval_size, batch.buckets, target_buckets=batch.target_buckets)
+        return eval_batches(train.take(kept), batching)

@@ -17,6 +17,7 @@ from bpjax.models.checkpoint import (
     save_pretrained,
 )
 from bpjax.models.embedding import Embedding
+from bpjax.models.heads import HEADS
 from bpjax.models.labels import SavedHead, match
 from bpjax.models.sources import CONFIG, find_model
 from bpjax.models.tokenizer import check_vocabulary
@@ -124,7 +125,11 @@ def has_head(task: Task, model: Config | SavedHead) -> bool:
 
     Where one of the two has no names, the numbers are taken to mean the same.
     """
-    if (model.head, model.num_labels) != (task.head, task.num_labels):
+    if model.head != task.head:
+        return False
+    if model.head in HEADS and HEADS[model.head].vocabulary:
+        return True
+    if model.num_labels != task.num_labels:
         return False
     named = task.labels and model.labels
     return not named or match(model.labels, task.labels) is not None

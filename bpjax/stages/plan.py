@@ -18,7 +18,14 @@ from bpjax.pruning.costs import linear_parameters
 from bpjax.stages.base import Inputs
 from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, teacher_of
 from bpjax.training.evaluation import Batch, forward
-from bpjax.training.input import BatchPlan, collate, plan_epoch, resolve_buckets
+from bpjax.training.input import (
+    BatchPlan,
+    collate,
+    plan_epoch,
+    resolve_buckets,
+    resolve_targets,
+    with_targets,
+)
 from bpjax.training.optimizer import make_optimizer
 from bpjax.training.step import Step, TrainState, init_state
 from bpjax.training.terms import Teacher, init_learned
@@ -94,7 +101,8 @@ def _make_batch(inputs: Inputs, config: RunConfig, bucket: int, teacher: Teacher
     size, train = config.batch.size, inputs.train
     fitting = np.flatnonzero(train.lengths <= bucket)
     rows = fitting[np.arange(size) % len(fitting)]
-    whole = collate(train, BatchPlan(bucket, rows))
+    targets = resolve_targets(train, config.batch.target_buckets)
+    whole = collate(train, with_targets(train, BatchPlan(bucket, rows), targets[-1:]))
     if teacher and keeps_logits(config.distillation, teacher):
         logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
         whole[TEACHER_LOGITS] = np.zeros(logits.shape, np.float32)

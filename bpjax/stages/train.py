@@ -83,7 +83,8 @@ def train(
     if teacher and keeps_logits(config.distillation, teacher):
         path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, inputs.train, evaluator.batching, path, layout)
-    batching = Batching(batch.size, batch.buckets, layout.part(batch.size))
+    part = layout.part(batch.size)
+    batching = Batching(batch.size, batch.buckets, part, batch.target_buckets)
     learned = init_learned(teacher, describe(model), describe(teacher.config)) if teacher else None
     state = init_state(params, pruning, optimizer, rng, learned)
     for name in layout.undivided(params):

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from bpjax.errors import UserError
-from bpjax.tasks.columns import Column, Rows, columns_of
+from bpjax.tasks.columns import LENGTH, Column, Rows, columns_of
 
 # The rows held out are the same whatever the seed of a run.
 HOLDOUT_SEED = 0
@@ -63,12 +63,21 @@ class Features:
 
     @functools.cached_property
     def lengths(self) -> Int[np.ndarray, " rows"]:
-        """Of each row: its tokens, special ones included; 1 where no column is ragged.
+        """Of each row: the tokens that are read, special ones included; 1 where there are none."""
+        return self.by_axis.get(LENGTH, np.ones(len(self), np.int32))
 
-        More exactly, of the longest of a row's ragged arrays: all are padded to one length.
+    @functools.cached_property
+    def by_axis(self) -> dict[str, Int[np.ndarray, " rows"]]:
+        """Of each row the length by axis of ragged columns.
+
+        More exactly, of the longest of a row's arrays of that axis: all are padded to one length.
         """
-        found = [column.lengths for column in self.columns.values() if column.starts is not None]
-        return np.max([np.ones(len(self), np.int32), *found], axis=0)
+        found: dict[str, Any] = {}
+        for column in self.columns.values():
+            if column.starts is not None:
+                before = found.get(column.axis, np.ones(len(self), np.int32))
+                found[column.axis] = np.maximum(before, column.lengths)
+        return found
 
     def take(self, rows: Sequence[int]) -> "Features":
         """Some of the rows, in the order given."""
@@ -109,10 +118,11 @@ class Task(Protocol):
     def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> Features:
         """Features of the development split, or of the held-out rows when `holdout` > 0."""
 
-    def evaluate(self, features: Features, logits: Sequence[np.ndarray]) -> dict[str, float]:
+    def evaluate(self, features: Features, logits: Sequence[Any]) -> dict[str, float]:
         """Metrics, in percent unless their names end in `_threshold` or `_error`.
 
-        `logits[i]` belongs to `features.rows[i]`.
+        `logits[i]` belongs to `features.rows[i]`. Of a head that generates they are no logits but
+        the texts that the model wrote.
         """
 
 

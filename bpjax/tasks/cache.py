@@ -133,9 +133,9 @@ def _read(path: Path) -> dict[str, Column] | None:
         tensors, metadata = _load(path)
         found = {
             name: Column(
-                tensors[f"{name}/values"], tensors[f"{name}/starts"] if ragged else None, fill
+                tensors[f"{name}/values"], tensors[f"{name}/starts"] if ragged else None, *rest
             )
-            for name, (ragged, fill) in dict(json.loads(metadata["columns"])).items()
+            for name, (ragged, *rest) in dict(json.loads(metadata["columns"])).items()
         }
         if metadata.get("checksum") != _checksum(found):
             return None
@@ -172,7 +172,7 @@ _TYPES = {"BOOL": "?"} | {
 def _write(path: Path, columns: dict[str, Column]) -> None:
     tensors = {f"{name}/values": column.values for name, column in columns.items()}
     tensors |= {f"{n}/starts": c.starts for n, c in columns.items() if c.starts is not None}
-    told = {name: (column.starts is not None, column.fill) for name, column in columns.items()}
+    told = {n: (c.starts is not None, c.fill, c.axis) for n, c in columns.items()}
     partial = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+LENGTH, TARGET_LENGTH = "length", "target_length"
+"""Axes of ragged columns: what a model reads, and what its decoder writes; as `models.inputs` has
+them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Column:
@@ -19,6 +23,7 @@ class Column:
       values: `[rows, …]` of rows of one shape, `()` among them; of ragged ones `[total, …]`.
       starts: where each row's values begin, and `total` at the end; None where rows have one shape.
       fill: what stands at the padding of ragged rows.
+      axis: whose length that of ragged rows is: all columns of an axis are padded alike.
 
     Raises:
       ValueError: `starts` that are not places in `values`, in their order.
@@ -27,6 +32,7 @@ class Column:
     values: np.ndarray
     starts: np.ndarray | None = None
     fill: int = 0
+    axis: str = LENGTH
 
     def __post_init__(self) -> None:
         if self.starts is None:
@@ -67,7 +73,8 @@ class Column:
         """Some of the rows, in the order given."""
         if self.starts is None:
             return dataclasses.replace(self, values=self.values[np.asarray(rows, int)])
-        return Column.joined([self[row] for row in rows], self.values[:0], fill=self.fill)
+        taken = Column.joined([self[row] for row in rows], self.values[:0])
+        return dataclasses.replace(self, values=taken.values, starts=taken.starts)
 
     def pad(self, rows: np.ndarray, length: int) -> np.ndarray:
         """Some rows as one array, ragged ones padded to `length`.
@@ -112,10 +119,10 @@ class Growing:
         self._values.frombytes(values.astype(np.int32, copy=False).tobytes())
         self._lengths.frombytes(np.asarray(lengths, np.int32).tobytes())
 
-    def column(self, fill: int = 0) -> Column:
+    def column(self, fill: int = 0, axis: str = LENGTH) -> Column:
         """The column as it is now."""
         starts = np.concatenate([[0], np.cumsum(np.asarray(self._lengths), dtype=np.int64)])
-        return Column(np.asarray(self._values), starts, fill)
+        return Column(np.asarray(self._values), starts, fill, axis)
 
 
 def starts_of(rows: Sequence[Any]) -> np.ndarray:

@@ -39,7 +39,7 @@ def approximate(
     found: dict[Path, Any] = {}
     if "relu" in names:
         for sublayer in models.describe(config).sublayers:
-            if sublayer.kind == "ffn":
+            if sublayer.kind.rpartition("/")[2] == "ffn":
                 found[(*sublayer.write.path[:-1], SHARE)] = share
     if "affine_norm" in names:
         real = real_tokens(batch)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config
+from bpjax.models.inputs import ATTENTION_MASK
 from bpjax.training.evaluation import Batch, apply, real_tokens
 
 Reader = Callable[[Any, Array], Float[Array, "tokens n"] | None]
@@ -62,27 +63,27 @@ def token_means(
     Returns:
       By the module's path, joined with "/".
     """
+    tokens = {kernel.path: kernel.tokens for _, kernel in models.describe(config).kernels()}
 
     @jax.jit
-    def add(params: dict, batch: Batch, sums: dict) -> tuple[dict, Array]:
-        real = real_tokens(batch).reshape(-1, 1)
-        found: dict[str, Array] = {}
+    def add(params: dict, batch: Batch, sums: dict) -> dict:
+        found: dict[str, tuple[Array, Array]] = {}
 
         def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             if context.method_name == method and args:
-                x = read(context.module, args[0])
+                x, path = read(context.module, args[0]), context.module.path
                 if x is not None:
-                    rows = x.reshape(-1, x.shape[-1])
-                    found["/".join(context.module.path)] = jnp.sum(rows * real, axis=0)
+                    mask = tokens.get(path, ATTENTION_MASK)
+                    real = real_tokens(batch, mask).reshape(-1, 1)
+                    total = jnp.sum(x.reshape(-1, x.shape[-1]) * real, axis=0)
+                    found["/".join(path)] = total, real.sum()
             return call(*args, **kwargs)
 
         with nn.intercept_methods(listen):
             apply(config, params, batch, masks, approximations=approximations(batch))
-        return {path: sums.get(path, 0.0) + x for path, x in found.items()}, real.sum()
+        return jax.tree.map(jnp.add, sums, found) if sums else found
 
-    sums: dict[str, Array] = {}
-    tokens = jnp.zeros(())
+    sums: dict[str, tuple[Array, Array]] = {}
     for batch in batches:
-        sums, count = add(params, batch, sums)
-        tokens += count
-    return {path: x / tokens for path, x in sums.items()}
+        sums = add(params, batch, sums)
+    return {path: total / count for path, (total, count) in sums.items()}

@@ -77,9 +77,14 @@ def apply(
     return outputs._replace(attention_scores=by_sublayer(SCORES), streams=by_sublayer(STREAM))
 
 
-def real_tokens(batch: Batch) -> Int[Array, "batch length"]:
-    """1 at the tokens of a batch's rows, 0 at its padding and at rows that fill it up."""
-    return batch[ATTENTION_MASK] * (batch[WEIGHT] > 0)[:, None]
+def real_tokens(batch: Batch, mask: str = ATTENTION_MASK) -> Int[Array, "batch length"]:
+    """1 at the tokens of a batch's rows, 0 at its padding and at rows that fill it up.
+
+    Args:
+      batch: of rows.
+      mask: which tokens, see `Kernel.tokens`.
+    """
+    return batch[mask] * (batch[WEIGHT] > 0)[:, None]
 
 
 def forward(
@@ -123,8 +128,8 @@ def predict(
       One array a row: `[num_labels]`, or of a head by token `[tokens, num_labels]`, its real ones.
     """
     rows: dict[int, np.ndarray] = {}
-    per_token = HEADS[config.head].per_token
-    wanted = (INDEX, ATTENTION_MASK) if per_token else (INDEX,)
+    head = HEADS[config.head]
+    wanted = (INDEX, head.mask) if head.per_token else (INDEX,)
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
@@ -132,6 +137,6 @@ def predict(
         told = {name: np.asarray(x) for name, x in gather({n: batch[n] for n in wanted}).items()}
         for place, index in enumerate(told[INDEX]):
             if index >= 0:
-                length = told[ATTENTION_MASK][place].sum() if per_token else None
+                length = told[head.mask][place].sum() if head.per_token else None
                 rows[int(index)] = logits[place][:length]
     return [rows[index] for index in sorted(rows)]

@@ -9,7 +9,16 @@ import numpy as np
 from jaxtyping import Int
 
 from bpjax.errors import UserError
-from bpjax.models.inputs import ATTENTION_MASK, INDEX, INPUT_IDS, TOKEN_TYPES, WEIGHT
+from bpjax.models.inputs import (
+    ATTENTION_MASK,
+    DECODER_MASK,
+    INDEX,
+    INPUT_IDS,
+    LABEL,
+    TARGET_LENGTH,
+    TOKEN_TYPES,
+    WEIGHT,
+)
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
 
@@ -24,11 +33,13 @@ class Batching(NamedTuple):
       size: rows of a batch.
       buckets: padded lengths allowed; empty is the longest row alone.
       part: of each batch's rows, that this process brings.
+      target_buckets: padded lengths allowed of what a decoder writes; empty is the longest alone.
     """
 
     size: int
     buckets: Sequence[int] = ()
     part: slice = WHOLE
+    target_buckets: Sequence[int] = ()
 
 
 class BatchPlan(NamedTuple):
@@ -37,14 +48,16 @@ class BatchPlan(NamedTuple):
     Attributes:
       bucket: padded length.
       rows: row of the features by place in the batch, PADDING where there is none.
+      target: padded length of what a decoder writes; 0 where there is no decoder.
     """
 
     bucket: int
     rows: Int[np.ndarray, " batch"]
+    target: int = 0
 
     def cut(self, part: slice) -> "BatchPlan":
         """Some of the rows, padded as the whole batch is."""
-        return BatchPlan(self.bucket, self.rows[part])
+        return self._replace(rows=self.rows[part])
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -52,8 +65,15 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
-def resolve_buckets(lengths: Int[np.ndarray, " rows"], buckets: Sequence[int]) -> tuple[int, ...]:
+def resolve_buckets(
+    lengths: Int[np.ndarray, " rows"], buckets: Sequence[int], which: str = ""
+) -> tuple[int, ...]:
     """The bucket lengths in rising order; the longest row alone when none are given.
+
+    Args:
+      lengths: of all rows.
+      buckets: padded lengths allowed.
+      which: "target_" of what a decoder writes, for messages.
 
     Raises:
       UserError: there are no rows, a bucket is not a positive integer, or a row is longer than the
@@ -67,13 +87,13 @@ def resolve_buckets(lengths: Int[np.ndarray, " rows"], buckets: Sequence[int]) -
     resolved = tuple(sorted(set(buckets))) or (longest,)
     if resolved[0] < 1:
         raise UserError(
-            f"bucket {resolved[0]}: expected a length of at least 1; remove it from buckets"
+            f"bucket {resolved[0]}: expected a length of at least 1; remove it from {which}buckets"
         )
     if longest > resolved[-1]:
         raise UserError(
             f"row {int(lengths.argmax())} has {longest} tokens, expected at most the largest "
             f"bucket, {resolved[-1]}; "
-            f"add bucket {longest} or lower max_length"
+            f"add bucket {longest} to {which}buckets or lower max_{which}length"
         )
     return resolved
 
@@ -134,24 +154,57 @@ def _pad_plan(
     return BatchPlan(bucket, padded)
 
 
+def with_targets(features: Features, plan: BatchPlan, buckets: Sequence[int]) -> BatchPlan:
+    """The plan with the smallest bucket that holds the targets of all its rows, if there are any.
+
+    Args:
+      features: that the plan is of.
+      plan: of a whole batch, so that all processes pad alike.
+      buckets: padded lengths allowed, in rising order, see `resolve_targets`.
+    """
+    if not buckets:
+        return plan
+    longest = features.by_axis[TARGET_LENGTH][plan.rows[plan.rows != PADDING]].max()
+    return plan._replace(target=buckets[int(np.searchsorted(buckets, longest))])
+
+
+def resolve_targets(features: Features, buckets: Sequence[int]) -> tuple[int, ...]:
+    """The bucket lengths of what a decoder writes; none where the features have no such.
+
+    Raises:
+      UserError: as `resolve_buckets`.
+    """
+    lengths = features.by_axis.get(TARGET_LENGTH)
+    return () if lengths is None else resolve_buckets(lengths, buckets, "target_")
+
+
 def collate(features: Features, plan: BatchPlan) -> Batch:
     """Pads the rows of a plan to its bucket.
 
     Returns:
-      The columns, ragged ones `[batch, bucket]`; weight float32 [batch], 0 for padding rows; index
-      int32 [batch], the row in the features or PADDING. With input_ids come attention_mask
-      (1 = real token) and, where there is no such column, token_type_ids of the first segment,
-      int32 [batch, bucket].
+      The columns, ragged ones `[batch, bucket]`, those of what a decoder writes `[batch, target]`;
+      weight float32 [batch], 0 for padding rows; index int32 [batch], the row in the features or
+      PADDING. With input_ids come attention_mask (1 = real token) and, where there is no such
+      column, token_type_ids of the first segment, int32 [batch, bucket]; with targets
+      decoder_attention_mask, int32 [batch, target].
     """
     rows, bucket = plan.rows, plan.bucket
-    batch: Batch = {name: column.pad(rows, bucket) for name, column in features.columns.items()}
-    if INPUT_IDS in batch:
-        lengths = np.where(rows == PADDING, 0, features.columns[INPUT_IDS].lengths[rows])
+    batch: Batch = {
+        name: column.pad(rows, plan.target if column.axis == TARGET_LENGTH else bucket)
+        for name, column in features.columns.items()
+    }
+
+    def real(name: str, length: int) -> Int[np.ndarray, "batch _"]:
+        lengths = np.where(rows == PADDING, 0, features.columns[name].lengths[rows])
         # A padding row attends to one token: a softmax over nothing is NaN, and NaN times weight 0
         # is still NaN.
-        mask = np.arange(bucket) < np.maximum(lengths, 1)[:, None]
-        batch[ATTENTION_MASK] = mask.astype(np.int32)
-        batch.setdefault(TOKEN_TYPES, np.zeros(mask.shape, np.int32))
+        return (np.arange(length) < np.maximum(lengths, 1)[:, None]).astype(np.int32)
+
+    if INPUT_IDS in batch:
+        batch[ATTENTION_MASK] = real(INPUT_IDS, bucket)
+        batch.setdefault(TOKEN_TYPES, np.zeros_like(batch[ATTENTION_MASK]))
+    if plan.target:
+        batch[DECODER_MASK] = real(LABEL, plan.target)
     batch[WEIGHT] = (rows != PADDING).astype(np.float32)
     batch[INDEX] = rows.astype(np.int32)
     return batch
@@ -161,7 +214,7 @@ class _Steps:
     """Random access to the batches of all epochs by step, as grain wants its sources."""
 
     def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
-        lengths, (size, buckets, self._part) = features.lengths, batching
+        lengths, (size, buckets, self._part, self._targets) = features.lengths, batching
         self._features, self._epochs = features, epochs
         self._per_epoch = steps_per_epoch(len(lengths), size)
         # The prefetching threads are never further apart than two epochs.
@@ -174,7 +227,8 @@ class _Steps:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, place = divmod(int(step), self._per_epoch)
-        return collate(self._features, self._plan(epoch)[place].cut(self._part))
+        plan = with_targets(self._features, self._plan(epoch)[place], self._targets)
+        return collate(self._features, plan.cut(self._part))
 
 
 def train_batches(
@@ -195,8 +249,7 @@ def train_batches(
     Raises:
       UserError: a row does not fit the largest bucket.
     """
-    resolved = resolve_buckets(features.lengths, batching.buckets)
-    steps = _Steps(features, batching._replace(buckets=resolved), seed, epochs)
+    steps = _Steps(features, _resolve(features, batching), seed, epochs)
     if start_step >= len(steps):
         return iter(())
     dataset = grain.MapDataset.source(steps)[start_step:]
@@ -213,9 +266,17 @@ def eval_batches(features: Features, batching: Batching) -> Iterator[Batch]:
     Raises:
       UserError: a row does not fit the largest bucket.
     """
-    lengths, (size, buckets, part) = features.lengths, batching
-    resolved = resolve_buckets(lengths, buckets)
+    lengths, (size, buckets, part, targets) = features.lengths, _resolve(features, batching)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        yield collate(features, _pad_plan(rows, lengths, size, resolved).cut(part))
+        plan = with_targets(features, _pad_plan(rows, lengths, size, buckets), targets)
+        yield collate(features, plan.cut(part))
+
+
+def _resolve(features: Features, batching: Batching) -> Batching:
+    """With all buckets in rising order."""
+    return batching._replace(
+        buckets=resolve_buckets(features.lengths, batching.buckets),
+        target_buckets=resolve_targets(features, batching.target_buckets),
+    )

@@ -47,9 +47,9 @@ def reconstruct(
       Parameters, of which only rows of units that are kept changed, and biases.
     """
     structure, fitted = describe(config), params
-    # Of one shape, to one stream: one program serves them.
+    # Of one shape, to one stream of the same tokens: one program serves them.
     kinds = {
-        each.name: (each.write.stream, each.units * each.write.width)
+        each.name: (each.write.stream, each.write.tokens, each.units * each.write.width)
         for each in structure.sublayers
     }
     last = max((i for i, x in enumerate(structure.sublayers) if x.mixes), default=-1)
@@ -106,7 +106,8 @@ def _add(
       masks: the collection `masks`.
       batch: of calibration rows.
     """
-    paths = {each.write.path: each.name for each in describe(config).sublayers}
+    sublayers = describe(config).sublayers
+    paths = {each.write.path: each.name for each in sublayers}
 
     def run(params: dict, masks: dict | None) -> tuple[Array, Array]:
         inputs: dict[str, Array] = {}
@@ -123,7 +124,8 @@ def _add(
         return x.reshape(-1, x.shape[-1]), stream.reshape(-1, stream.shape[-1])
 
     (_, wanted), (x, found) = run(whole, None), run(fitted, masks)
-    counts = real_tokens(batch)
+    (tokens,) = {each.write.tokens for each in sublayers if each.name in names}
+    counts = real_tokens(batch, tokens)
     counts = counts * ((jnp.arange(counts.shape[1]) == 0) | ~first_only)
     x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
     weighted = x * counts.reshape(-1, 1)

@@ -265,7 +265,7 @@ def _divide(recipe: Recipe, state: TrainState, whole: Part) -> Part:
         found = {}
         if head.loss:
             found["task_loss"] = head.loss_over({**rows, WEIGHT: labelled}).sum()
-        return found | (counts_of(teacher, head, rows) if teacher else {})
+        return found | (counts_of(teacher, head, recipe.structure, rows) if teacher else {})
 
     shares = {k: x / jnp.maximum(x.sum(), 1) for k, x in jax.vmap(counts)(rows, labelled).items()}
     even = jnp.full(recipe.accumulate, 1 / recipe.accumulate)

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from bpjax import models
 from bpjax.distributed import everywhere, write_once
 from bpjax.errors import UserError
-from bpjax.models.heads import HEADS
-from bpjax.models.inputs import INDEX, INPUT_IDS, TEACHER_LOGITS
+from bpjax.models.heads import HEADS, Head
+from bpjax.models.inputs import INDEX, TEACHER_LOGITS
 from bpjax.tasks.base import Features
 from bpjax.tasks.columns import Column, starts_of
 from bpjax.training.evaluation import Batch, predict
@@ -33,19 +33,20 @@ class TeacherLogits(NamedTuple):
     Attributes:
       values: `[total, outputs]`; one line a row, or a token where `per_token`.
       starts: where each row's lines begin, and `total` at the end.
-      per_token: of a head that says something of each token.
+      head: of the teacher.
     """
 
     values: Float[np.ndarray, "total outputs"]
     starts: Int[np.ndarray, " rows_and_end"]
-    per_token: bool
+    head: Head
 
     def attach(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Adds `teacher_logits` to batches of the same features, zeros at padding."""
         column = Column(self.values, self.starts)
         for batch in batches:
-            logits = column.pad(batch[INDEX], batch[INPUT_IDS].shape[1] if self.per_token else 1)
-            yield {**batch, TEACHER_LOGITS: logits if self.per_token else logits[:, 0]}
+            per_token = self.head.per_token
+            logits = column.pad(batch[INDEX], batch[self.head.mask].shape[1] if per_token else 1)
+            yield {**batch, TEACHER_LOGITS: logits if per_token else logits[:, 0]}
 
 
 def cached_logits(
@@ -70,7 +71,7 @@ def cached_logits(
     Raises:
       UserError: the folder cannot be written, or a file there is damaged.
     """
-    per_token = HEADS[teacher.config.head].per_token
+    head = HEADS[teacher.config.head]
     path = folder / f"{_digest(teacher, features, batching)}.safetensors"
     try:
         # Before minutes are spent on what then cannot be saved.
@@ -80,8 +81,8 @@ def cached_logits(
                 eval_batches(features, batching), steps_per_epoch(len(features), batching.size)
             )
             rows = predict(teacher.config, teacher.params, batches, None, layout)
-            write_once(_save, path, rows if per_token else [row[None] for row in rows])
-        return TeacherLogits(**load_file(path), per_token=per_token)
+            write_once(_save, path, rows if head.per_token else [row[None] for row in rows])
+        return TeacherLogits(**load_file(path), head=head)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"distillation.cache: {path}: {error}: expected a folder that can be written, and its "
@@ -102,7 +103,8 @@ def _with_bar(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
 
 def _digest(teacher: Teacher, features: Features, batching: Batching) -> str:
     # Not its part: who computes which rows changes nothing.
-    known = teacher.config, (batching.size, tuple(batching.buckets))
+    lengths = tuple(batching.buckets), tuple(batching.target_buckets)
+    known = teacher.config, (batching.size, *lengths)
     digest = hashlib.sha256(repr(known).encode())
     for name, value in jax.tree.leaves_with_path(teacher.params):
         digest.update(jax.tree_util.keystr(name).encode())

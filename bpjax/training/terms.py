@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.embedding import normalized
-from bpjax.models.heads import Head, Places, real_tokens, rows
-from bpjax.models.inputs import ATTENTION_MASK, TEACHER_LOGITS, WEIGHT
+from bpjax.models.heads import Head, rows
+from bpjax.models.inputs import TEACHER_LOGITS, WEIGHT
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.structure import Structure
+from bpjax.pruning.structure import Structure, tokens_of
 from bpjax.training.evaluation import Batch, apply
 
 OUTPUTS, STATES, SCORES = "outputs", "states", "scores"
@@ -62,7 +62,8 @@ class Term(NamedTuple):
         where it learns nothing.
       fits: (student's structure, teacher's): why the two cannot be compared, what the teacher has
         and what is expected; None where they can.
-      over: what its loss is a mean over; None: what the head's distillation is.
+      over: (student's structure, batch): the weights of what its loss is a mean over; None: of what
+        the head's distillation is.
       heads: those whose outputs it compares; None: any.
       means: (what it learns itself, compared): means over the same, of which a loss is a function
         that is no mean itself. Of a part of a batch it then goes by `Compared.means`, so that the
@@ -74,7 +75,7 @@ class Term(NamedTuple):
     loss: Callable[[Any, Compared], Array]
     init: Callable[[Structure, Structure], PyTree] | None = None
     fits: Callable[[Structure, Structure], str | None] = _always
-    over: Places | None = rows
+    over: Callable[[Structure, Batch], PyTree] | None = lambda structure, batch: rows(batch)
     heads: frozenset[str] | None = None
     means: Callable[[Any, Compared], Array] | None = None
 
@@ -172,16 +173,23 @@ def means_of(teacher: Teacher, learned: PyTree, compared: Compared) -> dict[str,
     return found
 
 
-def counts_of(teacher: Teacher, head: Head, batch: Batch) -> dict[str, Num[Array, ""]]:
+def counts_of(
+    teacher: Teacher, head: Head, structure: Structure, batch: Batch
+) -> dict[str, Num[Array, ""]]:
     """How many rows, tokens or pairs each term is a mean over, by name.
 
     Args:
       teacher: whose terms.
       head: of both models.
+      structure: of the student.
       batch: as both read it.
     """
-    over = {name: TERMS[name].over or head.distill_over for name in _names(teacher)}
-    return {name: places(batch).sum() for name, places in over.items()}
+    found = {}
+    for name in _names(teacher):
+        over = TERMS[name].over
+        weights = over(structure, batch) if over else head.distill_over(batch)
+        found[name] = sum(x.sum() for x in jax.tree.leaves(weights))
+    return found
 
 
 def _names(teacher: Teacher) -> list[str]:
@@ -195,27 +203,24 @@ def _own(teacher: Teacher, learned: PyTree) -> dict[str, PyTree]:
 
 
 def hidden(
-    student: Sequence[Float[Array, "batch length hidden"]],
-    teacher: Sequence[Float[Array, "batch length hidden"]],
-    mask: Int[Array, "batch length"],
-    weight: Float[Array, " batch"],
+    student: Sequence[Float[Array, "batch _ hidden"]],
+    teacher: Sequence[Float[Array, "batch _ hidden"]],
+    places: Sequence[Num[Array, "batch _"]],
 ) -> Float[Array, ""]:
     """Mean squared difference of the hidden states, over layers, real tokens and dimensions.
 
     Args:
       student: states after the embeddings and after each layer.
       teacher: the same from the teacher, as many and as wide; no gradient flows into them.
-      mask: 1 for real tokens, 0 for padding.
-      weight: of each row, 0 for padding rows.
+      places: of each the weight of its tokens, 0 at padding.
     """
-    return _mean_square(student, teacher, -1, mask * weight[:, None])
+    return _mean_square(student, teacher, -1, places)
 
 
 def attention(
-    student: Sequence[Float[Array, "batch heads length length"]],
-    teacher: Sequence[Float[Array, "batch heads length length"]],
-    mask: Int[Array, "batch length"],
-    weight: Float[Array, " batch"],
+    student: Sequence[Float[Array, "batch heads _ _"]],
+    teacher: Sequence[Float[Array, "batch heads _ _"]],
+    places: Sequence[Num[Array, "batch _ _"]],
 ) -> Float[Array, ""]:
     """Mean squared difference of the attention scores, over layers, heads and pairs of real tokens.
 
@@ -225,22 +230,16 @@ def attention(
     Args:
       student: scores of each layer.
       teacher: the same from the teacher, as many and of as many heads; no gradient flows into them.
-      mask: 1 for real tokens, 0 for padding.
-      weight: of each row, 0 for padding rows.
+      places: of each the weight of its pairs, 0 where one of the two tokens is padding.
     """
-    return _mean_square(student, teacher, 1, _pairs(mask, weight))
-
-
-def _pairs(mask, weight):
-    return mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
+    return _mean_square(student, teacher, 1, places)
 
 
 def layers(
     student: Sequence[Float[Array, "batch length hidden"]],
     teacher: Sequence[Float[Array, "batch length hidden"]],
     alive: Bool[Array, " layers"],
-    mask: Int[Array, "batch length"],
-    weight: Float[Array, " batch"],
+    places: Num[Array, "batch length"],
     whole: Float[Array, "matched layers"] | None = None,
 ) -> Float[Array, ""]:
     """Mean squared difference of some of the teacher's layers, each to the student's nearest.
@@ -252,8 +251,7 @@ def layers(
       teacher: states after each of its layers; those of `matched_layers` count, and no gradient
         flows into them.
       alive: which of the student's layers still compute; the others match nothing, unless none do.
-      mask: 1 for real tokens, 0 for padding.
-      weight: of each row, 0 for padding rows.
+      places: the weight of each token, 0 at padding.
       whole: `layer_distances` of the batch that these rows are a part of, by which it is told what
         is nearest; None: they are all.
     """
@@ -261,29 +259,26 @@ def layers(
     def least(distances: Array) -> Array:
         return jnp.where(alive | ~alive.any(), distances, jnp.inf).min(1).mean()
 
-    distances = layer_distances(student, teacher, mask, weight)
+    distances = layer_distances(student, teacher, places)
     return least(distances) if whole is None else jnp.vdot(jax.grad(least)(whole), distances)
 
 
 def layer_distances(
     student: Sequence[Float[Array, "batch length hidden"]],
     teacher: Sequence[Float[Array, "batch length hidden"]],
-    mask: Int[Array, "batch length"],
-    weight: Float[Array, " batch"],
+    places: Num[Array, "batch length"],
 ) -> Float[Array, "matched layers"]:
     """Mean squared differences of the teacher's `matched_layers` to all of the student's.
 
     Args:
       student: see `layers`.
       teacher: see `layers`.
-      mask: 1 for real tokens, 0 for padding.
-      weight: of each row, 0 for padding rows.
+      places: the weight of each token, 0 at padding.
     """
-    places = mask * weight[:, None]
     chosen = [teacher[i] for i in matched_layers(len(teacher))]
     return jnp.stack(
         [
-            jnp.stack([_mean_square([ours], [theirs], -1, places) for ours in student])
+            jnp.stack([_mean_square([ours], [theirs], -1, [places]) for ours in student])
             for theirs in chosen
         ]
     )
@@ -295,12 +290,12 @@ def matched_layers(count: int) -> list[int]:
 
 
 def _mean_square(student, teacher, axis, places):
-    """Squared difference, averaged over an axis, then over weighted places and over layers."""
-    total = jnp.zeros(())
-    for ours, theirs in zip(student, teacher, strict=True):
+    """Squared difference, averaged over an axis, and over the weighted places of all layers."""
+    total = count = jnp.zeros(())
+    for ours, theirs, weight in zip(student, teacher, places, strict=True):
         squares = jnp.square(ours - jax.lax.stop_gradient(theirs)).mean(axis)
-        total += jnp.sum(squares * places)
-    return total / max(1, len(student)) / jnp.maximum(places.sum(), 1)
+        total, count = total + jnp.sum(squares * weight), count + weight.sum()
+    return total / jnp.maximum(count, 1)
 
 
 def similarity(
@@ -360,8 +355,28 @@ def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"
     return jnp.stack([*found.values()])
 
 
-def _places(batch: Mapping[str, Any]) -> tuple[Array, Array]:
-    return batch[ATTENTION_MASK], batch[WEIGHT]
+def _tokens(batch: Batch, mask: str) -> Num[Array, "batch _"]:
+    """The weight of each token: its row's, 0 at padding."""
+    return batch[mask] * batch[WEIGHT][:, None]
+
+
+def _of_states(structure: Structure, batch: Batch) -> dict[str, Num[Array, "batch _"]]:
+    """The weight of each token, by the name of a layer, and of the embeddings before."""
+    layers = [each.layer for each in structure.sublayers]
+    before = [f"{layer.rpartition('/')[0]}/embeddings".lstrip("/") for layer in layers]
+    names = dict.fromkeys([*before, *layers])
+    return {name: _tokens(batch, tokens_of(structure, name)) for name in names}
+
+
+def _of_scores(structure: Structure, batch: Batch) -> list[Num[Array, "batch _ _"]]:
+    """The weight of each pair of tokens that meet, by sublayer that mixes tokens."""
+    found = []
+    for each in structure.sublayers:
+        if each.mixes and each.units:
+            keys = next(x.tokens for x in each.reads if x.role == "key")
+            pairs = batch[each.write.tokens][:, :, None] * batch[keys][:, None, :]
+            found.append(pairs * batch[WEIGHT][:, None, None])
+    return found
 
 
 def _compare_outputs(_: None, found: Compared) -> Array:
@@ -372,27 +387,41 @@ def _compare_outputs(_: None, found: Compared) -> Array:
 
 
 def _compare_hidden(_: None, found: Compared) -> Array:
-    states = found.student.hidden_states, found.teacher.hidden_states
-    return hidden(*states, *_places(found.batch))
+    places = _of_states(found.structure, found.batch)
+    ours, theirs = (
+        [x.hidden_states[name] for name in places] for x in (found.student, found.teacher)
+    )
+    return hidden(ours, theirs, [*places.values()])
 
 
 def _compare_attention(_: None, found: Compared) -> Array:
     ours, theirs = (x.attention_scores.values() for x in (found.student, found.teacher))
-    return attention(tuple(ours), tuple(theirs), *_places(found.batch))
+    return attention(tuple(ours), tuple(theirs), _of_scores(found.structure, found.batch))
 
 
 def _compare_layers(projection: Array, found: Compared) -> Array:
     alive, whole = alive_layers(found.structure, found.kept), found.means.get("layers")
-    return layers(*_layers_of(projection, found), alive, *_places(found.batch), whole)
+    return layers(*_layers_of(projection, found), alive, _of_layers(found), whole)
 
 
 def _distances(projection: Array, found: Compared) -> Array:
-    return layer_distances(*_layers_of(projection, found), *_places(found.batch))
+    return layer_distances(*_layers_of(projection, found), _of_layers(found))
+
+
+def _of_layers(found: Compared) -> Num[Array, "batch _"]:
+    """The weight of each token, the same for all layers."""
+    return [*_of_states(found.structure, found.batch).values()][-1]
 
 
 def _layers_of(projection: Array, found: Compared) -> tuple[list[Array], Sequence[Array]]:
     """States after each layer, the student's projected, and the teacher's."""
-    ours, theirs = found.student.hidden_states[1:], found.teacher.hidden_states[1:]
+
+    def in_order(outputs: Outputs) -> list[Array]:
+        # By number: a dict that went through jit is sorted by its keys' letters.
+        states = {k: x for k, x in outputs.hidden_states.items() if not k.endswith("embeddings")}
+        return [states[name] for name in sorted(states, key=lambda name: (len(name), name))]
+
+    ours, theirs = in_order(found.student), in_order(found.teacher)
     return [state @ projection for state in ours], theirs
 
 
@@ -406,13 +435,15 @@ def _compare_similarity(_: None, found: Compared) -> Array:
     return similarity(*_vectors(found), found.means.get("similarity"))
 
 
-def _token_pairs(batch: Mapping[str, Any]) -> Array:
-    return _pairs(*_places(batch))
-
-
 def _identity(ours: Structure, theirs: Structure) -> Float[Array, "student teacher"]:
     """A map from the student's hidden states to the teacher's."""
     return jnp.eye(_width(ours), _width(theirs))
+
+
+def _one_stack(ours: Structure, theirs: Structure) -> str | None:
+    """Whether each layer of one model can be compared with each of the other."""
+    masks = {each.write.tokens for each in (*ours.sublayers, *theirs.sublayers)}
+    return None if len(masks) == 1 else "has an encoder and a decoder, expected one stack of layers"
 
 
 def _width(structure: Structure) -> int:
@@ -452,21 +483,22 @@ TERMS = {
             frozenset({STATES}),
             _compare_hidden,
             fits=_same(lambda x: (_layers(x), _width(x)), "layers and dimensions"),
-            over=real_tokens,
+            over=_of_states,
         ),
         Term(
             "attention",
             frozenset({SCORES}),
             _compare_attention,
             fits=_same(_heads, "heads by layer"),
-            over=_token_pairs,
+            over=_of_scores,
         ),
         Term(
             "layers",
             frozenset({STATES}),
             _compare_layers,
             init=_identity,
-            over=real_tokens,
+            fits=_one_stack,
+            over=lambda structure, batch: _of_states(structure, batch)["embeddings"],
             means=_distances,
         ),
         Term(

@@ -166,11 +166,12 @@ def test_logits_by_token_are_a_linear_map_of_the_states(head):
 def test_hidden_states():
     params = make_params(RAGGED)
     outputs = run(RAGGED, params, hidden_states=True)
-    assert [x.shape for x in outputs.hidden_states] == [(3, 5, 6)] * (1 + RAGGED.num_layers)
-    np.testing.assert_array_equal(outputs.hidden_states[-1], outputs.hidden)
+    states = [*outputs.hidden_states.values()]
+    assert [x.shape for x in states] == [(3, 5, 6)] * (1 + RAGGED.num_layers)
+    np.testing.assert_array_equal(states[-1], outputs.hidden)
     less = RAGGED.replace(heads=RAGGED.heads[:2], intermediate=RAGGED.intermediate[:2])
-    np.testing.assert_array_equal(outputs.hidden_states[2], run(less, params).hidden)
-    assert run(RAGGED, params).hidden_states == ()
+    np.testing.assert_array_equal(outputs.hidden_states["layer_1"], run(less, params).hidden)
+    assert run(RAGGED, params).hidden_states == {}
 
 
 def test_a_sublayer_that_is_gone_keeps_its_bias_and_norm():

@@ -33,11 +33,11 @@ def test_hidden_states_match_pytorch(minilm_dir):
         lambda params: bert.Bert(config).apply({"params": params}, *batch, hidden_states=True)
     )(params)
     real = golden["attention_mask"].astype(bool)
-    states = np.stack(outputs.hidden_states)[:, real]
+    states = np.stack([*outputs.hidden_states.values()])[:, real]
     assert states.shape[0] == 7
     np.testing.assert_allclose(states[..., ::4], golden["states"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(states[-1], golden["last"], rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(outputs.hidden, outputs.hidden_states[-1])
+    np.testing.assert_array_equal(outputs.hidden, outputs.hidden_states["layer_5"])
 
 
 def test_tokenizer_gives_the_golden_ids(minilm_dir):

@@ -119,7 +119,7 @@ def test_hidden_states_of_minilm(minilm_dir, sentences):
     assert (length > 160) == (sentences > 3)
     with torch.no_grad():
         expected = theirs(model, batch, output_hidden_states=True).hidden_states
-    found = ours(config, params, batch, hidden_states=True).hidden_states
+    found = ours(config, params, batch, hidden_states=True).hidden_states.values()
     for i, (left, right) in enumerate(zip(found, expected, strict=True)):
         assert_close(left, right, batch, f"MiniLM, length {length}, states {i}")
 
@@ -183,7 +183,7 @@ def test_random_models_of_transformers(tmp_path, head, family):
         returned = theirs(back, given)
     found = ours(config, params, batch, hidden_states=True)
     for i, (left, right) in enumerate(
-        zip(found.hidden_states, expected.hidden_states, strict=True)
+        zip(found.hidden_states.values(), expected.hidden_states, strict=True)
     ):
         assert_close(left, right, batch, f"{family}, states {i}")
     if head != "none":

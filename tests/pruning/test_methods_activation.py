@@ -51,7 +51,7 @@ def test_norms_are_of_what_each_kernel_reads():
     def norm(x):
         return np.sqrt(np.mean(np.square(np.asarray(x)), axis=0))
 
-    first = np.asarray(states[0])[:2][real]
+    first = np.asarray(states["embeddings"])[:2][real]
     assert first.shape[0] == 8
     for name in ("query", "key", "value"):
         np.testing.assert_allclose(found[f"layer_0/attention/{name}"], norm(first), rtol=1e-5)
@@ -74,7 +74,8 @@ def test_norms_within_the_feed_forward_layer():
     found = input_norms(config, params, [batch])
     layer = params["layer_0"]["ffn"]
     real = np.asarray(batch["attention_mask"]).astype(bool)
-    states = np.asarray(apply(config, params, batch, activations=True).hidden_states[0])[real]
+    outputs = apply(config, params, batch, activations=True)
+    states = np.asarray(outputs.hidden_states["embeddings"])[real]
     # Without heads the sublayer adds its bias, and normalises.
     attention = params["layer_0"]["attention"]
     x = states + np.asarray(attention["output"]["bias"])

@@ -33,7 +33,7 @@ def test_a_share_of_relu(share):
     taken = apply(
         config, params, batch, approximations=approximate(config, ("relu",), share, batch)
     ).hidden
-    plain = apply(config, params, batch, activations=True).hidden_states[0]
+    plain = apply(config, params, batch, activations=True).hidden_states["embeddings"]
     params = jax.tree.map(np.asarray, params)
     layer = params["layer_0"]
 

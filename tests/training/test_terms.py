@@ -16,11 +16,15 @@ def test_hidden_states_are_compared_where_tokens_are_real():
     zeros = jnp.zeros_like(ours)
     mask, weight = jnp.array([[1, 0], [1, 1], [1, 0]]), jnp.array([1.0, 1.0, 0.0])
     # Three real tokens with mean squares 1, 2 and 0; the second layer is equal.
-    value = terms.hidden([ours, zeros], [zeros, zeros], mask, weight)
+    places = mask * weight[:, None]
+    value = terms.hidden([ours, zeros], [zeros, zeros], [places, places])
     assert value == pytest.approx((1 + 2) / 3 / 2)
-    gradient = jax.grad(lambda t: terms.hidden([ours], [t], mask, weight))(zeros)
+    gradient = jax.grad(lambda t: terms.hidden([ours], [t], [places]))(zeros)
     assert not gradient.any()
-    assert terms.hidden([ours], [zeros], mask, jnp.zeros(3)) == 0
+    assert terms.hidden([ours], [zeros], [0 * places]) == 0
+    # Of two stacks the mean is over the tokens of both.
+    both = terms.hidden([ours, zeros[:, :1]], [zeros, zeros[:, :1]], [places, places[:, :1]])
+    assert both == pytest.approx((1 + 2) / (3 + 2))
 
 
 def test_attention_is_compared_at_pairs_of_real_tokens():
@@ -29,12 +33,13 @@ def test_attention_is_compared_at_pairs_of_real_tokens():
     zeros = jnp.zeros_like(ours)
     mask, weight = jnp.array([[1, 0], [1, 1], [1, 1]]), jnp.array([1.0, 1.0, 0.0])
     # Five real pairs with squares 1, 4, 4, 4 and 4; the second layer is equal.
-    value = terms.attention([ours, zeros], [zeros, zeros], mask, weight)
+    pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
+    value = terms.attention([ours, zeros], [zeros, zeros], [pairs, pairs])
     assert value == pytest.approx((1 + 4 * 4) / 5 / 2)
-    gradient = jax.grad(lambda t: terms.attention([ours], [t], mask, weight))(zeros)
+    gradient = jax.grad(lambda t: terms.attention([ours], [t], [pairs]))(zeros)
     assert not gradient.any()
     longer, more = (jnp.pad(x, ((0, 0), (0, 0), (0, 3), (0, 3))) for x in (ours, zeros))
-    padded = terms.attention([longer], [more], jnp.pad(mask, ((0, 0), (0, 3))), weight)
+    padded = terms.attention([longer], [more], [jnp.pad(pairs, ((0, 0), (0, 3), (0, 3)))])
     assert padded == pytest.approx(2 * value)
 
 
@@ -50,7 +55,7 @@ def test_each_layer_of_the_teacher_is_matched_with_the_nearest_that_is_left():
 
     def distil(alive, **changes):
         student = states(0.0, 1.0, 5.0)
-        options = dict(mask=jnp.ones((1, 2), jnp.int32), weight=jnp.ones(1)) | changes
+        options = dict(places=jnp.ones((1, 2))) | changes
         return float(terms.layers(student, states(2.0, 4.0), jnp.array(alive), **options))
 
     # 2 is one from 1, and 4 is one from 5; without the second layer, 2 is two from 0.
@@ -58,14 +63,14 @@ def test_each_layer_of_the_teacher_is_matched_with_the_nearest_that_is_left():
     assert distil([True, False, True]) == pytest.approx((4 + 1) / 2)
     assert distil([True, False, False]) == pytest.approx((4 + 16) / 2)
     assert distil([False, False, False]) == distil([True, True, True])
-    assert distil([True, True, True], mask=jnp.array([[1, 0]])) == pytest.approx(1)
+    assert distil([True, True, True], places=jnp.array([[1, 0]])) == pytest.approx(1)
 
 
 def test_only_the_nearest_layer_is_pulled():
     def loss(student):
-        places = jnp.ones((1, 2), jnp.int32), jnp.ones(1)
         teacher = [jnp.full((1, 2, 3), 2.0)]
-        return terms.layers(list(student), teacher, jnp.array([True, True, False]), *places)
+        alive = jnp.array([True, True, False])
+        return terms.layers(list(student), teacher, alive, jnp.ones((1, 2)))
 
     student = jnp.stack([jnp.full((1, 2, 3), x) for x in (0.0, 1.0, 2.0)])
     gradient = jax.grad(loss)(student)
@@ -75,16 +80,16 @@ def test_only_the_nearest_layer_is_pulled():
 def test_layers_that_are_nearest_in_parts_are_those_of_the_whole():
     student = [jnp.array([[[0.0]], [[0.0]]]), jnp.array([[[1.0]], [[9.0]]])]
     teacher, alive = [jnp.array([[[1.0]], [[1.0]]])], jnp.array([True, True])
-    mask, weight = jnp.ones((2, 1), jnp.int32), jnp.ones(2)
+    places = jnp.ones((2, 1))
 
     def loss(student, rows, whole=None):
         parts = ([x[rows] for x in states] for states in (student, teacher))
-        return terms.layers(*parts, alive, mask[rows], weight[rows], whole)
+        return terms.layers(*parts, alive, places[rows], whole)
 
     # The second layer is nearest in the first row, the first in both.
     first, both = slice(0, 1), slice(0, 2)
     assert loss(student, first) == 0 and loss(student, both) == 1
-    whole = terms.layer_distances(student, teacher, mask, weight)
+    whole = terms.layer_distances(student, teacher, places)
     np.testing.assert_allclose(whole, [[1.0, 32.0]])
     assert loss(student, first, whole) == 1
     expected, found = jax.grad(loss)(student, both), jax.grad(loss)(student, first, whole)

@@ -68,12 +68,12 @@ class Bert(nn.Module):
             )
 
         x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
-        states = [x]
+        states = {"embeddings": x}
         # Its argument `deterministic`, counted after the module, is a Python bool.
         layer: Any = nn.remat(Layer, static_argnums=(3,)) if config.remat else Layer
         for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
             x = layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
-            states.append(x)
+            states[f"layer_{i}"] = x
 
         def by_row(x):
             return x.reshape(batch, length, -1)
@@ -82,7 +82,7 @@ class Bert(nn.Module):
         return Outputs(
             hidden=x,
             logits=self._head(x, attention_mask, deterministic),
-            hidden_states=tuple(map(by_row, states)) if hidden_states else (),
+            hidden_states={k: by_row(v) for k, v in states.items()} if hidden_states else {},
         )
 
     def _head(self, x, mask, deterministic):
