@@ -44,7 +44,7 @@ class Table(nn.Module):
 
     def whole(self) -> Float[Array, "rows features"]:
         """All rows."""
-        table: Array = self.embedding
+        table: Any = self.embedding
         if self.sinusoidal:
             table = jax.lax.stop_gradient(table)
         if not self.has_variable(MASKS, HIDDEN):
