@@ -219,6 +219,19 @@ def test_dropout_goes_by_its_key_and_layers_drop_out(remat):
     np.testing.assert_array_equal(run(still, params).logits, run(TINY, params).logits)
 
 
+def test_is_exported_for_any_two_lengths():
+    config = KINDS["mbart"]
+    params = make_params(config)
+    limits = ["n <= 9", "t <= 9", "n >= 1", "t >= 1", "b >= 1"]
+    b, n, t = jax.export.symbolic_shape("b, n, t", constraints=limits)
+    names = {"input_ids": (b, n), "attention_mask": (b, n), "label": (b, t)}
+    shapes = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in names.items()}
+    forward = jax.jit(lambda batch: run(config, params, batch=batch).logits)
+    exported = jax.export.export(forward)(shapes)
+    found = exported.call({name: make_batch()[name] for name in names})
+    assert relative(found, run(config, params).logits) < 1e-5
+
+
 def test_bfloat16_is_close():
     params = make_params()
     wide = run(TINY, params).logits
@@ -294,8 +307,11 @@ def test_cheaper_operations_take_the_place_of_others(kind):
 # Writing, a token at a time.
 
 
-@pytest.mark.parametrize("shape", [lambda config: config, ragged], ids=["alike", "ragged"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [*((kind, lambda config: config) for kind in KINDS), ("bart", ragged), ("pegasus", ragged)],
+    ids=[*KINDS, "bart-ragged", "pegasus-ragged"],
+)
 def test_step_by_step_is_the_whole_pass(kind, shape):
     """Each of two beams of a source writes a text of its own, which a whole pass is given, too."""
     with jax.enable_x64(True):

@@ -25,7 +25,7 @@ def _prompt(config: BartConfig, batch: Mapping[str, Any]) -> Int[Array, "sources
             "decoder_start_token_id is None: expected the token that a text starts with, of mBART "
             "the target's language; set it"
         )
-    return jnp.full((len(batch[INPUT_IDS]), 1), start, jnp.int32)
+    return jnp.full((batch[INPUT_IDS].shape[0], 1), start, jnp.int32)
 
 
 def _start(config: BartConfig, variables: dict, batch: Mapping[str, Any], length: int) -> Cache:

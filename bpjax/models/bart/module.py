@@ -91,7 +91,7 @@ class Bart(nn.Module):
         states |= later
 
         def by_row(x):
-            return x.reshape(len(input_ids), -1, config.hidden_size)
+            return x.reshape(input_ids.shape[0], -1, config.hidden_size)
 
         x = by_row(x)
         return Outputs(
@@ -190,13 +190,12 @@ class DecoderLayer(nn.Module):
         x: Tokens,
         memory: Float[Array, "sources hidden"],
         mask: Int[Array, "batch length"],
+        written: Int[Array, "batch target_length"],
         deterministic: bool,
     ) -> Tokens:
         """Attention to what is written, then to what was read, then feed-forward."""
-        # Padding ends a row, and no token meets a later one.
-        written = jnp.ones((len(mask), len(x) // len(mask)), jnp.int32)
         x = self.attention(x, written, deterministic)
-        x = self.cross_attention(x, mask, deterministic, self.read(memory, len(mask)))
+        x = self.cross_attention(x, mask, deterministic, self.read(memory, mask.shape[0]))
         return self.ffn(x, deterministic)
 
     def read(self, memory: Float[Array, "sources hidden"], rows: int) -> KeysValues | None:
@@ -296,7 +295,7 @@ class Decoder(Stacked):
         """Makes the layers."""
         config, sizes = self.config, self.config.decoder
         self._edges()
-        kind: Any = nn.remat(DecoderLayer, static_argnums=(4,)) if config.remat else DecoderLayer
+        kind: Any = nn.remat(DecoderLayer, static_argnums=(5,)) if config.remat else DecoderLayer
         self.layer = [
             kind(config, *units) for units in zip(sizes.heads, sizes.cross, sizes.ffn, strict=True)
         ]
@@ -317,9 +316,11 @@ class Decoder(Stacked):
           deterministic: no dropout.
         """
         x = self._begin(embedded, jnp.arange(embedded.shape[1]), deterministic)
+        # Padding ends a row, and no token meets a later one.
+        written = jnp.ones(embedded.shape[:2], jnp.int32)
         states = {"decoder/embeddings": x}
         for i, layer in enumerate(self.layer):
-            y = layer(x, memory, mask, deterministic)
+            y = layer(x, memory, mask, written, deterministic)
             x = self._kept(x, y, self.config.decoder.layer_dropout, deterministic)
             states[f"decoder/layer_{i}"] = x
         return self._end(x), states
@@ -332,8 +333,8 @@ class Decoder(Stacked):
     ) -> Cache:
         """Keys and values of what was read, and room for those of what is written."""
         layers = [*enumerate(self.layer)]
-        own = {f"layer_{i}": layer.empty(len(mask), room) for i, layer in layers}
-        read = {f"layer_{i}": layer.read(memory, len(mask)) for i, layer in layers}
+        own = {f"layer_{i}": layer.empty(mask.shape[0], room) for i, layer in layers}
+        read = {f"layer_{i}": layer.read(memory, mask.shape[0]) for i, layer in layers}
         return Cache(own, {"mask": mask, **read})
 
     def step(

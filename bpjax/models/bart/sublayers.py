@@ -93,10 +93,11 @@ class Attention(Sublayer):
         """
 
         def mixed(y: Tokens) -> Float[Array, "tokens channels"]:
+            rows = mask.shape[0]
             if found is None:
-                query, key, value = self._project(y, len(mask), self.query, self.key, self.value)
+                query, key, value = self._project(y, rows, self.query, self.key, self.value)
             else:
-                (query,), (key, value) = self._project(y, len(mask), self.query), found
+                (query,), (key, value) = self._project(y, rows, self.query), found
             if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
                 self.sow(INTERMEDIATES, SCORES, scores_of(query, key, self.causal))
             out = attend(
@@ -108,7 +109,7 @@ class Attention(Sublayer):
                 dropout=self.config.attention_dropout,
                 rng=dropout_key(self, deterministic),
             )
-            return out.reshape(len(y), -1)
+            return out.reshape(y.shape[0], -1)
 
         return self._around(x, mixed, deterministic)
 
@@ -135,7 +136,7 @@ class Attention(Sublayer):
 
         def mixed(y: Tokens) -> Float[Array, "tokens channels"]:
             nonlocal cache
-            query, *new = self._project(y, len(y), self.query, self.key, self.value)
+            query, *new = self._project(y, y.shape[0], self.query, self.key, self.value)
             assert cache is not None
             key, value = (
                 jax.lax.dynamic_update_slice_in_dim(old, each.astype(old.dtype), position, 1)
@@ -144,7 +145,7 @@ class Attention(Sublayer):
             cache = key, value
             past = jnp.arange(key.shape[1]) <= position
             mask = jnp.broadcast_to(past.astype(jnp.int32), key.shape[:2])
-            return attend(query, key, value, mask).reshape(len(y), -1)
+            return attend(query, key, value, mask).reshape(y.shape[0], -1)
 
         out = self._around(x, mixed, deterministic=True)
         return out, cache

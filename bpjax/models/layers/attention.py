@@ -56,7 +56,7 @@ def scores_of(
 
 
 def _past(length: int, keys: int) -> Bool[Array, "length keys"]:
-    return jnp.tri(length, keys, dtype=bool)
+    return jnp.arange(keys) <= jnp.arange(length)[:, None]
 
 
 def _fits_flash(query: Array) -> bool:
