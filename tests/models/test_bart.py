@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from tiny import relative
 from tiny_bart import KINDS, TINY, make_batch, make_params, ragged, run
 
@@ -147,13 +146,13 @@ def test_the_source_and_its_order_matter():
 
 
 def test_masks_of_ones_change_nothing():
-    for config in KINDS.values():
+    for kind, name in (("bart", "hybrid"), ("mbart", "cofi"), ("marian", "cofi")):
+        config = KINDS[kind]
         params = make_params(config)
-        for name in ("hybrid", "cofi"):
-            pattern = make_pattern(name, models.describe(config), (4, 3))
-            ones = {group.name: jnp.ones(group.shape) for group in pattern.groups}
-            masked = run(config, params, build_mask_collection(pattern, ones))
-            assert relative(masked.logits, run(config, params).logits) < 1e-5
+        pattern = make_pattern(name, models.describe(config), (4, 3))
+        ones = {group.name: jnp.ones(group.shape) for group in pattern.groups}
+        masked = run(config, params, build_mask_collection(pattern, ones))
+        assert relative(masked.logits, run(config, params).logits) < 1e-5
 
 
 def test_states_scores_and_streams_go_by_name():
@@ -191,31 +190,36 @@ def test_without_a_head_the_decoder_reads_the_source():
     assert written == {"attention_mask"}
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_dropout_goes_by_its_key_and_layers_drop_out(remat):
+def test_dropout_goes_by_its_key_with_remat_and_without():
     params = make_params()
 
-    def train(config, key):
-        def loss(params):
-            rngs = {"dropout": jax.random.key(key)}
+    def train(config):
+        def loss(params, key):
+            rngs = {"dropout": key}
             return run(config, params, deterministic=False, rngs=rngs).logits.sum()
 
-        return jax.value_and_grad(loss)(params)
+        return jax.jit(jax.value_and_grad(loss))
 
-    (first, _), (again, _), (other, _) = (train(TINY.replace(remat=remat), i) for i in (0, 0, 1))
+    keys = [jax.random.key(number) for number in (0, 0, 1)]
+    step = train(TINY)
+    (first, gradient), (again, _), (other, _) = (step(params, key) for key in keys)
     assert first == again != other
+    value, found = train(TINY.replace(remat=True))(params, keys[0])
+    assert relative(value, first) < 1e-5
+    for left, right in zip(*map(jax.tree.leaves, (gradient, found)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
+
     still = TINY.replace(
         dropout=0.0,
         attention_dropout=0.0,
         activation_dropout=0.0,
         encoder=TINY.encoder.replace(layer_dropout=0.99),
         decoder=TINY.decoder.replace(layer_dropout=0.99),
-        remat=remat,
     )
-    gradients = traverse_util.flatten_dict(train(still, 0)[1], sep="/")
+    _, gradient = train(still)(params, keys[0])
     # No layer is left: the encoder's embeddings are read by nobody.
-    assert not gradients["encoder/positions/embedding"].any()
-    assert gradients["decoder/positions/embedding"].any()
+    assert not gradient["encoder"]["positions"]["embedding"].any()
+    assert gradient["decoder"]["positions"]["embedding"].any()
     np.testing.assert_array_equal(run(still, params).logits, run(TINY, params).logits)
 
 
@@ -241,11 +245,13 @@ def test_bfloat16_is_close():
 
 
 def test_sinusoids_are_not_trained():
-    for kind, config in KINDS.items():
+    for kind in ("bart", "marian"):
+        config = KINDS[kind]
         params = make_params(config)
-        gradient = jax.grad(lambda params, config=config: run(config, params).logits.sum())(params)
+        loss = jax.jit(jax.grad(lambda params, config=config: run(config, params).logits.sum()))
+        gradient = loss(params)
         trained = gradient["decoder"]["positions"]["embedding"].any()
-        assert trained == (kind in ("bart", "mbart"))
+        assert trained == (kind == "bart")
     fresh = models.init(KINDS["marian"], jax.random.key(0))
     table = sinusoids(9, 6)
     np.testing.assert_array_equal(fresh["encoder"]["positions"]["embedding"], table)

@@ -198,11 +198,11 @@ class DecoderLayer(nn.Module):
         x = self.cross_attention(x, mask, deterministic, self.read(memory, mask.shape[0]))
         return self.ffn(x, deterministic)
 
-    def read(self, memory: Float[Array, "sources hidden"], rows: int) -> KeysValues | None:
+    def read(self, memory: Float[Array, "sources hidden"], rows: Any) -> KeysValues | None:
         """What the layer takes of the encoder's output; None where nothing of it is read."""
         return self.cross_attention.keys_values(memory, rows)
 
-    def empty(self, rows: int, room: int) -> KeysValues | None:
+    def empty(self, rows: Any, room: int) -> KeysValues | None:
         """A cache for `step`."""
         return self.attention.empty(rows, room)
 

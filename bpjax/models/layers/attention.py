@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ def scores_of(
     return jnp.where(_past(*scores.shape[-2:]), scores, 0) if causal else scores
 
 
-def _past(length: int, keys: int) -> Bool[Array, "length keys"]:
+def _past(length: Any, keys: Any) -> Bool[Array, "length keys"]:
     return jnp.arange(keys) <= jnp.arange(length)[:, None]
 
 
