@@ -21,7 +21,7 @@ from bpjax.pruning.structure import Structure
 from bpjax.report.environment import describe_environment
 from bpjax.report.sizes import size_keys
 from bpjax.stages.base import Artefacts, Inputs, Stage
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.inputs import timed_shapes
 from bpjax.training.evaluation import forward
 
@@ -29,7 +29,7 @@ from bpjax.training.evaluation import forward
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Measures the two on the device that the run is on, which the notes describe."""
     started = time.perf_counter()
-    shapes, evaluator = timed_shapes(config), Evaluator(inputs, config.batch)
+    shapes, evaluator = timed_shapes(config), evaluator_of(inputs, config)
     folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
     opened = {
         name: inputs.finished(path, dtype=config.model.dtype) for name, path in folders.items()
@@ -48,10 +48,10 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     units = {name: {x.name: x.units for x in s.sublayers} for name, s in structures.items()}
     measured: dict[str, Any] = {}
     for name, (model, params) in opened.items():
-        logits = evaluator.predict(model, params)
-        classes = evaluator.by_class(logits)
+        answers = evaluator.answers(model, params)
+        classes = evaluator.by_class(answers)
         measured[name] = {
-            "metrics": evaluator.evaluate(logits),
+            "metrics": evaluator.evaluate(answers),
             **({"classes": classes} if classes else {}),
             **_stream_sizes(structures[name]),
             "linear_params": linear[name],
