@@ -26,6 +26,10 @@ from bpjax.stages.inputs import timed_shapes
 from bpjax.training.evaluation import forward
 
 
+HOW = ("dtype", "dense_sizes", "generation")
+"""Fields of configs in which models may differ that are compared, beside rates of dropout."""
+
+
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Measures the two on the device that the run is on, which the notes describe."""
     started = time.perf_counter()
@@ -55,6 +59,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
             **({"classes": classes} if classes else {}),
             **_stream_sizes(structures[name]),
             "linear_params": linear[name],
+            **_stacks(structures[name]),
             "total_params": sum(x.size for x in jax.tree.leaves(params)),
             "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
             "latency_ms": latency[name],
@@ -72,6 +77,15 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         # That in which latencies were measured, whoever writes the report.
         "environment": describe_environment(),
     }
+
+
+def _stacks(structure: Structure) -> dict[str, Any]:
+    """Linear parameters of the encoder and of the decoder, of a model that has both."""
+    by_name = linear_parameters(structure)
+    found: dict[str, int] = {}
+    for each in structure.sublayers:
+        found[each.stack] = found.get(each.stack, 0) + by_name[each.name]
+    return {"linear_params_by_stack": found} if len(found) > 1 else {}
 
 
 def _stream_sizes(structure: Structure) -> dict[str, Any]:
@@ -102,13 +116,11 @@ def check(inputs: Inputs, config: RunConfig) -> None:
 
 
 def _difference(model: Config, expected: Config) -> str:
-    """In what a model is another one, but for what it computes in; empty where it is not."""
-    found, wanted = (
-        vars(each.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
-        for each in (model, expected)
-    )
+    """In what a model is another one, but for how it computes; empty where it is not."""
+    found, wanted = vars(model), vars(expected)
     for name, value in wanted.items():
-        if found[name] != value and name != "dtype":
+        same = name in HOW or "dropout" in name
+        if found[name] != value and not same:
             return f"{name} {found[name]}, expected {value}"
     return ""
 
