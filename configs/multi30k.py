@@ -1,11 +1,11 @@
-"""English to German on Multi30k by a small BART trained from scratch, hybrid pruning, then fill.
+r"""English to German on Multi30k by a small BART trained from scratch, hybrid pruning, then fill.
 
 The dense model, teacher and start of the pruning, is trained here too: no pretrained one is needed.
 Its tokenizer and its random weights come from experiments/multi30k_start.py.
 
 Command:  python -m experiments.multi30k_start --data=data/multi30k --output=runs/multi30k_start
           bpjax run --config=configs/multi30k.py --workdir=runs/multi30k
-          bpjax run --config=configs/multi30k.py --workdir=runs/multi30k_25 \\
+          bpjax run --config=configs/multi30k.py --workdir=runs/multi30k_25 \
               --config.budget.value=0.25 --config.teacher.source=runs/multi30k/teacher/model
 Hardware: 2 CPU cores.
 """

@@ -1,4 +1,4 @@
-"""What configs/multi30k.py starts from: a tokenizer of Multi30k's words, and a BART of random weights.
+"""What configs/multi30k.py starts from: a tokenizer of its words, a BART of random weights.
 
 Command:  python -m experiments.multi30k_start --data=data/multi30k --output=runs/multi30k_start
 """
@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import tokenizers
 import transformers
+from bpjax.models.bart.config import BartConfig, Stack
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from bpjax import models as architectures
-from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.generation import Generation
 

@@ -1,12 +1,12 @@
 """Texts of many batches, each in its place."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
-from jaxtyping import Int
+from jaxtyping import Int, PyTree
 
 from bpjax.generation.search import generate, prompt_length, settings_of
 from bpjax.models.architecture import Config
@@ -22,6 +22,7 @@ def write(
     settings: Generation | None = None,
     masks: dict | None = None,
     bar: str | None = None,
+    gather: Callable[[PyTree], PyTree] = lambda tree: tree,
 ) -> list[Int[np.ndarray, " tokens"]]:
     """What a model writes for every row, in the order of the features.
 
@@ -32,6 +33,7 @@ def write(
       settings: how; by default those that the model was saved with.
       masks: the `masks` collection of a masked model; None for a dense one.
       bar: what a progress bar on standard error is called; None: there is none.
+      gather: brings arrays together that are divided between processes.
 
     Returns:
       The tokens of each row, without those that it starts with and what follows the end.
@@ -45,9 +47,9 @@ def write(
     variables = {"params": params, MASKS: masks or {}}
     rows: dict[int, np.ndarray] = {}
     for batch in tqdm.tqdm(batches, desc=bar, file=sys.stderr, disable=bar is None):
-        tokens = np.asarray(generate(config, variables, batch).tokens)
+        found = gather((generate(config, variables, batch).tokens, batch[INDEX]))
         prompt = prompt_length(config, batch)
-        for row, index in zip(tokens, np.asarray(batch[INDEX]), strict=True):
+        for row, index in zip(*map(np.asarray, found), strict=True):
             if index >= 0:
                 rows[int(index)] = _without_filling(row[prompt:], ends)
     return [rows[index] for index in sorted(rows)]

@@ -96,6 +96,6 @@ def _check_lengths(inputs: Inputs, config: RunConfig, positions: dict[str, int])
         if max(lengths) > most:
             raise UserError(
                 f"{max(lengths)} tokens in a row: expected at most {most}, the "
-                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes (of "
-                "texts to be written task.max_target_length or generation.max_length)"
+                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes, "
+                "or of texts to be written task.max_target_length or generation.max_length"
             )

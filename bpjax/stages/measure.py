@@ -25,7 +25,6 @@ from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.inputs import timed_shapes
 from bpjax.training.evaluation import forward
 
-
 HOW = ("dtype", "dense_sizes", "generation")
 """Fields of configs in which models may differ that are compared, beside rates of dropout."""
 
