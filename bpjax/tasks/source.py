@@ -15,7 +15,8 @@ def import_tfds() -> Any:
     """
     try:
         import tensorflow_datasets as tfds
-        import tensorflow_datasets.text  # registers the GLUE builder
+        import tensorflow_datasets.summarization  # registers the builders
+        import tensorflow_datasets.text
     except ImportError as error:
         raise UserError(
             f"tensorflow-datasets does not import ({error}); expected it for every task but the "
@@ -33,12 +34,14 @@ class Source:
       task: name in the registry, for the advice in errors.
       data_dir: TFDS folder; None is TFDS's own default.
       download: let TFDS fetch and prepare the public dataset when `data_dir` lacks it.
+      mend: how the dataset is prepared without, for errors; empty: by `bpjax data prepare`.
     """
 
     dataset: str
     task: str
     data_dir: str | None
     download: bool
+    mend: str = ""
 
     def read(self, split: str) -> list[dict[str, Any]]:
         """All rows of a split, text as bytes.
@@ -54,11 +57,15 @@ class Source:
         builder = tfds.builder(self.dataset, data_dir=self.data_dir, file_format="array_record")
         if not builder.is_prepared():
             if not self.download:
-                folder = self.data_dir or Path(str(builder.data_path)).parents[2]
+                place = Path(str(builder.data_path))  # DATA_DIR/glue/sst2/2.0.0
+                folder = self.data_dir or place.parents[1 + self.dataset.count("/")]
+                mend = self.mend or (
+                    f"run `bpjax data prepare {self.task} --source=FOLDER --data_dir={folder}` on "
+                    "the official files"
+                )
                 raise UserError(
                     f"{self.dataset} is not in data_dir {folder}: expected a prepared TFDS "
-                    f"dataset; run `bpjax data prepare {self.task} --source=FOLDER "
-                    f"--data_dir={folder}` on the official files, or set download=True"
+                    f"dataset; {mend}, or set download=True"
                 )
             builder.download_and_prepare()
         source = builder.as_data_source(split=split)
