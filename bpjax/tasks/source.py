@@ -51,23 +51,30 @@ class Source:
 
         Raises:
           UserError: TFDS is not installed, or the dataset is not in `data_dir` and not to be
-            downloaded.
+            downloaded, or cannot be.
         """
         tfds = import_tfds()
         builder = tfds.builder(self.dataset, data_dir=self.data_dir, file_format="array_record")
         if not builder.is_prepared():
+            place = Path(str(builder.data_path))  # DATA_DIR/glue/sst2/2.0.0
+            folder = self.data_dir or place.parents[1 + self.dataset.count("/")]
+            mend = self.mend or (
+                f"run `bpjax data prepare {self.task} --source=FOLDER --data_dir={folder}` on the "
+                "official files"
+            )
             if not self.download:
-                place = Path(str(builder.data_path))  # DATA_DIR/glue/sst2/2.0.0
-                folder = self.data_dir or place.parents[1 + self.dataset.count("/")]
-                mend = self.mend or (
-                    f"run `bpjax data prepare {self.task} --source=FOLDER --data_dir={folder}` on "
-                    "the official files"
-                )
                 raise UserError(
                     f"{self.dataset} is not in data_dir {folder}: expected a prepared TFDS "
                     f"dataset; {mend}, or set download=True"
                 )
-            builder.download_and_prepare()
+            try:
+                builder.download_and_prepare()
+            except Exception as error:  # of the network, of TFDS, of TensorFlow that is not there
+                told = " ".join(str(error).split())[:120]
+                raise UserError(
+                    f"{self.dataset}: TFDS cannot prepare it in {folder} ({told}); expected a "
+                    f"public dataset that can be fetched; {mend}"
+                ) from error
         source = builder.as_data_source(split=split)
         # One batched read: row by row it is seven times slower.
         return source.__getitems__(range(len(source)))

@@ -339,7 +339,20 @@ def test_a_public_dataset_is_read_by_its_public_name(name, tmp_path, tokenizer, 
 def test_a_public_dataset_that_is_not_there(name, tmp_path, tokenizer):
     told = refused(lambda: get_task(name, data_dir=str(tmp_path)).train(tokenizer))
     assert f"{name} is not in data_dir {tmp_path}: expected a prepared TFDS dataset" in told
-    assert "prepare it with TFDS, or give its rows as tables to the task summarization" in told
+    mend = "prepare it with TFDS, or give its rows as tables to the task summarization"
+    assert mend in told
+
+
+def test_a_public_dataset_that_cannot_be_fetched(tmp_path, tokenizer, monkeypatch):
+    tfds = import_tfds()
+
+    def fail(*_, **__):
+        raise AssertionError("Manual directory\n/none does not exist")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    task = get_task("xsum", data_dir=str(tmp_path), download=True)
+    told = refused(lambda: task.train(tokenizer))
+    assert "(Manual directory /none does not exist); expected a public dataset" in told
 
 
 def test_real_scitldr(shared_data, tmp_path, caplog):
