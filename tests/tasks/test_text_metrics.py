@@ -1,6 +1,7 @@
 """ROUGE, BLEU and chrF by hand, and against the published examples of their libraries."""
 
-import numpy as np
+import pathlib
+
 import pytest
 import sacrebleu.metrics
 
@@ -91,11 +92,9 @@ def test_rows_may_have_other_numbers_of_references():
 
 
 def test_signatures_are_those_of_the_documents():
-    from test_docs import ROOT
-
-    text = (ROOT / "docs/reference/tasks.md").read_text()
+    root = pathlib.Path(__file__).resolve().parents[2]
+    text = (root / "docs/reference/tasks.md").read_text()
     for metric in (sacrebleu.metrics.BLEU(), sacrebleu.metrics.CHRF()):
         metric.corpus_score(["a"], [["a"]])
         signature = str(metric.get_signature()).rpartition("|version")[0]
         assert f"`{signature}|version:" in text
-    assert np.isfinite(bleu(["a"], [("a",)])["bleu"])
