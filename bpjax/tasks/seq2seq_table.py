@@ -122,7 +122,7 @@ def _join(table: Table) -> pa.Array:
     row = np.repeat(np.arange(len(column)), pc.list_value_length(column).to_numpy())[filled]
     ends = np.searchsorted(row, np.arange(len(column) + 1))
     kept = pa.LargeListArray.from_arrays(pa.array(ends), inside.take(pa.array(filled)))
-    return pc.binary_join(kept, " ")
+    return pc.binary_join(kept, pa.scalar(" ", TEXT))
 
 
 def _targets(table: Table) -> pa.Array:

@@ -155,6 +155,8 @@ def _read_saved(path: Path, choose: Choose, layout: Layout) -> Table:
         ]
         # As the dataset's own order of rows has it, without a file of it.
         rows = _select(found.select_columns(wanted).with_format("arrow")[:], chosen)
+    except UserError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: cannot be read as a saved dataset ({_one_line(error)}); expected a folder "
