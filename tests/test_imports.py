@@ -73,6 +73,9 @@ HEAVY = {
     "grain",
     "ml_collections",
     "seqeval",
+    "nltk",
+    "rouge_score",
+    "sacrebleu",
     "torch",
     "tensorflow",
 }
