@@ -28,7 +28,7 @@ class Generation:
 
     Attributes:
       decoder_start_token_id: the token that the decoder of an encoder-decoder starts with.
-      bos_token_id: the same, where there is no `decoder_start_token_id`.
+      bos_token_id: what that is where a file does not say it.
       eos_token_id: tokens any of which ends a text.
       pad_token_id: what follows the end; by default the first that ends a text.
       num_beams: texts that are gone on with at each step; 1 takes the likeliest token.
@@ -122,20 +122,11 @@ class Generation:
         return dataclasses.replace(self, **changes)
 
     @property
-    def start(self) -> int | None:
-        """The token that the decoder of an encoder-decoder starts with; None where none is told."""
-        return (
-            self.bos_token_id
-            if self.decoder_start_token_id is None
-            else (self.decoder_start_token_id)
-        )
-
-    @property
     def fill(self) -> int:
         """What follows the end of a text; texts that nothing ends have all their tokens."""
-        return (
-            self.pad_token_id if self.pad_token_id is not None else next(iter(self.eos_token_id), 0)
-        )
+        if self.pad_token_id is not None:
+            return self.pad_token_id
+        return next(iter(self.eos_token_id), 0)
 
     def lengths(self, prompt: int, positions: int) -> tuple[int, int]:
         """Tokens of a text before it may end, and at most.
@@ -160,11 +151,10 @@ class Generation:
                 f"{name} {getattr(self, name) or longest}: expected more than {prompt}, the tokens "
                 "that a text starts with; raise it"
             )
-        # The last token is written, and not read.
-        if longest - 1 > positions:
+        if longest > positions:
             raise UserError(
                 f"{name} {getattr(self, name)}: expected at most "
-                f"{positions + 1 - (longest - getattr(self, name))}, for the model has {positions} "
+                f"{positions - (longest - getattr(self, name))}, for the model has {positions} "
                 "positions; lower it"
             )
         self._require_room(shortest, longest)

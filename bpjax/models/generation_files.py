@@ -154,6 +154,8 @@ def read_generation(config_json: Path, vocab_size: int) -> Generation:
     data = read_json(path)
     if data.get(FORCE_BOS) and (path == config_json or data.get("_from_model_config")):
         data["forced_bos_token_id"] = data.get("bos_token_id")
+    if data.get("decoder_start_token_id") is None:
+        data["decoder_start_token_id"] = data.get("bos_token_id")
     found = _change(Generation(), data, f"{path}: ")
     try:
         found.require_vocabulary(vocab_size)

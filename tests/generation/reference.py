@@ -12,6 +12,11 @@ def log_softmax(logits):
     return wide - np.log(np.exp(wide).sum())
 
 
+def best_first(scored):
+    """The key to sort by; of equal scores the first stays the first."""
+    return -scored[0]
+
+
 def runs(tokens, size):
     return [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
 
@@ -89,7 +94,7 @@ def search(logits, prompt, source, settings, shortest, longest):
             for token, score in enumerate(scores(text, log_softmax(logits(text))))
             if np.isfinite(score)
         ]
-        ways = sorted(ways, reverse=True)[: max(2, 1 + len(settings.eos_token_id)) * beams]
+        ways = sorted(ways, key=best_first)[: max(2, 1 + len(settings.eos_token_id)) * beams]
         length = len(ways[0][1])
         ends = [text[-1] in settings.eos_token_id or length == longest for _, text in ways]
         finished += [
@@ -97,7 +102,7 @@ def search(logits, prompt, source, settings, shortest, longest):
             for (total, text), end in zip(ways[:beams], ends, strict=False)
             if end
         ]
-        finished = sorted(finished, reverse=True)[:beams]
+        finished = sorted(finished, key=best_first)[:beams]
         running = [way for way, end in zip(ways, ends, strict=True) if not end][:beams]
         full = len(finished) == beams
         if not running or (full and settings.early_stopping is True):

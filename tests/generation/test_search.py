@@ -31,7 +31,7 @@ CASES = {
     "greedy": {},
     "greedy, all at once": {**ALL_AT_ONCE, "forced_bos_token_id": 7, "forced_eos_token_id": (3,)},
     "beams": {"num_beams": 4},
-    "beams, long": {"num_beams": 3, "length_penalty": 2.0, "max_length": 25, "min_length": 6},
+    "beams, long": {"num_beams": 3, "length_penalty": 1.4, "max_length": 25, "min_length": 6},
     "beams, short": {"num_beams": 3, "length_penalty": -1.0, "early_stopping": True},
     "beams, never": {"num_beams": 3, "early_stopping": "never", "length_penalty": 0.7},
     "beams, no penalty": {"num_beams": 2, "length_penalty": 0, "early_stopping": "never"},
@@ -86,7 +86,7 @@ def test_finds_what_a_search_with_lists_finds(case):
     lengths = set()
     for row in range(ROWS):
         ids, mask = batch[INPUT_IDS][row], batch[ATTENTION_MASK][row]
-        prompt = (settings.start, *ids[: config.prompt - 1].tolist())
+        prompt = (settings.decoder_start_token_id, *ids[: config.prompt - 1].tolist())
         expected, score = search(
             lambda text, i=ids, m=mask: logits_of(config, params, i, m, text),
             prompt,
@@ -239,8 +239,8 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         ({"bad_words_ids": ((4, 11),)}, "bad_words_ids 11: expected a token below 11"),
         ({"eos_token_id": (50256,)}, "eos_token_id 50256: expected a token below 11"),
         ({"max_length": 2}, "max_length 2: expected more than 2, the tokens that a text starts"),
-        ({"max_length": 42}, "max_length 42: expected at most 41, for the model has 40 positions"),
-        ({"max_new_tokens": 40}, "max_new_tokens 40: expected at most 39"),
+        ({"max_length": 42}, "max_length 42: expected at most 40, for the model has 40 positions"),
+        ({"max_new_tokens": 40}, "max_new_tokens 40: expected at most 38"),
         ({"min_length": 9, "max_new_tokens": 6}, "min_length 9: expected a text of at most 8 tok"),
         ({"min_new_tokens": 19, "max_length": 20}, "min_new_tokens 19: expected a text of at mo"),
     ],

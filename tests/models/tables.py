@@ -43,7 +43,7 @@ def table(config, seed=0):
 
 def prompt_of(config, batch):
     """The start token, and then tokens of the source."""
-    rows, start = batch[INPUT_IDS].shape[0], config.generation.start
+    rows, start = batch[INPUT_IDS].shape[0], config.generation.decoder_start_token_id
     first = jnp.full((rows, 1), start, jnp.int32)
     return jnp.concatenate([first, batch[INPUT_IDS][:, : config.prompt - 1]], axis=1)
 

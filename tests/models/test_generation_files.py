@@ -126,7 +126,8 @@ def test_the_forced_token_of_old_files(tmp_path):
     assert read_generation(write(tmp_path, old), 9).forced_bos_token_id is None
     path = write(tmp_path, old | {"_from_model_config": True})
     assert read_generation(path, 9).forced_bos_token_id == 5
-    assert read_generation(write(tmp_path, {"bos_token_id": 5}), 9).start == 5
+    path = write(tmp_path, {"bos_token_id": 5})
+    assert read_generation(path, 9) == Generation(bos_token_id=5, decoder_start_token_id=5)
 
 
 @pytest.mark.parametrize(
