@@ -53,7 +53,7 @@ def bleu(texts: Sequence[str], references: References) -> dict[str, float]:
     from sacrebleu.metrics import BLEU, CHRF
 
     most = max(map(len, references))
-    streams = [
+    streams: list[list[Any]] = [  # None where a row has no more
         [right[place] if place < len(right) else None for right in references]
         for place in range(most)
     ]
