@@ -56,6 +56,14 @@ class PairTable(Seq2Seq, TableTask):
     sources: ClassVar[Names]
     targets: ClassVar[Names]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_names:
+            raise UserError(
+                f"label_names {self.label_names!r}: expected nothing where targets are texts; "
+                "remove task.label_names"
+            )
+
     @property
     def labels(self) -> tuple[str, ...]:
         """There are no classes; the tables are read, so that what is wrong with them is told."""
