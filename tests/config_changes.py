@@ -88,6 +88,7 @@ def cases():
         yield f"{family} eps", family, "regression", {"fields": {"layer_norm_eps": 0.1}}
         yield f"{family} relu", family, "none", {"fields": {names["activation"]: "relu"}}
         yield f"{family} silu", family, "none", {"fields": {names["activation"]: "silu"}}
+        yield f"{family} tanh", family, "none", {"fields": {names["activation"]: "tanh"}}
         yield f"{family} heads", family, "multi_label", {"fields": {names["heads"]: 6}}
         yield f"{family} decoder", family, "none", {"fields": {"is_decoder": True}}
         yield f"{family} by layer", family, "none", {"fields": {"per_layer_config": {"0": {}}}}

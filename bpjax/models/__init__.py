@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from bpjax.models import bert
+from bpjax.models import bart, bert
 from bpjax.models.architecture import Architecture, Config
 from bpjax.models.inputs import Input
 from bpjax.pruning.structure import Sizes, Structure
 
 ARCHITECTURES: dict[str, Architecture] = {
-    name: each for each in (bert.ARCHITECTURE,) for name in each.model_types
+    name: each for each in (bert.ARCHITECTURE, bart.ARCHITECTURE) for name in each.model_types
 }
 """By the `model_type` of a config."""
 

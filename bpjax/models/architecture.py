@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
+import numpy as np
 from jaxtyping import Array, Float
 
 from bpjax.models.embedding import Embedding
@@ -103,6 +104,9 @@ class Stored(NamedTuple):
       also: names that mean the same in other files.
       fresh: whether a new array may be drawn: "never"; "missing", where there is none; "any", also
         where there is one of another shape, for a head.
+      copies: names of tensors that are tied to it: a file may have any of them, beside it or in its
+        place, and all must be the same.
+      absent: what it is where a file has none; None: it must be there.
     """
 
     name: str
@@ -110,6 +114,8 @@ class Stored(NamedTuple):
     turn: str = "keep"
     also: tuple[str, ...] = ()
     fresh: str = "never"
+    copies: tuple[str, ...] = ()
+    absent: Callable[[], np.ndarray] | None = None
 
 
 class Architecture(NamedTuple):

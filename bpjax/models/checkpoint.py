@@ -123,6 +123,8 @@ def load_pretrained(
         if found == place.shape and not (of_head and order is None):
             value = TURNS[stored.turn].to_ours(checkpoint.read(place.name)[place.rows])
             params[array] = jnp.array(value[..., order] if of_head else value)
+        elif found is None and stored.absent:
+            params[array] = jnp.array(stored.absent())
         elif not strict and (of_head or (stored.fresh == "missing" and found is None)):
             noise = jax.random.normal(jax.random.fold_in(rng, index), stored.shape, jnp.float32)
             params[array] = noise * (config.initializer_range if array.endswith("/kernel") else 0.0)

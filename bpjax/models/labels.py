@@ -16,7 +16,12 @@ CLASSIFIERS = {
 """The head of a classifier of rows, by its `problem_type`."""
 
 
-WITHOUT_NAMES = ("none", "span", "embedding")
+WITHOUT_NAMES = (
+    "none",
+    "span",
+    "embedding",
+    *(head.name for head in HEADS.values() if head.vocabulary),
+)
 """Heads whose outputs have no names in config.json."""
 
 

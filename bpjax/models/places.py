@@ -27,6 +27,7 @@ class Turn(NamedTuple):
 TURNS = {
     "keep": Turn(lambda x: x, lambda x: x, lambda shape: shape),
     "transpose": Turn(lambda x: x.T, lambda x: x.T, lambda shape: shape[::-1]),
+    "row": Turn(lambda x: x[0], lambda x: x[None], lambda shape: (1, *shape)),
 }
 """By the name in `Stored.turn`. PyTorch stores kernels as `[out, in]`."""
 
@@ -38,11 +39,13 @@ class Place(NamedTuple):
       name: of the stored tensor.
       shape: that it must have, from the model's sizes.
       rows: of it that are this array's.
+      copies: of other tensors that are tied to it.
     """
 
     name: str
     shape: tuple[int, ...]
     rows: slice
+    copies: tuple[str, ...] = ()
 
 
 def find_places(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> dict[str, Place]:
@@ -53,7 +56,7 @@ def find_places(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> dict[str
       table: `Architecture.tensors` of the model.
 
     Raises:
-      UserError: two tensors that mean the same.
+      UserError: two tensors that mean the same, or tied ones that differ.
     """
     rows: dict[str, int] = {}
     parts = {}
@@ -71,8 +74,23 @@ def find_places(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> dict[str
                 "one of them; save the checkpoint again"
             )
         inner, own = parts[path]
-        found[path] = Place(there[0] if there else stored.name, (rows[stored.name], *inner), own)
+        tied = [*there, *(name for name in stored.copies if name in checkpoint)]
+        name, *copies = tied or [stored.name]
+        _require_tied(checkpoint, name, copies)
+        found[path] = Place(name, (rows[stored.name], *inner), own, tuple(copies))
     return found
+
+
+def _require_tied(checkpoint: Checkpoint, name: str, copies: Sequence[str]) -> None:
+    """Raises UserError: tensors that differ where a model has one."""
+    for copy in copies:
+        if checkpoint.shape(copy) != checkpoint.shape(name) or not np.array_equal(
+            checkpoint.read(copy), checkpoint.read(name), equal_nan=True
+        ):
+            raise UserError(
+                f"{checkpoint.folder}: {copy} differs from {name}: expected one table of word "
+                "embeddings, of both stacks and the head; choose a model whose embeddings are tied"
+            )
 
 
 def unwrap(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> Checkpoint:
@@ -83,7 +101,9 @@ def unwrap(checkpoint: Checkpoint, table: Mapping[str, Stored]) -> Checkpoint:
     Raises:
       UserError: such a word before some names and not before others.
     """
-    known = {name for stored in table.values() for name in (stored.name, *stored.also)}
+    known = {
+        name for stored in table.values() for name in (stored.name, *stored.also, *stored.copies)
+    }
     names = checkpoint.names()
     if known.intersection(names):
         return checkpoint
@@ -127,7 +147,7 @@ def require_places(
     Raises:
       UserError: there are such tensors.
     """
-    known = {place.name for place in places.values()}
+    known = {name for place in places.values() for name in (place.name, *place.copies)}
     left = []
     for name in checkpoint.names():
         if name in known or name.endswith(tuple(unread)):

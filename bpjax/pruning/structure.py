@@ -169,6 +169,18 @@ def tokens_of(structure: Structure, state: str) -> str:
     return written.get(state) or beside[state.rpartition("/")[0]]
 
 
+def tokens_beside(structure: Structure, path: Path) -> str:
+    """Which tokens a norm meets, or what else is no kernel: those of the sublayers at its place.
+
+    Args:
+      structure: of the model.
+      path: of the layer.
+    """
+    place = path[:-1]
+    there = (each.write for each in structure.sublayers if each.write.path[: len(place)] == place)
+    return next((kernel.tokens for kernel in there), Kernel._field_defaults["tokens"])
+
+
 def sizes_of(structure: Structure) -> Sizes:
     """Of a model as it is."""
     return Sizes(

@@ -17,7 +17,7 @@ from bpjax import models
 from bpjax.models.architecture import Config
 from bpjax.models.layers.collections import REAL, SHARE
 from bpjax.models.layers.norm import LayerNorm, token_moments
-from bpjax.pruning.structure import Path
+from bpjax.pruning.structure import Path, tokens_beside
 from bpjax.training.calibration import token_means
 from bpjax.training.evaluation import Batch, real_tokens
 
@@ -42,8 +42,9 @@ def approximate(
             if sublayer.kind.rpartition("/")[2] == "ffn":
                 found[(*sublayer.write.path[:-1], SHARE)] = share
     if "affine_norm" in names:
-        real = real_tokens(batch)
+        structure = models.describe(config)
         for path in _norms(config):
+            real = real_tokens(batch, tokens_beside(structure, path))
             found |= {(*path, SHARE): share, (*path, REAL): real}
     return traverse_util.unflatten_dict(found)
 

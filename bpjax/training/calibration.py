@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config
-from bpjax.models.inputs import ATTENTION_MASK
+from bpjax.pruning.structure import tokens_beside
 from bpjax.training.evaluation import Batch, apply, real_tokens
 
 Reader = Callable[[Any, Array], Float[Array, "tokens n"] | None]
@@ -63,7 +63,8 @@ def token_means(
     Returns:
       By the module's path, joined with "/".
     """
-    tokens = {kernel.path: kernel.tokens for _, kernel in models.describe(config).kernels()}
+    structure = models.describe(config)
+    tokens = {kernel.path: kernel.tokens for _, kernel in structure.kernels()}
 
     @jax.jit
     def add(params: dict, batch: Batch, sums: dict) -> dict:
@@ -73,7 +74,7 @@ def token_means(
             if context.method_name == method and args:
                 x, path = read(context.module, args[0]), context.module.path
                 if x is not None:
-                    mask = tokens.get(path, ATTENTION_MASK)
+                    mask = tokens.get(path) or tokens_beside(structure, path)
                     real = real_tokens(batch, mask).reshape(-1, 1)
                     total = jnp.sum(x.reshape(-1, x.shape[-1]) * real, axis=0)
                     found["/".join(path)] = total, real.sum()

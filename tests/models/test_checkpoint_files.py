@@ -57,8 +57,8 @@ def cut(folder, name, keep):
         ),
         (lambda d: change_json(d, model_type=None), "model_type is None: expected one of bert, r"),
         (
-            lambda d: change_json(d, hidden_act="silu"),
-            "hidden_act is 'silu': expected 'gelu' or 'relu'",
+            lambda d: change_json(d, hidden_act="tanh"),
+            "hidden_act is 'tanh': expected one of gelu, gelu_new, relu, silu, swish",
         ),
         (
             lambda d: change_json(d, position_embedding_type="relative_key"),

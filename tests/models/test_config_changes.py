@@ -15,7 +15,7 @@ RECORDED = json.loads(
     (pathlib.Path(__file__).parents[1] / "golden" / "config_changes.json").read_text()
 )
 REFUSED = {
-    "silu": "is 'silu'",
+    "tanh": "is 'tanh'",
     "decoder": "is_decoder is True",
     "by layer": "per_layer_config is",
     "electra embedding": "electra.embeddings_project.bias has no place",

@@ -9,9 +9,8 @@ from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
-
-NORMS = ("layer", "affine")
-DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
+from bpjax.models.layers.linear import DTYPES
+from bpjax.models.layers.norm import NORMS
 
 
 @dataclasses.dataclass(frozen=True)

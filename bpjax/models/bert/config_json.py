@@ -6,7 +6,7 @@ from typing import Any
 from bpjax.errors import UserError
 from bpjax.models import sizes as saved_sizes
 from bpjax.models.architecture import Json
-from bpjax.models.bert.config import NORMS, BertConfig
+from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.describe import dense, describe
 from bpjax.models.bert.encoders import ENCODERS, Encoder
 from bpjax.models.bert.fields import require_known
@@ -14,6 +14,7 @@ from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import write_labels
 from bpjax.models.layers.activations import ACTIVATIONS
+from bpjax.models.layers.norm import NORMS
 from bpjax.models.sizes import SHRUNKEN_KEY, is_size
 from bpjax.pruning.structure import sizes_of
 
@@ -99,8 +100,8 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
     activation = data.get(named["activation"], next(iter(ACTIVATIONS)))
     if activation not in ACTIVATIONS:
         raise UserError(
-            f"{where}: {named['activation']} is {activation!r}: expected "
-            f"{' or '.join(map(repr, ACTIVATIONS))}; choose another encoder"
+            f"{where}: {named['activation']} is {activation!r}: expected one of "
+            f"{', '.join(ACTIVATIONS)}; choose another encoder"
         )
     hidden = _size(data, named["hidden_size"], where)
     layers = _size(data, named["layers"], where)

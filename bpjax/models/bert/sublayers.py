@@ -1,7 +1,5 @@
 """The sublayers of a BERT, on activations kept as [tokens, hidden], with masks optional."""
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.layers.activations import ACTIVATIONS
-from bpjax.models.layers.attention import attend
+from bpjax.models.layers.attention import attend, scores_of
 from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, SCORES, SHARE, STREAM
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Bias, Linear, joint_affine
@@ -37,8 +35,7 @@ class SelfAttention(nn.Module):
             projected = joint_affine(x, layers, config).reshape(*mask.shape, -1, config.head_dim)
             query, key, value = jnp.split(projected, 3, axis=2)
             if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
-                scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(config.head_dim)
-                self.sow(INTERMEDIATES, SCORES, scores)
+                self.sow(INTERMEDIATES, SCORES, scores_of(query, key))
             mixed = attend(
                 query,
                 key,

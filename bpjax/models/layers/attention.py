@@ -6,39 +6,57 @@ import re
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from bpjax.models.layers.dropout import drop
 
 
 def attend(
     query: Float[Array, "batch length heads dim"],
-    key: Float[Array, "batch length heads dim"],
-    value: Float[Array, "batch length heads dim"],
-    mask: Int[Array, "batch length"],
+    key: Float[Array, "batch keys heads dim"],
+    value: Float[Array, "batch keys heads dim"],
+    mask: Int[Array, "batch keys"],
     *,
+    causal: bool = False,
     dropout: float | int = 0.0,
     rng: Key[Array, ""] | None = None,
 ) -> Float[Array, "batch length heads dim"]:
     """Attention of every head, with padding masked out.
 
     Args:
-      query: queries; `key` and `value` alike.
-      key: keys.
+      query: queries.
+      key: keys, as many or not.
       value: values.
-      mask: 1 for real tokens, 0 for padding, which ends a row (flash attention takes lengths).
+      mask: of keys, 1 for real tokens, 0 for padding, which ends a row (flash attention takes
+        lengths).
+      causal: query i meets keys up to i alone.
       dropout: probability of dropping an attention weight; needs `rng` when above 0.
       rng: dropout key.
     """
     # A length of a few hundred makes score tensors that outgrow the CPU's cache: 12 heads of
     # 8 × 384 tokens take 57 MB. One head at a time keeps them inside it. XLA's other backends
     # fuse the batched form themselves.
-    length = query.shape[1]  # not a number where a model is exported for any length
-    if isinstance(length, int) and length > 160 and jax.default_backend() == "cpu":
-        return _attend_by_head(query, key, value, mask, dropout, rng)
-    if isinstance(length, int) and _fits_flash(query) and (rng is None or not dropout):
-        return _attend_flash(query, key, value, mask)
-    return _attend_batched(query, key, value, mask, dropout, rng)
+    lengths = query.shape[1], key.shape[1]  # no numbers where a model is exported for any length
+    known = all(isinstance(length, int) for length in lengths)
+    if known and math.prod(lengths) > 160**2 and jax.default_backend() == "cpu":
+        return _attend_by_head(query, key, value, mask, dropout, rng, causal)
+    if known and _fits_flash(query) and (rng is None or not dropout):
+        return _attend_flash(query, key, value, mask, causal)
+    return _attend_batched(query, key, value, mask, dropout, rng, causal)
+
+
+def scores_of(
+    query: Float[Array, "batch length heads dim"],
+    key: Float[Array, "batch keys heads dim"],
+    causal: bool = False,
+) -> Float[Array, "batch heads length keys"]:
+    """What `attend` takes the softmax of, padding included; 0 at pairs that never meet."""
+    scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(query.shape[-1])
+    return jnp.where(_past(*scores.shape[-2:]), scores, 0) if causal else scores
+
+
+def _past(length: int, keys: int) -> Bool[Array, "length keys"]:
+    return jnp.tri(length, keys, dtype=bool)
 
 
 def _fits_flash(query: Array) -> bool:
@@ -50,34 +68,43 @@ def _fits_flash(query: Array) -> bool:
     return bool(re.match(r"([89]|\d\d+)\.", capability)) and dim % 8 == 0 and dim <= 128
 
 
-def _attend_flash(query, key, value, mask, implementation="cudnn"):
+def _attend_flash(query, key, value, mask, causal=False, implementation="cudnn"):
     # Lengths and not the mask, because cuDNN has the gradient of a masked batch for them alone.
     # A padding row attends to its first token: no length of 0, which has no softmax. Dropout is
     # not among what jax.nn hands on.
     lengths = jnp.maximum(mask.sum(-1, dtype=jnp.int32), 1)
     return jax.nn.dot_product_attention(
-        query, key, value, key_value_seq_lengths=lengths, implementation=implementation
+        query,
+        key,
+        value,
+        key_value_seq_lengths=lengths,
+        is_causal=causal,
+        implementation=implementation,
     )
 
 
-def _attend_batched(query, key, value, mask, dropout, rng):
+def _attend_batched(query, key, value, mask, dropout, rng, causal=False):
     scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(query.shape[-1])
-    weights = _softmax(scores, mask[:, None, None, :])
+    meet = mask[:, None, None, :] > 0
+    weights = _softmax(scores, meet & _past(*scores.shape[-2:]) if causal else meet)
     weights = drop(weights, dropout, rng)
     return jnp.einsum("bhlm,bmhd->blhd", weights, value)
 
 
-def _attend_by_head(query, key, value, mask, dropout, rng):
+def _attend_by_head(query, key, value, mask, dropout, rng, causal=False):
     batch, length, heads, dim = query.shape
+    keys = key.shape[1]
 
     def by_head(x):
-        return x.transpose(0, 2, 1, 3).reshape(batch * heads, length, dim)
+        return x.transpose(0, 2, 1, 3).reshape(batch * heads, -1, dim)
 
     # Recomputed in the backward pass, so that no score tensor is stored.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def one_head(args):
         query, key, value, mask, index = args
-        weights = _softmax(query @ key.T / math.sqrt(dim), mask[None, :])
+        meet = mask[None, :] > 0
+        meet = meet & _past(length, keys) if causal else meet
+        weights = _softmax(query @ key.T / math.sqrt(dim), meet)
         weights = drop(weights, dropout, None if rng is None else jax.random.fold_in(rng, index))
         return weights @ value
 
@@ -87,9 +114,9 @@ def _attend_by_head(query, key, value, mask, dropout, rng):
     return mixed.reshape(batch, heads, length, dim).transpose(0, 2, 1, 3)
 
 
-def _softmax(scores, mask):
+def _softmax(scores, meet):
     # Never below float32: bfloat16 loses the tail of long rows. At least one key is unmasked in
     # every real row; a padding row averages its keys and stays finite.
     wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    wide = jnp.where(mask > 0, wide, jnp.finfo(wide.dtype).min)
+    wide = jnp.where(meet, wide, jnp.finfo(wide.dtype).min)
     return jax.nn.softmax(wide, axis=-1).astype(scores.dtype)

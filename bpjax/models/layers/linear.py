@@ -14,6 +14,9 @@ from bpjax.models.layers.collections import GATES, HIDDEN, INPUTS, KERNEL, MASKS
 from bpjax.models.layers.products import product
 from bpjax.pruning.blocks import BlockMask
 
+DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
+"""Compute types of a config; "bfloat16_products" is bfloat16 in products and float32 between."""
+
 INITIALIZER = nn.initializers.normal(0.02)
 """Of BERT's new weights (Devlin et al. 2019)."""
 

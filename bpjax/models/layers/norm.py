@@ -9,6 +9,9 @@ from jaxtyping import Array, Float
 
 from bpjax.models.layers.collections import APPROXIMATIONS, HIDDEN, MASKS, REAL, SHARE
 
+NORMS = ("layer", "affine")
+"""Of a config: each token is normalised, or scaled and shifted only."""
+
 
 class LayerNorm(nn.Module):
     """Layer normalisation over the last axis, computed in at least float32.

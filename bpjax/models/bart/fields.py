@@ -1,0 +1,140 @@
+"""Fields of config.json: which are read, which values bpjax takes, and which do not matter.
+
+Every field of transformers' config classes for these models stands here. A field that does not is
+unknown to transformers as well, which ignores it.
+"""
+
+from typing import Any
+
+from bpjax.errors import UserError
+from bpjax.models.architecture import Json
+from bpjax.models.bart.variants import Variant
+from bpjax.models.sizes import SHRUNKEN_KEY
+
+DEFAULTS: dict[str, Any] = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 1024,
+    "encoder_layers": 12,
+    "encoder_ffn_dim": 4096,
+    "encoder_attention_heads": 16,
+    "decoder_layers": 12,
+    "decoder_ffn_dim": 4096,
+    "decoder_attention_heads": 16,
+    "encoder_layerdrop": 0.0,
+    "decoder_layerdrop": 0.0,
+    "activation_function": "gelu",
+    "d_model": 1024,
+    "dropout": 0.1,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "init_std": 0.02,
+    "scale_embedding": False,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": 2,
+}
+"""Fields that `config_json.read` reads, and what transformers takes where one is missing."""
+
+ALIASES = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+}
+"""Other names that transformers reads for some of these."""
+
+GENERATION: dict[str, Any] = {
+    "num_beams": 1,
+    "max_length": 20,
+    "min_length": 0,
+    "length_penalty": 1.0,
+    "early_stopping": False,
+    "no_repeat_ngram_size": 0,
+    "forced_bos_token_id": None,
+}
+"""Fields of older files that say how a text is written, where no generation_config.json does."""
+
+TAKEN: dict[str, tuple[Any, ...]] = {
+    "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,),
+    "is_decoder": (False, None),
+    "is_encoder_decoder": (True, None),
+    "per_layer_config": (None, {}),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+    # One table of word embeddings is of both stacks and the head.
+    "share_encoder_decoder_embeddings": (True, None),
+    "tie_encoder_decoder": (False, None),
+    "tie_word_embeddings": (True, None),
+}
+"""Values of fields that would change what a model computes: any other is refused."""
+
+WITHOUT_EFFECT = (
+    "architectures",  # read apart: `labels.read_head`
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "model_type",
+    # How a computation is done, what comes with its result, and what is told of the file.
+    "_name_or_path",
+    "_attn_implementation",
+    "attn_implementation",
+    "chunk_size_feed_forward",
+    "dtype",  # weights are read as float32
+    "torch_dtype",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "tie_last_hidden_states",
+    "transformers_version",
+    "use_cache",
+    # Of other heads.
+    "classif_dropout",
+    "classifier_dropout",
+)
+"""Fields whose values change nothing of what bpjax computes."""
+
+
+def taken(variant: Variant) -> dict[str, tuple[Any, ...]]:
+    """`TAKEN`, with what older files say that the kind of model says now."""
+    return {
+        **TAKEN,
+        "normalize_before": (variant.pre_norm, None),
+        "add_final_layer_norm": (variant.pre_norm, None),
+        "normalize_embedding": (variant.norm_embedding, None),
+        "static_position_embeddings": (variant.sinusoidal, None),
+    }
+
+
+def require_known(data: Json, variant: Variant, where: str) -> None:
+    """Refuses a file whose model computes what ours does not.
+
+    Args:
+      data: the decoded config.json.
+      variant: of its `model_type`.
+      where: its name, for messages.
+
+    Raises:
+      UserError: a field with a value that is not taken, or code of its own.
+    """
+    for key, values in taken(variant).items():
+        # Files older than a key mean its default.
+        found = data.get(key, values[0])
+        if not any(found == value and type(found) is type(value) for value in values):
+            raise UserError(
+                f"{where}: {key} is {repr(found)[:80]}: expected {values[0]!r}; choose another "
+                "model"
+            )
+    written = data.get("decoder_vocab_size")
+    if written not in (None, data.get("vocab_size")):
+        raise UserError(
+            f"{where}: decoder_vocab_size is {written!r}: expected that of the encoder, "
+            f"{data.get('vocab_size')!r}; choose a model of one vocabulary"
+        )
+    if data.get("auto_map") and SHRUNKEN_KEY not in data:
+        raise UserError(
+            f"{where}: auto_map names code of the model's own: expected a model that "
+            "transformers has; choose another model"
+        )

@@ -1,0 +1,62 @@
+"""Tables of embeddings, masked where there is a mask."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from bpjax.models.layers.collections import HIDDEN, MASKS
+from bpjax.models.layers.linear import INITIALIZER
+
+
+class Table(nn.Module):
+    """Rows by number; of the type `config.activation_dtype`.
+
+    The variable `masks/hidden` has one value for each dimension of a stream that no norm stands
+    before.
+
+    Attributes:
+      rows: how many.
+      features: size of each.
+      config: with `activation_dtype`.
+      sinusoidal: they begin as `sinusoids`, and have no gradient.
+    """
+
+    rows: int
+    features: int
+    config: Any
+    sinusoidal: bool = False
+
+    def setup(self) -> None:
+        """Makes the array."""
+        initializer = (lambda rng, shape: sinusoids(*shape)) if self.sinusoidal else INITIALIZER
+        self.embedding = self.param("embedding", initializer, (self.rows, self.features))
+
+    def __call__(self, ids: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:
+        """The rows of these numbers; NaN for a number without one."""
+        # A negative number would count from the end.
+        places = jnp.where(ids < 0, self.rows, ids)
+        found = jnp.take(self.whole(), places, axis=0, mode="fill", fill_value=jnp.nan)
+        return found.astype(self.config.activation_dtype)
+
+    def whole(self) -> Float[Array, "rows features"]:
+        """All rows."""
+        table = jax.lax.stop_gradient(self.embedding) if self.sinusoidal else self.embedding
+        if self.has_variable(MASKS, HIDDEN):
+            table = table * self.get_variable(MASKS, HIDDEN)
+        return table
+
+
+def sinusoids(rows: int, features: int) -> Float[np.ndarray, "rows features"]:
+    """Positions as Marian and Pegasus have them: all sines, then all cosines (Vaswani et al. 2017).
+
+    Args:
+      rows: positions.
+      features: size of each.
+    """
+    rates = np.power(10000.0, -2 * (np.arange(features) // 2) / features)
+    angles = np.arange(rows)[:, None] * rates
+    return np.concatenate([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], 1).astype(np.float32)
