@@ -110,7 +110,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
         )
     hidden, vocabulary = (_size(data, name, where) for name in ("d_model", "vocab_size"))
     spared = ("bos_token_id", *["decoder_start_token_id"] * variant.wraps)
-    tokens = {
+    tokens: dict[str, Any] = {
         name: None
         if data[name] is None and name in spared
         else _token(data[name], name, vocabulary, where)
@@ -275,7 +275,7 @@ def _token(token: Any, name: str, vocabulary: int, where: str) -> int:
 
 
 def _size(data: Json, key: str, where: str) -> int:
-    value = data.get(key)
+    value: Any = data.get(key)
     if not is_size(value, 1):
         found = repr(value) if key in data else "missing"
         raise UserError(
