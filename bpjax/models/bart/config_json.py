@@ -62,7 +62,7 @@ def write(config: BartConfig) -> dict[str, Any]:
     if config.problem_type:
         data["problem_type"] = config.problem_type
     for name, default in GENERATION.items():
-        if (value := getattr(tokens, name)) != default:
+        if (value := getattr(tokens, name)) not in (default, None):
             data[name] = value
     if not plain:
         data["architectures"] = [f"Bpjax{architecture}"]
