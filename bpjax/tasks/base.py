@@ -137,7 +137,7 @@ class HasClasses(Protocol):
 
 
 def by_class(
-    task: Task, features: Features, logits: Sequence[np.ndarray]
+    task: Task, features: Features, logits: Sequence[Any]
 ) -> dict[str, dict[str, float]]:
     """A task's metrics of each class; {} where it has none to tell."""
     return task.by_class(features, logits) if isinstance(task, HasClasses) else {}
