@@ -15,7 +15,7 @@ from bpjax.generation.processors import Frame, processors
 from bpjax.generation.step import Generated
 from bpjax.models.architecture import Config
 from bpjax.models.generation import Decoder, Generation
-from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, TARGET_LENGTH
+from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, source_inputs
 
 
 def generate(
@@ -56,11 +56,7 @@ def prompt_length(config: Config, batch: Mapping[str, Any]) -> int:
 
 def _read(config: Config, batch: Mapping[str, Any]) -> dict[str, Array]:
     """What a model reads of a batch before it writes."""
-    return {
-        each.name: jnp.asarray(batch[each.name])
-        for each in models.inputs(config)
-        if TARGET_LENGTH not in each.shape
-    }
+    return {each.name: jnp.asarray(batch[each.name]) for each in source_inputs(models.inputs(config))}
 
 
 def _decoder(config: Config) -> Decoder:

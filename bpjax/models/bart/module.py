@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from bpjax.errors import UserError
 from bpjax.models.architecture import Outputs
 from bpjax.models.bart.config import BartConfig
-from bpjax.models.bart.sublayers import Attention, FeedForward, KeysValues, Tokens
+from bpjax.models.bart.sublayers import Attention, FeedForward, KeysValues, Size, Tokens
 from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.generation import Cache
 from bpjax.models.heads import NO_LABEL
@@ -91,7 +91,7 @@ class Bart(nn.Module):
         states |= later
 
         def by_row(x):
-            return x.reshape(len(input_ids), -1, config.hidden_size)
+            return x.reshape(input_ids.shape[0], -1, config.hidden_size)
 
         x = by_row(x)
         return Outputs(
@@ -104,7 +104,7 @@ class Bart(nn.Module):
         self,
         input_ids: Int[Array, "sources length"],
         attention_mask: Int[Array, "sources length"],
-        room: int,
+        room: Size,
     ) -> Cache:
         """Reads sources, for `step` to write texts of up to `room` tokens."""
         _require_positions(self.config, room)
@@ -194,16 +194,16 @@ class DecoderLayer(nn.Module):
     ) -> Tokens:
         """Attention to what is written, then to what was read, then feed-forward."""
         # Padding ends a row, and no token meets a later one.
-        written = jnp.ones((len(mask), len(x) // len(mask)), jnp.int32)
+        written = jnp.ones((mask.shape[0], x.shape[0] // mask.shape[0]), jnp.int32)
         x = self.attention(x, written, deterministic)
-        x = self.cross_attention(x, mask, deterministic, self.read(memory, len(mask)))
+        x = self.cross_attention(x, mask, deterministic, self.read(memory, mask.shape[0]))
         return self.ffn(x, deterministic)
 
-    def read(self, memory: Float[Array, "sources hidden"], rows: int) -> KeysValues | None:
+    def read(self, memory: Float[Array, "sources hidden"], rows: Size) -> KeysValues | None:
         """What the layer takes of the encoder's output; None where nothing of it is read."""
         return self.cross_attention.keys_values(memory, rows)
 
-    def empty(self, rows: int, room: int) -> KeysValues | None:
+    def empty(self, rows: Size, room: Size) -> KeysValues | None:
         """A cache for `step`."""
         return self.attention.empty(rows, room)
 
@@ -328,12 +328,12 @@ class Decoder(Stacked):
         self,
         memory: Float[Array, "tokens hidden"],
         mask: Int[Array, "sources length"],
-        room: int,
+        room: Size,
     ) -> Cache:
         """Keys and values of what was read, and room for those of what is written."""
         layers = [*enumerate(self.layer)]
-        own = {f"layer_{i}": layer.empty(len(mask), room) for i, layer in layers}
-        read = {f"layer_{i}": layer.read(memory, len(mask)) for i, layer in layers}
+        own = {f"layer_{i}": layer.empty(mask.shape[0], room) for i, layer in layers}
+        read = {f"layer_{i}": layer.read(memory, mask.shape[0]) for i, layer in layers}
         return Cache(own, {"mask": mask, **read})
 
     def step(

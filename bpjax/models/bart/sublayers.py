@@ -20,6 +20,8 @@ from bpjax.models.layers.norm import LayerNorm
 Tokens = Float[Array, "tokens hidden"]
 KeysValues = tuple[Float[Array, "_ _ _ _"], Float[Array, "_ _ _ _"]]
 """Arrays `[rows, keys, heads, head_dim]`."""
+Size = Any
+"""A number, or a symbol for it where the function is exported for all numbers."""
 
 
 class Sublayer(nn.Module):
@@ -94,9 +96,9 @@ class Attention(Sublayer):
 
         def mixed(y: Tokens) -> Float[Array, "tokens channels"]:
             if found is None:
-                query, key, value = self._project(y, len(mask), self.query, self.key, self.value)
+                query, key, value = self._project(y, mask.shape[0], self.query, self.key, self.value)
             else:
-                (query,), (key, value) = self._project(y, len(mask), self.query), found
+                (query,), (key, value) = self._project(y, mask.shape[0], self.query), found
             if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
                 self.sow(INTERMEDIATES, SCORES, scores_of(query, key, self.causal))
             out = attend(
@@ -108,11 +110,11 @@ class Attention(Sublayer):
                 dropout=self.config.attention_dropout,
                 rng=dropout_key(self, deterministic),
             )
-            return out.reshape(len(y), -1)
+            return out.reshape(y.shape[0], -1)
 
         return self._around(x, mixed, deterministic)
 
-    def keys_values(self, states: Float[Array, "sources hidden"], rows: int) -> KeysValues | None:
+    def keys_values(self, states: Float[Array, "sources hidden"], rows: Size) -> KeysValues | None:
         """Of another stack's states, for `__call__`; None where no head is left."""
         if not self.units:
             return None
@@ -135,7 +137,7 @@ class Attention(Sublayer):
 
         def mixed(y: Tokens) -> Float[Array, "tokens channels"]:
             nonlocal cache
-            query, *new = self._project(y, len(y), self.query, self.key, self.value)
+            query, *new = self._project(y, y.shape[0], self.query, self.key, self.value)
             assert cache is not None
             key, value = (
                 jax.lax.dynamic_update_slice_in_dim(old, each.astype(old.dtype), position, 1)
@@ -144,19 +146,19 @@ class Attention(Sublayer):
             cache = key, value
             past = jnp.arange(key.shape[1]) <= position
             mask = jnp.broadcast_to(past.astype(jnp.int32), key.shape[:2])
-            return attend(query, key, value, mask).reshape(len(y), -1)
+            return attend(query, key, value, mask).reshape(y.shape[0], -1)
 
         out = self._around(x, mixed, deterministic=True)
         return out, cache
 
-    def empty(self, rows: int, length: int) -> KeysValues | None:
+    def empty(self, rows: Size, length: Size) -> KeysValues | None:
         """A cache of no tokens with room for `length`, for `step`; None without heads."""
         if not self.units:
             return None
         shape, dtype = (rows, length, self.units, self.head_dim), self.config.activation_dtype
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
-    def _project(self, x: Array, rows: int, *layers: Linear) -> list[Array]:
+    def _project(self, x: Array, rows: Size, *layers: Linear) -> list[Array]:
         """What layers make of the states, by row, token and head."""
         joint = joint_affine(x, [*layers], self.config)
         heads = joint.reshape(rows, -1, len(layers) * self.units, self.head_dim)

@@ -6,7 +6,7 @@ import re
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from bpjax.models.layers.dropout import drop
 
@@ -55,8 +55,8 @@ def scores_of(
     return jnp.where(_past(*scores.shape[-2:]), scores, 0) if causal else scores
 
 
-def _past(length: int, keys: int) -> Bool[Array, "length keys"]:
-    return jnp.tri(length, keys, dtype=bool)
+def _past(length, keys):
+    return jnp.arange(length)[:, None] >= jnp.arange(keys)
 
 
 def _fits_flash(query: Array) -> bool:
