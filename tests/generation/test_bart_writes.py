@@ -31,7 +31,8 @@ def test_a_text_scores_what_a_forward_pass_gives_it(kind):
     params, batch = make_params(config), make_batch()
     found = generate(config, {"params": params}, batch)
     texts = np.asarray(found.tokens[:, 1:])
-    logits = run(config, params, batch=batch | {"label": jnp.asarray(texts)}).logits
+    batch |= {"label": jnp.asarray(texts)}
+    logits = jax.jit(lambda params: run(config, params, batch=batch).logits)(params)
     scores = np.asarray(jax.nn.log_softmax(logits, axis=-1))
     for text, each, score in zip(texts, scores, found.scores, strict=True):
         ends = np.flatnonzero(np.isin(text, SETTINGS.eos_token_id))
@@ -46,7 +47,7 @@ def test_a_masked_model_writes_what_the_smaller_one_does():
     pattern = make_pattern("hybrid", models.describe(config), PATTERNS[1][1])
     masks = build_mask_collection(pattern, random_values(pattern, density=0.4))
     masked = generate(config, {"params": params, "masks": masks}, batch)
-    small = shrink(apply_masks(params, masks), models.describe(config), rank_by=params)
+    small = shrink(jax.jit(apply_masks)(params, masks), models.describe(config), rank_by=params)
     smaller = models.resize(config, small.sizes)
     assert smaller.decoder.units != config.decoder.units
     found = generate(smaller, {"params": small.params}, batch)
