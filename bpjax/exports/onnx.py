@@ -136,5 +136,3 @@ def open_onnx(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.nda
         return np.stack(found, axis=-1) if apart else found[0]
 
     return call
-
-

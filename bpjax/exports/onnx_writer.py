@@ -139,7 +139,9 @@ def _later_decoder(torch: Any, model: Any) -> Any:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: Any, encoder_attention_mask: Any, past: Any) -> tuple[Any, ...]:
+        def forward(
+            self, input_ids: Any, encoder_attention_mask: Any, past: Any
+        ) -> tuple[Any, ...]:
             own, read = transformers.DynamicCache(), transformers.DynamicCache()
             for i in range(len(past) // 4):
                 own.update(*past[4 * i : 4 * i + 2], i)

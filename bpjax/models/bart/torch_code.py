@@ -106,7 +106,9 @@ def _resize(model):
                 setattr(model.get_submodule(parent), last, affine)
 
 
-_SIZES = tuple(f"{stack}_{size}" for stack in ("encoder", "decoder") for size in ("attention_heads", "ffn_dim"))
+_SIZES = tuple(
+    f"{stack}_{size}" for stack in ("encoder", "decoder") for size in ("attention_heads", "ffn_dim")
+)
 
 
 class _Shrunken:
