@@ -27,10 +27,11 @@ _HEADS = ("num_attention_heads", "encoder_attention_heads", "decoder_attention_h
 def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
     """Puts `model.onnx`, which takes any batch and length, in place of a folder's weights.
 
-    A model that writes is three files, see `onnx_writer`. Inputs and outputs are called as in transformers: int64 `input_ids`, `attention_mask` and, where
-    the model has them, `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or
-    `last_hidden_state`, or `sentence_embedding`. Where layers differ, config.json says 1 head: ONNX
-    Runtime's optimizer wants a number that divides the hidden size, though no layer is fused by it.
+    A model that writes is three files, see `onnx_writer`. Inputs and outputs are called as in
+    transformers: int64 `input_ids`, `attention_mask` and, where the model has them,
+    `token_type_ids`; `logits`, or `start_logits` and `end_logits`, or `last_hidden_state`, or
+    `sentence_embedding`. Where layers differ, config.json says 1 head: ONNX Runtime's optimizer
+    wants a number that divides the hidden size, though no layer is fused by it.
 
     Raises:
       UserError: a package of the extra `onnx` is missing; a model that could write, without the
@@ -76,7 +77,7 @@ def _whole(model: Any, config: Config) -> Iterator[Graph]:
         if each.below != 0
     }
     if config.head == EMBEDDING:
-        model = _pooled(model, models.architecture(config).embedding(config))
+        model = _pooled(torch, model, models.architecture(config).embedding(config))
     given = model.eval()(**{name: x[:1, :2] for name, x in example.items()})
     outputs = [name for name in head.onnx_outputs if name in given]
     sizes = {
@@ -92,9 +93,8 @@ def _require_row(table: Any, given: tuple[Any]) -> tuple[Any]:
     return (ids.where(ids >= 0, table.num_embeddings),)
 
 
-def _pooled(encoder: Any, embedding: Embedding) -> Any:
+def _pooled(torch: Any, encoder: Any, embedding: Embedding) -> Any:
     """The encoder with what makes an embedding of its states, as `Embedding.pool` does."""
-    torch = import_package("torch")
 
     class Pooled(torch.nn.Module):
         config = encoder.config
@@ -136,5 +136,3 @@ def open_onnx(config: Config, folder: Path) -> Callable[[dict[str, Any]], np.nda
         return np.stack(found, axis=-1) if apart else found[0]
 
     return call
-
-

@@ -139,7 +139,9 @@ def _later_decoder(torch: Any, model: Any) -> Any:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: Any, encoder_attention_mask: Any, past: Any) -> tuple[Any, ...]:
+        def forward(
+            self, input_ids: Any, encoder_attention_mask: Any, past: Any
+        ) -> tuple[Any, ...]:
             own, read = transformers.DynamicCache(), transformers.DynamicCache()
             for i in range(len(past) // 4):
                 own.update(*past[4 * i : 4 * i + 2], i)
@@ -175,13 +177,12 @@ def open_writer(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
             np.asarray(batch[name], np.int64) for name in (INPUT_IDS, ATTENTION_MASK, DECODER_IDS)
         )
         (states,) = run(encoder, {INPUT_IDS: ids, ATTENTION_MASK: mask}).values()
-        given = {READ: mask, STATES: states, INPUT_IDS: text[:, :2]}
-        answers, session = [], decoder
-        for place in range(2, text.shape[1] + 1):
-            found = run(session, given)
+        given, session, answers = {READ: mask, STATES: states}, decoder, []
+        for tokens in (text[:, :2], *(text[:, i : i + 1] for i in range(2, text.shape[1]))):
+            found = run(session, given | {INPUT_IDS: tokens})
             answers.append(found.pop("logits"))
             given |= {name.replace(PRESENT, PAST): value for name, value in found.items()}
-            given[INPUT_IDS], session = text[:, place : place + 1], later
+            session = later
         return np.concatenate(answers, axis=1)
 
     return write

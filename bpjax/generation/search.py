@@ -56,7 +56,9 @@ def prompt_length(config: Config, batch: Mapping[str, Any]) -> int:
 
 def _read(config: Config, batch: Mapping[str, Any]) -> dict[str, Array]:
     """What a model reads of a batch before it writes."""
-    return {each.name: jnp.asarray(batch[each.name]) for each in source_inputs(models.inputs(config))}
+    return {
+        each.name: jnp.asarray(batch[each.name]) for each in source_inputs(models.inputs(config))
+    }
 
 
 def _decoder(config: Config) -> Decoder:

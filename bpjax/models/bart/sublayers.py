@@ -96,7 +96,9 @@ class Attention(Sublayer):
 
         def mixed(y: Tokens) -> Float[Array, "tokens channels"]:
             if found is None:
-                query, key, value = self._project(y, mask.shape[0], self.query, self.key, self.value)
+                query, key, value = self._project(
+                    y, mask.shape[0], self.query, self.key, self.value
+                )
             else:
                 (query,), (key, value) = self._project(y, mask.shape[0], self.query), found
             if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
