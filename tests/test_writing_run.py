@@ -11,11 +11,13 @@ from tasks.seq2seq_small import make_tokenizer
 
 import bpjax
 from bpjax import models
-from bpjax.config import read_config
+from bpjax.config import read_config, validate
+from bpjax.errors import UserError
 from bpjax.models.bart import BartConfig, Stack
 from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.generation import Generation
 from bpjax.pipeline import run
+from bpjax.stages.inputs import check_inputs, prepare
 from bpjax.training.scalars import read_scalars
 
 WORDS = "one two three four five six seven eight"
@@ -101,6 +103,24 @@ def test_the_report_tells_what_was_written_and_the_stacks_apart(workdir):
     assert "of the decoder" in (workdir / "report.html").read_text()
     losses = [row for row in read_scalars(workdir) if row["stage"] == "prune" and "loss" in row]
     assert all({"hidden", "attention", "distillation", "task_loss"} <= row.keys() for row in losses)
+
+
+def test_lengths_and_heads_that_do_not_fit_are_refused(config, small_model):
+    def refused(saying, *overrides):
+        typed = validate(read_config(str(config), [f"--config.{x}" for x in overrides]))
+        with pytest.raises(UserError, match=saying):
+            check_inputs(prepare(typed), typed)
+
+    refused(
+        f"{small_model} is of type bert, for which bpjax has no seq2seq head: expected one of bart",
+        f"model.source={small_model}",
+    )
+    refused(
+        "largest bucket, 4; add bucket [0-9]+ to target_buckets or lower max_target_length",
+        "batch.target_buckets=(4,)",
+    )
+    refused("40 tokens in a row: expected at most 16", "generation.max_length=40")
+    refused("20 tokens in a row: expected at most 16", "batch.target_buckets=(20,)")
 
 
 def test_what_came_out_writes_and_is_evaluated(workdir):
