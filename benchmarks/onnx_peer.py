@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bpjax.exports.onnx import start_session
+from bpjax.exports.onnx_graph import start_session
 from bpjax.report.environment import count_cores
 
 

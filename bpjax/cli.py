@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         commands.run,
         commands.sweep,
         commands.evaluate,
+        commands.predict,
         commands.compress,
     ):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -203,7 +204,8 @@ def _parser() -> argparse.ArgumentParser:
         "predict",
         "Print what a saved model says of texts: one JSON object a line, in their order. Texts are "
         "the lines of a file or of standard input (-), or columns of a table (.csv, .tsv, .jsonl, "
-        ".parquet, a saved dataset).",
+        ".parquet, a saved dataset). How a model writes is set by --generation.FIELD=VALUE, a "
+        "field of its generation_config.json.",
         "echo 'a fine film' | bpjax predict runs/a/fill/model -",
     )
     predict.add_argument("model", help="model folder")

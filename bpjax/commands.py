@@ -134,18 +134,22 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> Output:
     return Output("\n".join(lines), found)
 
 
-def predict(options: argparse.Namespace, _: list[str]) -> Output:
+def predict(options: argparse.Namespace, overrides: list[str]) -> Output:
     """Answers texts, one JSON object a line, in their order."""
     import sys
 
     import tqdm
 
     import bpjax
+    from bpjax.prediction.settings import read_settings
     from bpjax.prediction.texts import read_texts
 
+    settings = read_settings(overrides)
     model = bpjax.load(options.model)
     texts = read_texts(options.texts, model.config.head, options.columns)
-    answers = model.answer(texts, batch_size=options.batch_size, max_length=options.max_length)
+    answers = model.answer(
+        texts, batch_size=options.batch_size, max_length=options.max_length, generation=settings
+    )
 
     def lines() -> Iterator[str]:
         hidden = options.quiet or options.json

@@ -15,7 +15,7 @@ ALLOWED = (
     ("tests/parity/*", "needs: pip install bpjax[torch]"),
     ("tests/parity/*", "needs: pip install bpjax[onnx]"),
     ("tests/parity/*", "needs: pip install --no-deps sentence-transformers"),
-    ("tests/parity/test_hf_folder.py::*", "needs BPJAX_OLD_TRANSFORMERS"),
+    ("tests/parity/test_hf_*.py::*", "needs BPJAX_OLD_TRANSFORMERS"),
 )
 
 

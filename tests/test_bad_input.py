@@ -72,6 +72,20 @@ def test_a_table_that_cannot_be_right(refuse, tmp_path, small_model, content, sa
 
 
 @pytest.mark.parametrize(
+    ("targets", "saying"),
+    [
+        ("x\n", ["t.en has 2 lines and", "t.de 1", "expected as many", "mend the files"]),
+        ("x\n\n", ["t.de line 2: target is empty", "expected a text to be written", "remove"]),
+    ],
+)
+def test_parallel_texts_that_cannot_be_right(refuse, tmp_path, small_model, targets, saying):
+    (tmp_path / "t.en").write_text("a\nb\n")
+    (tmp_path / "t.de").write_text(targets)
+    data = f"--task.data={tmp_path / 't.en'},{tmp_path / 't.de'}"
+    refuse("evaluate", small_model, "--task=translation", data, saying=saying)
+
+
+@pytest.mark.parametrize(
     ("overrides", "saying"),
     [
         (["foo=1"], ["foo", "expected --config.FIELD=VALUE", "see `bpjax config`"]),

@@ -23,7 +23,7 @@ ALLOWED = {
     "pruning": set(),
     "models": {"pruning", "errors", "spelling"},
     "tasks": {"errors", "spelling"},
-    "training": {"pruning", "models", "tasks", "distributed", "errors", "files"},
+    "training": {"pruning", "models", "tasks", "generation", "distributed", "errors", "files"},
     "generation": {"models", "errors"},
     "prediction": {"models", "tasks", "training", "generation", "errors"},
     "measure": {"pruning", "models", "errors"},
@@ -73,6 +73,9 @@ HEAVY = {
     "grain",
     "ml_collections",
     "seqeval",
+    "nltk",
+    "rouge_score",
+    "sacrebleu",
     "torch",
     "tensorflow",
 }

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from checkpoints import refused
 from small_run import SMALL, TOKENIZER, save_model
+from tables import TABLE, TableConfig, table
 
 import bpjax
+from bpjax import models
 from bpjax.cli import main
+from bpjax.generation import generate
+from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.tokenizer import load_tokenizer
 from bpjax.prediction import answers
 from bpjax.prediction.texts import read_texts
@@ -182,3 +186,64 @@ def test_the_command_answers_line_by_line(tmp_path, monkeypatch, capsys):
     assert end.value.code == 0 and "2/2" in said.err
     found = [json.loads(line) for line in said.out.splitlines()]
     assert [answer.keys() for answer in found] == [{"label", "score", "scores"}] * 2
+
+
+@pytest.fixture
+def writer(tmp_path, monkeypatch):
+    """The folder of a model that writes."""
+    monkeypatch.setitem(models.ARCHITECTURES, "table", TABLE)
+    settings = TableConfig().generation.replace(pad_token_id=0, max_new_tokens=6)
+    config = TableConfig(SMALL.vocab_size, max_positions=40, generation=settings)
+    save_pretrained(tmp_path / "writer", config, table(config), TOKENIZER)
+    return tmp_path / "writer"
+
+
+def test_texts_are_written(writer):
+    model = bpjax.load(writer)
+    found = model.predict([*TEXTS, " ".join(["mill"] * 30)], batch_size=2, max_length=16)
+    tokenizer = load_tokenizer(TOKENIZER)
+    for text, answer in zip(TEXTS, found, strict=False):
+        row = tokenizer(text)["input_ids"]
+        batch = {"input_ids": np.array([row]), "attention_mask": np.ones((1, len(row)), int)}
+        (tokens,) = generate(model.config, {"params": model.params}, batch).tokens
+        assert answer == {"text": tokenizer.decode(tokens, skip_special_tokens=True)}
+    assert len({answer["text"] for answer in found}) == 4 and found[3]["cut"]
+    shorter = model.predict(TEXTS, generation={"num_beams": 2, "max_new_tokens": 2})
+    assert all(len(answer["text"].split()) <= 2 for answer in shorter)
+    assert model.predict(TEXTS, generation={}) == found[:3]
+    with refused("expected one text"):
+        model.predict([("a", "b")])
+    with refused("generation.num_beans: expected one of"):
+        model.predict(TEXTS, generation={"num_beans": 2})
+    with refused("bos_token_id 5000: expected a token below"):
+        model.predict(TEXTS, generation={"bos_token_id": 5000})
+
+
+def test_the_command_writes_with_other_settings(writer, monkeypatch, capsys):
+    def said(*arguments, code=0):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the mill\nthe team\n")))
+        with pytest.raises(SystemExit) as end:
+            main(["predict", str(writer), *arguments])
+        assert end.value.code == code
+        out, err = capsys.readouterr()
+        return [json.loads(line) for line in out.splitlines()] if code == 0 else err
+
+    model = bpjax.load(writer)
+    settings = {"num_beams": 3, "early_stopping": "never", "bad_words_ids": [[5], [6, 7]]}
+    arguments = [f"--generation.{name}={json.dumps(x)}" for name, x in settings.items()]
+    expected = model.predict(["the mill", "the team"], generation=settings)
+    assert said(*arguments) == expected != said()
+    assert said("--generation.early_stopping=never", *arguments[::2]) == expected
+    assert said("--generation.early_stopping=True")  # as Python writes it
+    for argument, message in (
+        ("--generation.num_beams=x", "generation.num_beams is 'x': expected a whole number"),
+        ("--generation.num_beams", "argument '--generation.num_beams': expected --generation.FI"),
+        ("--beams=4", "argument '--beams=4': expected --generation.FIELD=VALUE"),
+    ):
+        assert said(argument, code=2).startswith(f"bpjax: {message}")
+
+
+def test_settings_of_generation_are_refused_where_nothing_is_written(tmp_path):
+    model = load(tmp_path, "classification")
+    with refused("generation {'num_beams': 2}: expected none, for the model writes no texts"):
+        model.predict(TEXTS, generation={"num_beams": 2})

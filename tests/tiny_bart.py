@@ -71,6 +71,24 @@ def make_params(config=TINY, seed=0):
     )
 
 
+def make_writer(config):
+    """A model of hidden size 12 and 40 words whose texts differ by what they are about."""
+    settings = config.generation.replace(eos_token_id=(2, 20), no_repeat_ngram_size=1)
+    config = config.replace(
+        hidden_size=12,
+        vocab_size=40,
+        scaled_by=12 if config.scaled_by else 0,
+        encoder=config.encoder.replace(head_dim=4),
+        decoder=config.decoder.replace(head_dim=6),
+        generation=settings,
+    )
+
+    def changed(path, x):
+        return {"kernel": 2 * x, "scale": 1 + 0.4 * x, "bias": 0.2 * x}.get(path[-1].key, x)
+
+    return config, jax.tree_util.tree_map_with_path(changed, make_params(config))
+
+
 def run(config, params, masks=None, batch=None, **kwargs):
     batch = make_batch() if batch is None else batch
     given = {each.name: batch[each.name] for each in bart.inputs(config)}

@@ -8,7 +8,7 @@ from bpjax.prediction.model import Model
 from bpjax.stages.opened import fitted
 from bpjax.tasks import get_task
 from bpjax.tasks.base import by_class
-from bpjax.training.evaluation import predict
+from bpjax.training.answers import answers
 from bpjax.training.input import Batching, eval_batches
 
 
@@ -43,6 +43,7 @@ def evaluate(
     asked, found = get_task(task, **options), opened(model)
     asked = fitted(asked, found.source or "the model", found.config, found.tokenizer)
     features = asked.evaluation(found.tokenizer)
-    logits = predict(found.config, found.params, eval_batches(features, Batching(batch_size)), None)
-    classes = by_class(asked, features, logits)
-    return asked.evaluate(features, logits) | ({"classes": classes} if classes else {})
+    batches = eval_batches(features, Batching(batch_size))
+    said = answers(found.config, found.params, batches, found.tokenizer)
+    classes = by_class(asked, features, said)
+    return asked.evaluate(features, said) | ({"classes": classes} if classes else {})

@@ -1,6 +1,6 @@
 """Models in and out: load one, look at it, ask it, save it, export it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,7 @@ def predict(
     *,
     batch_size: int = 32,
     max_length: int | None = None,
+    generation: Mapping[str, Any] | None = None,
 ) -> list[Answer]:
     """What a model says of texts; `model.predict(texts)` is the same.
 
@@ -145,16 +146,18 @@ def predict(
       batch_size: rows computed at a time.
       max_length: tokens kept of a text, special ones included; by default as many as the model has
         positions. The answer to a text that was cut has `"cut": True`.
+      generation: of a model that writes texts, settings that are to be other than it was saved
+        with, by their names in a `generation_config.json`: `{"num_beams": 4}`.
 
     Returns:
       One dict a text, by the model's head: `label`, `score` and `scores` of classes; `labels` and
       `scores` where a text may have several; `score` of a regression; `words`, and `entities` of
-      IOB tags; `answer` and `no_answer` of questions. Scores are probabilities in [0, 1], but that
-      of a regression; `no_answer` is a difference of logits.
+      IOB tags; `answer` and `no_answer` of questions; `text` of a model that writes. Scores are
+      probabilities in [0, 1], but that of a regression; `no_answer` is a difference of logits.
 
     Raises:
       UserError: a text that is blank or none, a pair where one text is expected or the other way
-        round, or a model without a head.
+        round, a model without a head, or settings of generation that cannot be followed.
 
     Example:
       >>> import bpjax
@@ -163,7 +166,9 @@ def predict(
       >>> answer["answer"] in asked[1]
       True
     """
-    return opened(model).predict(texts, batch_size=batch_size, max_length=max_length)
+    return opened(model).predict(
+        texts, batch_size=batch_size, max_length=max_length, generation=generation
+    )
 
 
 def describe(model: Model | Config | str | Path) -> Structure:

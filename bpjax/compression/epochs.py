@@ -31,11 +31,13 @@ class Pace(NamedTuple):
       epoch: steps in a pass over the rows.
       seconds: of a pass in fine-pruning.
       compiling: seconds to compile the steps of fine-pruning.
+      planning: seconds that have gone by until this was known.
     """
 
     epoch: int
     seconds: float
     compiling: float
+    planning: float = 0.0
 
 
 class Epochs(NamedTuple):
@@ -101,5 +103,5 @@ def _plan(pace: Pace, left: Sequence[float], steps: dict[str, float | int]) -> E
         for stage, count in epochs.items()
     }
     taken.setdefault("prune", CUT_MINUTES * len(left))
-    taken["measure"] = MEASURE_MINUTES * len(left)
+    taken |= {"measure": MEASURE_MINUTES * len(left), "planning": pace.planning / 60}
     return Epochs(epochs.get("teacher", 0), epochs.get("prune", 0), epochs["fill"], taken)

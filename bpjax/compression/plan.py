@@ -1,5 +1,6 @@
 """What a compression will do and how long that takes, found before anything is trained."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ def make_plan(request: Request) -> Plan:
     Raises:
       UserError: what `recognise` refuses, a target out of reach, or too few minutes.
     """
+    started = time.perf_counter()
     found = recognise(request)
     model = read_config(find_model(request.model) / CONFIG, "none")
     streams = models.describe(model).streams.values()
@@ -103,6 +105,7 @@ def make_plan(request: Request) -> Plan:
         epoch,
         planned["seconds"]["prune"] / TIMED.prune * beside,
         planned["compiling"] * len(config.batch.buckets) * beside,
+        time.perf_counter() - started,
     )
     epochs = choose_epochs(pace, left, request.minutes, is_new=found.is_new)
     set_epochs(config, epochs, epoch)

@@ -328,6 +328,19 @@ class MeasureSection:
 
 
 @dataclasses.dataclass(frozen=True)
+class GenerationSection:
+    """How texts are written that a run is evaluated by, where the task's head writes texts."""
+
+    num_beams: int = field(
+        0, whole(0), "Texts gone on with at a time; 0: as the model was saved with."
+    )
+    training_beams: int = field(1, whole(1), "The same while a stage trains.")
+    max_length: int = field(
+        0, whole(0), "Tokens of a text at most; 0: as the model was saved with."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """The whole config of a run, typed; only stages see it, and hand on sections.
 
@@ -348,6 +361,7 @@ class RunConfig:
     distillation: DistillationSection = section(DistillationSection)
     shrink: ShrinkSection = section(ShrinkSection)
     fill: FillSection = section(lambda: FillSection(learning_rate=3e-5, warmup_steps=0))
+    generation: GenerationSection = section(GenerationSection)
     measure: MeasureSection = section(MeasureSection)
     evaluate_every: int = field(
         0, whole(0), "Steps between two evaluations in training; 0: once an epoch."

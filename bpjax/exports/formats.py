@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from bpjax import models
 from bpjax.errors import UserError
 from bpjax.exports.huggingface import add_code, drop_card, pad
 from bpjax.exports.onnx import open_onnx, to_onnx
-from bpjax.exports.outputs import outputs_of
+from bpjax.exports.outputs import DECODER_IDS, inputs_of, outputs_of
 from bpjax.exports.stablehlo import open_stablehlo, to_stablehlo
 from bpjax.measure.latency import measure_latency, random_batch
 from bpjax.models.architecture import Config
@@ -30,8 +29,8 @@ class Format(NamedTuple):
 
     Attributes:
       convert: (config, params, folder): turns a folder that `save_pretrained` wrote into this form.
-      open: (config, folder): the converted folder as a function of a batch; None where other
-        software loads it.
+      open: (config, folder): the converted folder as a function of a batch, which gives what
+        `outputs_of` does; None where other software loads it.
       change: of sizes and parameters before they are saved.
     """
 
@@ -50,6 +49,7 @@ FORMATS = {
 
 TOLERANCE = 1e-4
 _SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
+_WRITTEN = 16  # tokens of each text while both are timed
 
 
 def export(
@@ -94,11 +94,15 @@ def compare(
 ) -> dict[str, float]:
     """Holds an exported model against ours, on random tokens with padding and two segments.
 
+    One that writes is given the tokens of a text one after the other, and each time asked for what
+    follows.
+
     Args:
       config: of the model.
       params: its parameters.
       call: the exported model.
-      timed: (batch, length) at which both are timed, in turns.
+      timed: (batch, length) at which both are timed, in turns; a model that writes is then given
+        16 tokens of its text.
 
     Returns:
       `max_abs_diff` of the answers at real tokens; `ms` of the exported model and `bpjax_ms`,
@@ -109,19 +113,21 @@ def compare(
     """
     params = jax.device_put(params)
     ours = jax.jit(functools.partial(outputs_of, config))
-    inputs, apart = models.inputs(config), []
+    inputs, apart = inputs_of(config), []
     for size, length in _SHAPES:
         batch, mask = _padded_batch(inputs, size, min(length, config.max_positions))
         # Some devices round the operands of products unless they are told not to.
         with jax.default_matmul_precision("highest"):
             difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
-        # Nobody reads what stands at padding.
-        by_token = HEADS[config.head].per_token
-        apart.append(difference[np.asarray(mask, bool)] if by_token else difference)
+        # Nobody reads what stands at padding; the texts have none.
+        padded = HEADS[config.head].per_token and DECODER_IDS not in batch
+        apart.append(difference[np.asarray(mask, bool)] if padded else difference)
     worst = float(max(np.max(each) for each in apart))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")
     batch = random_batch(inputs, timed[0], min(timed[1], config.max_positions))
+    if DECODER_IDS in batch:
+        batch[DECODER_IDS] = batch[DECODER_IDS][:, :_WRITTEN]
     times = measure_latency(
         {"ms": lambda: call(batch), "bpjax_ms": lambda: ours(params, batch)}, seconds=20.0
     )

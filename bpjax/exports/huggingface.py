@@ -15,13 +15,12 @@ from bpjax.models.sizes import SHRUNKEN_KEY
 from bpjax.models.sources import CARD, CONFIG
 
 CODE = "modeling_bpjax.py"
-_NEW_HEADS = ("ForMaskedLM", "ForMultipleChoice")  # which transformers can train on such an encoder
 
 
 def pad(config: Config, params: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
     """A model of equal layers that computes the same: heads and dimensions of zeros are added.
 
-    It loads in transformers as a plain BERT, without code of ours. A head whose values are zero
+    It loads in transformers as a plain model, without code of ours. A head whose values are zero
     adds nothing, and neither does a dimension that nobody reads; the activation of zero is zero. It
     is as large and as slow as the model before pruning.
 
@@ -61,7 +60,7 @@ def add_code(config: Config, params: dict[str, Any], folder: Path) -> None:
         return
     stem = classes["none"].removesuffix("Model")
     named = {HEADS[head].auto_class: name for head, name in classes.items()}
-    named |= {f"AutoModel{head}": f"{stem}{head}" for head in _NEW_HEADS}
+    named |= {f"AutoModel{head}": f"{stem}{head}" for head in architecture.torch_heads}
     data["auto_map"] = {auto: f"modeling_bpjax.Bpjax{name}" for auto, name in named.items()}
     (folder / CODE).write_text(architecture.torch_code.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -142,6 +142,7 @@ class Architecture(NamedTuple):
         then change.
       tiny: the smallest config with every feature, for tests.
       torch_code: a file that loads models of sizes that differ by layer into transformers.
+      torch_heads: ends of the names of its classes for heads that bpjax does not have.
       complete: `(config, names in the checkpoint) -> config`, where config.json leaves something
         open that the names tell.
       embed: the config of the same encoder with a head that gives such embeddings; not called where
@@ -166,6 +167,7 @@ class Architecture(NamedTuple):
     approximations: Mapping[str, Mapping[str, Any]]
     tiny: Callable[..., Any]
     torch_code: Path | None = None
+    torch_heads: tuple[str, ...] = ()
     complete: Callable[[Any, Sequence[str]], Any] = lambda config, names: config
     embed: Callable[[Any, Embedding], Any] = lambda config, embedding: config
     embedding: Callable[[Any], Embedding] = lambda config: Embedding()

@@ -19,13 +19,20 @@ from safetensors.numpy import save_file
 from bpjax import models
 from bpjax.errors import UserError
 from bpjax.models.architecture import Architecture, Config
+from bpjax.models.generation_files import read_generation, write_generation
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import SavedHead, match, read_head
 from bpjax.models.places import TURNS, Place, find_places, require_places, unwrap
-from bpjax.models.sentence_files import has_embedding, read_embedding, write_embedding
+from bpjax.models.sentence_files import (
+    embedding_files,
+    has_embedding,
+    read_embedding,
+    write_embedding,
+)
 from bpjax.models.sources import (
     CARD,
     CONFIG,
+    GENERATION,
     WEIGHTS,
     Checkpoint,
     find_folder,
@@ -191,6 +198,25 @@ def read_saved_head(path: Path) -> SavedHead:
     return SavedHead(EMBEDDING, config.num_labels, (), None, architecture.embedding(config))
 
 
+def require_head(source: str | Path, head: str) -> None:
+    """Refuses a model of an architecture that has no such head.
+
+    Args:
+      source: a folder, an installed package or a hub name.
+      head: a key of `heads.HEADS`.
+
+    Raises:
+      UserError: it has none, or there is no such model.
+    """
+    data, architecture = _read(find_model(source) / CONFIG)
+    if head not in architecture.heads(data["model_type"]):
+        able = [name for name, each in models.ARCHITECTURES.items() if head in each.heads(name)]
+        raise UserError(
+            f"{source} is of type {data['model_type']}, for which bpjax has no {head} head: "
+            f"expected one of {', '.join(able)}; choose another model or task"
+        )
+
+
 def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
     """The config of a model, from a config.json.
 
@@ -208,7 +234,7 @@ def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
         config = architecture.read(data, EMBEDDING, 1, str(path))
         return architecture.embed(config, read_embedding(path.parent, config.max_positions))
     if head != SAVED:
-        return architecture.read(data, head, num_labels, str(path))
+        return _with_generation(path, architecture.read(data, head, num_labels, str(path)))
     classes = architecture.heads(data["model_type"])
     saved = read_head(data, classes, str(path))
     if saved.head is None:
@@ -217,7 +243,14 @@ def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
             f"{', '.join(dict.fromkeys(classes.values()))}; choose a model with such a head"
         )
     config = architecture.read(data, saved.head, saved.num_labels, str(path))
-    return _name(config, saved, range(config.num_labels), ())
+    return _with_generation(path, _name(config, saved, range(config.num_labels), ()))
+
+
+def _with_generation(path: Path, config: Any) -> Any:
+    """The config with the settings that the model writes with, if it does."""
+    if not HEADS[config.head].generates:
+        return config
+    return config.replace(generation=read_generation(path, config.vocab_size))
 
 
 def _gives_embeddings(path: Path, data: dict[str, Any], architecture: Architecture) -> bool:
@@ -242,6 +275,21 @@ def write_config(path: Path, config: Config) -> None:
     path.write_text(json.dumps(architecture.write(config), indent=2) + "\n", encoding="utf-8")
     if config.head == EMBEDDING:
         write_embedding(path.parent, architecture.embedding(config), config.num_labels)
+    if HEADS[config.head].generates:
+        assert architecture.decoder is not None, f"{config.model_type} has no decoder"
+        write_generation(path.parent, architecture.decoder.settings(config))
+
+
+def files_of_head(folder: Path, head: str) -> list[Path]:
+    """The files beside a model's config.json that say how a head answers.
+
+    Args:
+      folder: of config.json.
+      head: a key of `heads.HEADS`.
+    """
+    if head == EMBEDDING:
+        return embedding_files(folder)
+    return [folder / GENERATION] if HEADS[head].generates else []
 
 
 def save_pretrained(
@@ -255,7 +303,8 @@ def save_pretrained(
 ) -> Path:
     """Saves a model as config.json, model.safetensors (float32, `[out, in]`) and tokenizer files.
 
-    One that gives embeddings also gets the files of sentence-transformers.
+    One that gives embeddings also gets the files of sentence-transformers, and one that writes
+    texts its generation_config.json.
 
     The folder appears whole or not at all: it is written under another name and then renamed.
     A dense model loads in transformers; a shrunken one has the key `bpjax` in its config.json.

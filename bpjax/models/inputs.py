@@ -66,6 +66,11 @@ class Input(NamedTuple):
         return self.below is None and not np.issubdtype(self.dtype, np.floating)
 
 
+def source_inputs(inputs: Sequence[Input]) -> tuple[Input, ...]:
+    """Of a model's inputs those that it reads before it writes."""
+    return tuple(each for each in inputs if TARGET_LENGTH not in each.shape)
+
+
 def common(inputs: Sequence[Sequence[Input]]) -> tuple[Input, ...]:
     """Inputs that several models take alike: the smallest vocabulary of each name."""
     first, *others = inputs

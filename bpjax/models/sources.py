@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from bpjax.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+GENERATION = "generation_config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -126,7 +127,8 @@ def _hub_folder(name: str) -> Path:
         folder = huggingface_hub.snapshot_download(
             name,
             allow_patterns=[
-                *(CONFIG, INDEX, "model*.safetensors", ADAPTERS[0], *TOKENIZER_FILES),
+                *(CONFIG, GENERATION, INDEX, "model*.safetensors", ADAPTERS[0]),
+                *TOKENIZER_FILES,
                 *(MODULES, SENTENCE_SETTINGS, *SENTENCE_CONFIGS, "[0-9]_*/*.json"),
                 "0_*/*.safetensors",
             ],

@@ -39,6 +39,11 @@ def embedding(vector: Float[np.ndarray, " dimensions"], labels: Sequence[str]) -
     return {"embedding": vector.tolist()}
 
 
+def text(written: str) -> Answer:
+    """`{"text": …}`, what the model writes."""
+    return {"text": written}
+
+
 ROWS: dict[str, Callable[[np.ndarray, Sequence[str]], Answer]] = {
     "classification": classes,
     "multi_label": several,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,10 @@ import numpy as np
 
 from bpjax import models
 from bpjax.errors import UserError
+from bpjax.generation import decode, write
 from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.generation_files import override
+from bpjax.models.heads import HEADS
 from bpjax.models.inputs import INPUT_IDS, TOKEN_TYPES
 from bpjax.models.tokenizer import check_vocabulary, load_tokenizer
 from bpjax.prediction import answers
@@ -20,6 +23,7 @@ from bpjax.tasks.base import Features
 from bpjax.tasks.columns import Column
 from bpjax.tasks.squad import SpanTask
 from bpjax.training import evaluation
+from bpjax.training.evaluation import Batch
 from bpjax.training.input import Batching, eval_batches
 
 AT_ONCE = 512
@@ -90,7 +94,12 @@ class Model:
         return found
 
     def predict(
-        self, texts: Sequence[Any], *, batch_size: int = 32, max_length: int | None = None
+        self,
+        texts: Sequence[Any],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        generation: Mapping[str, Any] | None = None,
     ) -> list[Answer]:
         """What the model says of each text.
 
@@ -101,34 +110,46 @@ class Model:
           max_length: tokens kept of a text, special ones included; by default all that the model
             has positions for, of an embedding its `max_seq_length`. Of a text that was cut the
             answer has `"cut": true`; a passage is read whole, in windows.
+          generation: of a model that writes texts, settings that are to be other than it was saved
+            with, by their names in a generation_config.json: `{"num_beams": 4}`.
 
         Returns:
           One dict a text, see `answers`: `label`, `score` and `scores` of classes; `labels` and
           `scores` where a text may have several; `score` of a regression; `words`, and `entities`
           of IOB tags, of a model of tokens; `answer` and `no_answer` of questions, where the latter
           is by how much the logits of no answer are above those of the answer; `embedding`, a list
-          of numbers, of a model of sentence-transformers, whose default prompt precedes each text.
+          of numbers, of a model of sentence-transformers, whose default prompt precedes each text;
+          `text` of a model that writes.
 
         Raises:
           UserError: a text that is blank or no text, a pair where one text is expected or the other
-            way round, or a model without a head.
+            way round, a model without a head, or settings of generation that cannot be followed.
         """
-        return [*self.answer(texts, batch_size=batch_size, max_length=max_length)]
+        return [
+            *self.answer(texts, batch_size=batch_size, max_length=max_length, generation=generation)
+        ]
 
     def answer(
-        self, texts: Sequence[Any], *, batch_size: int = 32, max_length: int | None = None
+        self,
+        texts: Sequence[Any],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        generation: Mapping[str, Any] | None = None,
     ) -> Iterator[Answer]:
         """The answers of `predict`, one after the other; all texts are checked first."""
         check(texts, self.config)
         limit, tokenizer = self._limit(max_length), self.tokenizer
+        model = self._writing(generation) if generation else self
         ways: dict[str, Callable[..., Iterator[Answer]]]
         ways = {"span": _answer_questions, "tokens": _answer_words, "embedding": _embed}
+        ways |= {head.name: _write_texts for head in HEADS.values() if head.generates}
         way = ways.get(self.config.head, _answer_rows)
 
         def answered() -> Iterator[Answer]:
             for start in range(0, len(texts), AT_ONCE):
                 rows = texts[start : start + AT_ONCE]
-                yield from way(self, tokenizer, rows, limit, batch_size)
+                yield from way(model, tokenizer, rows, limit, batch_size)
 
         return answered()
 
@@ -170,11 +191,26 @@ class Model:
             return positions
         return models.architecture(self.config).embedding(self.config).max_length or positions
 
-    def logits(self, features: Features, batch_size: int) -> list[np.ndarray]:
-        """Of every row, see `evaluation.predict`."""
+    def _writing(self, changes: Mapping[str, Any]) -> "Model":
+        """The same model, which writes with other settings."""
+        if not HEADS[self.config.head].generates:
+            raise UserError(
+                f"generation {dict(changes)}: expected none, for the model writes no texts; remove "
+                "it"
+            )
+        config = self.config.replace(generation=override(self.config.generation, changes))
+        config.generation.require_vocabulary(config.vocab_size)
+        return dataclasses.replace(self, config=config)
+
+    def batches(self, features: Features, batch_size: int) -> Iterator[Batch]:
+        """All rows, padded to some lengths alone."""
         most = self.config.max_positions
         buckets = (*(x for x in BUCKETS if x < most), most)
-        batches = eval_batches(features, Batching(batch_size, buckets))
+        return eval_batches(features, Batching(batch_size, buckets))
+
+    def logits(self, features: Features, batch_size: int) -> list[np.ndarray]:
+        """Of every row, see `evaluation.predict`."""
+        batches = self.batches(features, batch_size)
         return evaluation.predict(self.config, self.params, batches, None)
 
 
@@ -206,15 +242,16 @@ def check(texts: Sequence[Any], config: Any) -> None:
         raise UserError(
             f"texts is one text, {repr(texts)[:80]}: expected a list of them; write [text]"
         )
+    alone = {"tokens", "embedding", *(each.name for each in HEADS.values() if each.generates)}
     for number, row in enumerate(texts):
         both = (row,) if isinstance(row, str) else row
         pair = isinstance(both, tuple) and len(both) == 2
         wanted = pair if config.head == "span" else isinstance(row, str) or pair
-        if config.head in ("tokens", "embedding"):
+        if config.head in alone:
             wanted = isinstance(row, str)
         if not wanted or not all(isinstance(text, str) for text in both):
             expected = {"span": "a question and a passage"}
-            expected |= dict.fromkeys(("tokens", "embedding"), "one text")
+            expected |= dict.fromkeys(alone, "one text")
             raise UserError(
                 f"row {number} is {repr(row)[:80]}: expected "
                 f"{expected.get(config.head, 'a text or two')}; give it so"
@@ -273,6 +310,17 @@ def _embed(
 ) -> Iterator[Answer]:
     """The embedding of each text."""
     return _answer_rows(model, tokenizer, _prompted(model, rows), limit, batch_size)
+
+
+def _write_texts(
+    model: Model, tokenizer: Any, rows: Sequence[str], limit: int, batch_size: int
+) -> Iterator[Answer]:
+    """What the model writes, having read each text."""
+    encoded = _encode(tokenizer, rows, limit)
+    batches = model.batches(_features(encoded, rows), batch_size)
+    written = write(model.config, model.params, batches)
+    for number, text in enumerate(decode(tokenizer, written)):
+        yield answers.text(text) | _was_cut(encoded, number)
 
 
 def _prompted(model: Model, rows: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ nothing but a constant. From this alone come masks, budgets, surgery, fill and r
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -100,6 +101,12 @@ class Sublayer(NamedTuple):
     def layer(self) -> str:
         """The layer that it is a part of, for reports."""
         return self.name.rpartition("/")[0]
+
+    @property
+    def stack(self) -> str:
+        """The stack of layers that it is in, "encoder" or "decoder"; "" where there is one."""
+        parts = itertools.takewhile(lambda part: not part[-1:].isdigit(), self.name.split("/"))
+        return "/".join(parts)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

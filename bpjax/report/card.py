@@ -51,7 +51,7 @@ def write_card(
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {base}, pruned for {task}",
-        f"{report['density']:.1%} of the linear parameters of the encoder are left, and it runs "
+        f"{report['density']:.1%} of the linear parameters of its layers are left, and it runs "
         f"{gain:.2f} times faster than the dense model at {shape} (batch × length) on "
         f"{name_machine(where)} ({where['backend']}). "
         "What was removed changed no output of "

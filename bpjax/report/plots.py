@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -95,8 +96,12 @@ def plot_masks(
 
 
 def _place(name: str) -> tuple[str, str]:
-    """Row and column of a mask; one over the whole model has a row of its own."""
-    layer, _, column = name.partition("/")
+    """Row and column of a mask; one over the whole model has a row of its own.
+
+    A layer's name ends with its number, if it has one: "layer_0", "encoder/layer_0".
+    """
+    numbered = re.match(r"(.*?\d)/(.+)", name)
+    layer, column = numbered.groups() if numbered else name.partition("/")[::2]
     return (layer, column) if column else ("", name)
 
 

@@ -112,9 +112,8 @@ def units_by_kind(sizes: Mapping[str, Units]) -> dict[str, int]:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a sublayer: the last part of its name that is no number."""
-    parts = name.split("/")
-    return next((part for part in reversed(parts) if not part.isdigit()), name)
+    """The kind of a sublayer: its name without the parts that end with a number."""
+    return "/".join(part for part in name.split("/") if not part[-1:].isdigit()) or name
 
 
 def count_units(units: Units) -> int:

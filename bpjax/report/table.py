@@ -66,8 +66,12 @@ def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         change = _signed(pruned["metrics"][name], value)
         title = name if name.endswith(NOT_PERCENT) else f"{name} [%]"
         rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
-    for name, key in (("linear parameters", "linear_params"), ("parameters", "total_params")):
-        rows.append((name, f"{dense[key]:,}", f"{pruned[key]:,}", _share(pruned[key], dense[key])))
+    counts = {"linear parameters": (dense["linear_params"], pruned["linear_params"])}
+    for stack, whole in dense.get("linear_params_by_stack", {}).items():
+        counts[f"of the {stack}"] = whole, pruned["linear_params_by_stack"][stack]
+    counts["parameters"] = dense["total_params"], pruned["total_params"]
+    for name, (whole, left) in counts.items():
+        rows.append((name, f"{whole:,}", f"{left:,}", _share(left, whole)))
     streams = streams_of(pruned)
     for name, whole in streams_of(dense).items():
         if whole != streams[name]:

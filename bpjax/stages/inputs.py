@@ -8,14 +8,15 @@ import numpy as np
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
+from bpjax.models.checkpoint import require_head
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.stages.base import Inputs
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.opened import Opened, align, require_fit, saved_head
 from bpjax.tasks import get_task
 from bpjax.tasks.base import Embeds
-from bpjax.training.input import resolve_buckets
+from bpjax.training.input import resolve_buckets, resolve_targets
 from bpjax.training.mesh import make_layout
 
 
@@ -26,6 +27,7 @@ def prepare(config: RunConfig) -> Inputs:
       UserError: unknown task, missing or malformed data, no tokenizer.
     """
     task = get_task(config.task.name, **config.task.options)
+    require_head(config.model.source, task.head)
     task = align(task, saved_head(config.model.source))
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)
@@ -41,7 +43,7 @@ def prepare(config: RunConfig) -> Inputs:
 def _ask_dense(inputs: Inputs, config: RunConfig) -> list[np.ndarray]:
     """What the dense model says of the rows to evaluate on; it is not trained."""
     model, params = inputs.finished(config.teacher.source or config.model.source)
-    return Evaluator(inputs, config.batch).predict(model, params)
+    return evaluator_of(inputs, config).answers(model, params)
 
 
 def given(config: RunConfig) -> dict[str, Path]:
@@ -90,9 +92,12 @@ def _check_lengths(inputs: Inputs, config: RunConfig, positions: dict[str, int])
     for features in (inputs.train, inputs.evaluation):
         buckets = resolve_buckets(features.lengths, config.batch.buckets)
         lengths.append(min(x for x in buckets if x >= features.lengths.max()))
+        lengths += resolve_targets(features, config.batch.target_buckets)
+    lengths.append(config.generation.max_length)
     for source, most in positions.items():
         if max(lengths) > most:
             raise UserError(
                 f"{max(lengths)} tokens in a row: expected at most {most}, the "
-                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes"
+                f"positions of {source}; lower task.max_length, batch.buckets or measure.shapes, "
+                "or of texts to be written task.max_target_length or generation.max_length"
             )

@@ -21,15 +21,18 @@ from bpjax.pruning.structure import Structure
 from bpjax.report.environment import describe_environment
 from bpjax.report.sizes import size_keys
 from bpjax.stages.base import Artefacts, Inputs, Stage
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.inputs import timed_shapes
 from bpjax.training.evaluation import forward
+
+HOW = ("dtype", "dense_sizes", "generation")
+"""Fields of configs in which models may differ that are compared, beside rates of dropout."""
 
 
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Measures the two on the device that the run is on, which the notes describe."""
     started = time.perf_counter()
-    shapes, evaluator = timed_shapes(config), Evaluator(inputs, config.batch)
+    shapes, evaluator = timed_shapes(config), evaluator_of(inputs, config)
     folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
     opened = {
         name: inputs.finished(path, dtype=config.model.dtype) for name, path in folders.items()
@@ -48,13 +51,14 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     units = {name: {x.name: x.units for x in s.sublayers} for name, s in structures.items()}
     measured: dict[str, Any] = {}
     for name, (model, params) in opened.items():
-        logits = evaluator.predict(model, params)
-        classes = evaluator.by_class(logits)
+        answers = evaluator.answers(model, params)
+        classes = evaluator.by_class(answers)
         measured[name] = {
-            "metrics": evaluator.evaluate(logits),
+            "metrics": evaluator.evaluate(answers),
             **({"classes": classes} if classes else {}),
             **_stream_sizes(structures[name]),
             "linear_params": linear[name],
+            **_stacks(structures[name]),
             "total_params": sum(x.size for x in jax.tree.leaves(params)),
             "bytes_on_disk": sum(x.stat().st_size for x in folders[name].glob("*.safetensors")),
             "latency_ms": latency[name],
@@ -72,6 +76,15 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         # That in which latencies were measured, whoever writes the report.
         "environment": describe_environment(),
     }
+
+
+def _stacks(structure: Structure) -> dict[str, Any]:
+    """Linear parameters of the encoder and of the decoder, of a model that has both."""
+    by_name = linear_parameters(structure)
+    found: dict[str, int] = {}
+    for each in structure.sublayers:
+        found[each.stack] = found.get(each.stack, 0) + by_name[each.name]
+    return {"linear_params_by_stack": found} if len(found) > 1 else {}
 
 
 def _stream_sizes(structure: Structure) -> dict[str, Any]:
@@ -102,13 +115,11 @@ def check(inputs: Inputs, config: RunConfig) -> None:
 
 
 def _difference(model: Config, expected: Config) -> str:
-    """In what a model is another one, but for what it computes in; empty where it is not."""
-    found, wanted = (
-        vars(each.replace(hidden_dropout=0, attention_dropout=0, dense_sizes=None))
-        for each in (model, expected)
-    )
+    """In what a model is another one, but for how it computes; empty where it is not."""
+    found, wanted = vars(model), vars(expected)
     for name, value in wanted.items():
-        if found[name] != value and name != "dtype":
+        same = name in HOW or "dropout" in name
+        if found[name] != value and not same:
             return f"{name} {found[name]}, expected {value}"
     return ""
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpjax.config import RunConfig
-from bpjax.models.checkpoint import EMBEDDING
-from bpjax.models.sentence_files import embedding_files
+from bpjax.models.checkpoint import files_of_head
 from bpjax.models.sources import CONFIG, TOKENIZER_FILES, find_folder, weight_files
 from bpjax.stages.base import Inputs
 from bpjax.tasks.base import Features
@@ -38,8 +37,7 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         "teacher.source": config.teacher.source,
         "distillation.source": config.distillation.source,
     }
-    # Other heads on the same encoder read nothing of these.
-    pooling = embedding_files if inputs.task.head == EMBEDDING else lambda folder: []
+    head = inputs.task.head
     runs = {"prune.source": config.prune.source, "prune.rewind": config.prune.rewind}
     return [
         Origin(
@@ -50,7 +48,9 @@ def origins(inputs: Inputs, config: RunConfig) -> list[Origin]:
         *(
             Origin(
                 name,
-                digest_files([folder / CONFIG, *weight_files(folder), *pooling(folder)]),
+                digest_files(
+                    [folder / CONFIG, *weight_files(folder), *files_of_head(folder, head)]
+                ),
                 f"{name} ({named}) is not the model",
             )
             for name, named in models.items()

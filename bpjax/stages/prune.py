@@ -25,7 +25,7 @@ from bpjax.pruning.summary import mask_density
 from bpjax.stages.base import Artefacts, Inputs, Stage
 from bpjax.stages.budget_file import budget_of
 from bpjax.stages.earlier import fine_pruned
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import Evaluator, evaluator_of
 from bpjax.stages.masked import write_masked
 from bpjax.stages.opened import has_head, saved_head
 from bpjax.stages.recipe import (
@@ -53,7 +53,7 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
     masks of one run at several budgets are nested. With 0 epochs, the dense model is cut as it is.
     """
     prune, epoch = config.prune, inputs.steps_per_epoch(config.batch)
-    evaluator = Evaluator(inputs, config.batch)
+    evaluator = evaluator_of(inputs, config)
     model, params = inputs.pretrained(config.model, config.seed)
     if prune.start == "dense" or not prune.epochs:
         _, params = inputs.finished(artefacts["dense"], dtype=config.model.dtype)
@@ -73,7 +73,8 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         # With the final threshold, whatever today's: what the model would be if cut now.
         values, density = final_masks(state)
         masks = build_mask_collection(pruning.pattern, values)
-        metrics = evaluator.metrics(*finished(state, masks), masks)
+        beams = config.generation.training_beams
+        metrics = evaluator.metrics(*finished(state, masks), masks, beams=beams)
         return metrics | {"final_density": float(density)}
 
     started = time.perf_counter()

@@ -145,7 +145,10 @@ def weights_of(distillation: DistillationSection, term: str) -> dict[str, float]
 
 def keeps_logits(distillation: DistillationSection, teacher: Teacher | None) -> bool:
     """Whether the teacher's logits are computed once, and not in every step."""
-    return bool(teacher and distillation.cache and not teacher.replace)
+    if not teacher or teacher.replace:
+        return False
+    # Those of a whole vocabulary take more room than time.
+    return bool(distillation.cache) and not HEADS[teacher.config.head].vocabulary
 
 
 def optimizer_of(section: TrainingSection, steps: int) -> optax.GradientTransformation:

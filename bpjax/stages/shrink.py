@@ -10,7 +10,7 @@ import numpy as np
 from bpjax.config import RunConfig
 from bpjax.models.heads import HEADS, Head
 from bpjax.stages.base import Artefacts, Inputs, Stage
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.masked import read_masked
 from bpjax.stages.opened import save_model
 
@@ -18,21 +18,28 @@ from bpjax.stages.opened import save_model
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
     """Removes what died, and compares the small model with the masked one, example by example."""
     started = time.perf_counter()
-    evaluator = Evaluator(inputs, config.batch)
+    evaluator = evaluator_of(inputs, config)
     model, params, values, removal = read_masked(inputs, config, artefacts["masked"])
     smaller, small = removal.cut(model, params, values)
     save_model(folder, smaller, small, inputs.tokenizer)
 
-    before = evaluator.predict(model, params, removal.masks(values))
-    after = evaluator.predict(smaller, small)
-    differences = [float(np.abs(x - y).max()) for x, y in zip(before, after, strict=True)]
+    # Row by row: the outputs of all rows over a whole vocabulary have no room in memory.
+    before = evaluator.rows(model, params, removal.masks(values))
+    after, head = evaluator.rows(smaller, small), HEADS[smaller.head]
+    kept: dict[int, np.ndarray] = {}
+    differences, changed = [], 0
+    for (_, x), (number, y) in zip(before, after, strict=True):
+        differences.append(float(np.abs(x - y).max()))
+        changed += predictions_changed(head, [x], [y]) or 0
+        kept |= {} if head.generates else {number: y}
+    found = [kept[i] for i in sorted(kept)] if kept else evaluator.answers(smaller, small)
     return {
         "seconds": time.perf_counter() - started,
-        "metrics": evaluator.evaluate(after),
+        "metrics": evaluator.evaluate(found),
         "equivalence": {
             "max_abs_diff": max(differences),
             "examples": len(differences),
-            "predictions_changed": predictions_changed(HEADS[smaller.head], before, after),
+            "predictions_changed": changed if head.decide else None,
         },
     }
 

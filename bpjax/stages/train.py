@@ -13,7 +13,7 @@ from bpjax.models.architecture import Config
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.schedules import cubic
 from bpjax.stages.base import Inputs, Stage, row_seed, stream
-from bpjax.stages.evaluator import Evaluator
+from bpjax.stages.evaluator import evaluator_of
 from bpjax.stages.plan import step_bytes
 from bpjax.stages.recipe import keeps_logits, optimizer_of, step_of
 from bpjax.training.evaluation import Batch
@@ -71,7 +71,7 @@ def train(
       UserError: the cache of the teacher's logits cannot be used.
       Interrupted: the run was asked to end; a checkpoint is saved.
     """
-    evaluator, layout, batch = Evaluator(inputs, config.batch), inputs.layout, config.batch
+    evaluator, layout, batch = evaluator_of(inputs, config), inputs.layout, config.batch
     epoch = inputs.steps_per_epoch(batch)
     steps = epoch * section.epochs
     optimizer = optimizer_of(section, steps)
@@ -96,6 +96,10 @@ def train(
         found = train_batches(inputs.train, batching, seed, section.epochs, start)
         return logits.attach(found) if logits else found
 
+    def metrics(state: TrainState) -> dict[str, float]:
+        beams = config.generation.training_beams
+        return evaluator.metrics(model, state.params, beams=beams)
+
     step = step_of(inputs, config, model, pruning, optimizer, teacher)
     fitted = fit(
         stage.name,
@@ -104,7 +108,7 @@ def train(
         batches,
         steps=steps,
         workdir=folder.parent,
-        evaluate=evaluate or (lambda state: evaluator.metrics(model, state.params)),
+        evaluate=evaluate or metrics,
         evaluate_every=config.evaluate_every or epoch,
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,

@@ -11,17 +11,22 @@ from bpjax.tasks.embedded import Embedded
 from bpjax.tasks.embedding import Embedding
 from bpjax.tasks.glue import METRICS, Glue
 from bpjax.tasks.squad import Squad, SquadV2
+from bpjax.tasks.summarization import PUBLIC, PublicSummarization, Summarization
 from bpjax.tasks.text import Text
 from bpjax.tasks.tokens import Tokens
+from bpjax.tasks.translation import Translation
 
 TASKS: dict[str, Callable[..., Task]] = {
     **{name: functools.partial(Glue, name) for name in METRICS},
     "squad": Squad,
     "squad_v2": SquadV2,
+    **{name: functools.partial(PublicSummarization, name=name) for name in PUBLIC},
     "embedded": Embedded,
     "text": Text,
     "tokens": Tokens,
     "embedding": Embedding,
+    "summarization": Summarization,
+    "translation": Translation,
 }
 
 

@@ -14,7 +14,14 @@ from bpjax.tasks import base
 from bpjax.tasks.cache import kept_table
 from bpjax.tasks.table_labels import Labels
 from bpjax.tasks.table_parts import Part, Read
-from bpjax.tasks.table_source import TEXT_FILES, TRAIN, VALIDATION, read_table, splits_of
+from bpjax.tasks.table_source import (
+    TEXT_FILES,
+    TRAIN,
+    VALIDATION,
+    parallel_files,
+    read_table,
+    splits_of,
+)
 from bpjax.tasks.table_splits import check_kept, check_overlap, hash_rows, split_off, tell_rare
 from bpjax.tasks.tables import Layout, Table, parse_columns
 
@@ -24,7 +31,56 @@ QUOTES = ("auto", "csv", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class TableTask:
+class PartTask:
+    """A task on rows in two parts. A subclass says where these come from, and makes the features.
+
+    Attributes:
+      max_length: tokens kept of an input, special tokens included; longer ones are cut.
+      holdout: training rows held out and evaluated on instead.
+      limit: of the training rows, how many are used, always the same ones; 0 is all.
+    """
+
+    max_length: int = 128
+    holdout: int = 0
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        base.require_positive(max_length=self.max_length)
+
+    @property
+    def read(self) -> Read:
+        """The rows to train on and to evaluate on."""
+        raise AssertionError("a task on rows says where they come from")
+
+    def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the training rows, less the held-out ones and those beyond `limit`."""
+        rows, _ = self._divide()
+        if self.limit:
+            rows = rows.take(base.take(range(len(rows)), self.limit))
+        return self._features(rows, tokenizer)
+
+    def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        """Features of the rows to evaluate on, or of the held-out rows when `holdout` > 0."""
+        _, rows = self._divide()
+        return self._features(rows, tokenizer)
+
+    def _divide(self) -> tuple[Part, Part]:
+        """The rows to train on and to evaluate on; rows of one text are held out together."""
+        _, classes, train, evaluation = self.read
+        if not self.holdout:
+            return train, evaluation
+        texts = hash_rows(train.table, train.table.roles)
+        texts = texts if train.places is None else texts[train.places]
+        kept, held = map(train.take, base.hold_out(texts.tolist(), self.holdout))
+        check_kept(train.table.path, held.label(), kept.label(), classes)
+        return kept, held
+
+    def _features(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> base.Features:
+        raise AssertionError("a task on rows makes its features")
+
+
+@dataclasses.dataclass(frozen=True)
+class TableTask(PartTask):
     """A task on a user's own tables. A subclass says which columns it reads and what labels mean.
 
     Attributes:
@@ -39,9 +95,6 @@ class TableTask:
       quotes: of a TSV file, whether quotes stand around cells (csv) or are text (none); auto: as
         the file tells, if it does.
       allow_overlap: take rows to evaluate on that are trained on too.
-      max_length: tokens kept of an input, special tokens included; longer ones are cut.
-      holdout: training rows held out and evaluated on instead.
-      limit: of the training rows, how many are used, always the same ones; 0 is all.
       order: the names of the classes in the order that a model numbers them; () is the table's.
     """
 
@@ -52,15 +105,12 @@ class TableTask:
     label_names: str = ""
     quotes: str = "auto"
     allow_overlap: bool = False
-    max_length: int = 128
-    holdout: int = 0
-    limit: int = 0
     order: tuple[str, ...] = dataclasses.field(default=(), metadata=base.NO_OPTION)
 
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        base.require_positive(max_length=self.max_length)
+        super().__post_init__()
         if not 0 < self.eval_fraction < 1:
             raise UserError(
                 f"eval_fraction {self.eval_fraction!r}: expected a number between 0 and 1; change "
@@ -88,29 +138,6 @@ class TableTask:
         """The same task with its classes numbered in another order."""
         same: Any = dataclasses.replace(self, order=labels)  # a Task as its subclass is
         return same
-
-    def train(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        """Features of the training rows, less the held-out ones and those beyond `limit`."""
-        rows, _ = self._divide()
-        if self.limit:
-            rows = rows.take(base.take(range(len(rows)), self.limit))
-        return self._features(rows, tokenizer)
-
-    def evaluation(self, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        """Features of the rows to evaluate on, or of the held-out rows when `holdout` > 0."""
-        _, rows = self._divide()
-        return self._features(rows, tokenizer)
-
-    def _divide(self) -> tuple[Part, Part]:
-        """The rows to train on and to evaluate on; rows of one text are held out together."""
-        _, classes, train, evaluation = self.read
-        if not self.holdout:
-            return train, evaluation
-        texts = hash_rows(train.table, train.table.roles)
-        texts = texts if train.places is None else texts[train.places]
-        kept, held = map(train.take, base.hold_out(texts.tolist(), self.holdout))
-        check_kept(train.table.path, held.label(), kept.label(), classes)
-        return kept, held
 
     @property
     def read(self) -> Read:
@@ -154,9 +181,6 @@ class TableTask:
     def read_labels(self, tables: Sequence[Table]) -> Labels:
         """What the labels of tables mean, the first of which is trained on."""
         raise AssertionError("a task on tables says what its labels mean")
-
-    def _features(self, rows: Part, tokenizer: PreTrainedTokenizerBase) -> base.Features:
-        raise AssertionError("a task on tables makes its features")
 
     def _numbers(self) -> np.ndarray:
         """A model's number of each class, by the table's."""
@@ -221,5 +245,5 @@ def _paths(task: TableTask) -> list[Path]:
 
 def _state(name: str) -> tuple[Any, ...]:
     path = Path(name).expanduser()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*")) if path.is_dir() else parallel_files(path) or [path]
     return tuple((str(x), x.stat().st_mtime_ns, x.stat().st_size) for x in files if x.exists())

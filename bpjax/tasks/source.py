@@ -15,7 +15,8 @@ def import_tfds() -> Any:
     """
     try:
         import tensorflow_datasets as tfds
-        import tensorflow_datasets.text  # registers the GLUE builder
+        import tensorflow_datasets.summarization  # registers the builders
+        import tensorflow_datasets.text
     except ImportError as error:
         raise UserError(
             f"tensorflow-datasets does not import ({error}); expected it for every task but the "
@@ -33,12 +34,14 @@ class Source:
       task: name in the registry, for the advice in errors.
       data_dir: TFDS folder; None is TFDS's own default.
       download: let TFDS fetch and prepare the public dataset when `data_dir` lacks it.
+      mend: how the dataset is prepared without, for errors; empty: by `bpjax data prepare`.
     """
 
     dataset: str
     task: str
     data_dir: str | None
     download: bool
+    mend: str = ""
 
     def read(self, split: str) -> list[dict[str, Any]]:
         """All rows of a split, text as bytes.
@@ -48,19 +51,30 @@ class Source:
 
         Raises:
           UserError: TFDS is not installed, or the dataset is not in `data_dir` and not to be
-            downloaded.
+            downloaded, or cannot be.
         """
         tfds = import_tfds()
         builder = tfds.builder(self.dataset, data_dir=self.data_dir, file_format="array_record")
         if not builder.is_prepared():
+            place = Path(str(builder.data_path))  # DATA_DIR/glue/sst2/2.0.0
+            folder = self.data_dir or place.parents[1 + self.dataset.count("/")]
+            mend = self.mend or (
+                f"run `bpjax data prepare {self.task} --source=FOLDER --data_dir={folder}` on the "
+                "official files"
+            )
             if not self.download:
-                folder = self.data_dir or Path(str(builder.data_path)).parents[2]
                 raise UserError(
                     f"{self.dataset} is not in data_dir {folder}: expected a prepared TFDS "
-                    f"dataset; run `bpjax data prepare {self.task} --source=FOLDER "
-                    f"--data_dir={folder}` on the official files, or set download=True"
+                    f"dataset; {mend}, or set download=True"
                 )
-            builder.download_and_prepare()
+            try:
+                builder.download_and_prepare()
+            except Exception as error:  # of the network, of TFDS, of TensorFlow that is not there
+                told = " ".join(str(error).split())[:120]
+                raise UserError(
+                    f"{self.dataset}: TFDS cannot prepare it in {folder} ({told}); expected a "
+                    f"public dataset that can be fetched; {mend}"
+                ) from error
         source = builder.as_data_source(split=split)
         # One batched read: row by row it is seven times slower.
         return source.__getitems__(range(len(source)))

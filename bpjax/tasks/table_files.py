@@ -158,10 +158,15 @@ def _move(new: list[list[str]], texts: list[Texts]) -> None:
 
 
 def read_jsonl(path: Path, choose: Choose, layout: Layout) -> Table:
-    """A file of one JSON object a line; blank lines are none."""
+    """A file of one JSON object a line; blank lines are none.
+
+    What an object in a row has is a column, too: `translation.en` of
+    `{"translation": {"en": "a man", "de": "ein Mann"}}`.
+    """
     check_header(path, layout)
     values: dict[str, _Values] = {}
     chosen, lines = None, array.array("q")
+    keys: dict[str, tuple[str, ...]] = {}
 
     def where(row: int) -> str:
         return f"{path} line {lines[row]}"
@@ -172,11 +177,12 @@ def read_jsonl(path: Path, choose: Choose, layout: Layout) -> Table:
                 continue
             entry = _entry(text, f"{path} line {line}")
             if chosen is None:
-                chosen = choose(tuple(entry))
+                keys = dict(_keys(entry))
+                chosen = choose(tuple(keys))
                 values = {role: _Values(where, name) for role, name in chosen.items()}
             lines.append(line)
             for role, name in chosen.items():
-                values[role].append(entry.get(name))
+                values[role].append(_at(entry, keys[name]))
     if chosen is None:
         raise UserError(f"{path}: the file is empty: expected a JSON object a line; fill it")
     columns = {role: values.pop(role).array() for role in chosen}
@@ -197,6 +203,22 @@ def _entry(text: str, where: str) -> dict[str, Any]:
             '{"text": "…", "label": "…"}; mend the line'
         )
     return entry
+
+
+def _keys(entry: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of columns, and by which keys their values are found in an object."""
+    for name in entry:
+        yield name, (name,)
+    for name, value in entry.items():
+        for inner, keys in _keys(value) if isinstance(value, dict) else ():
+            if f"{name}.{inner}" not in entry:
+                yield f"{name}.{inner}", (name, *keys)
+
+
+def _at(value: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -276,6 +298,41 @@ class _Values:
         if any(type(value) is float for value in self._values):
             return pa.array([*map(float, self._values)])
         return pa.array(self._values) if self._values else self._texts.array()
+
+
+PARALLEL_COLUMNS = ("source", "target")
+
+
+def read_parallel(path: Path, files: Sequence[Path], choose: Choose) -> Table:
+    """Two files of as many lines, each a text: sources, and targets in their order.
+
+    Args:
+      path: of both, for messages.
+      files: of sources and of targets.
+      choose: which of the two columns are wanted.
+
+    Raises:
+      UserError: a file cannot be read, or they have other numbers of lines.
+    """
+    chosen = choose(PARALLEL_COLUMNS)
+    found = {}
+    for name, file_path in zip(PARALLEL_COLUMNS, files, strict=True):
+        texts, new = Texts(), list[str]()
+        with open_text(file_path) as file:
+            for line in file:
+                new.append(line.rstrip("\r\n"))
+                if len(new) == BATCH:
+                    _move([new], [texts])
+        _move([new], [texts])
+        found[name] = texts.array()
+    counts = [len(column) for column in found.values()]
+    if counts[0] != counts[1]:
+        raise UserError(
+            f"{files[0]} has {counts[0]} lines and {files[1]} {counts[1]}: expected as many, the "
+            "target of each source on the line of its number; mend the files"
+        )
+    columns = {role: found[name] for role, name in chosen.items()}
+    return Table(str(path), pa.table(columns), chosen, np.arange(1, counts[0] + 1))
 
 
 CONLL_COLUMNS = ("tokens", "tags")

@@ -7,7 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from bpjax.errors import UserError
-from bpjax.tasks.table_files import read_conll, read_csv, read_jsonl, read_tsv
+from bpjax.tasks.table_files import (
+    read_conll,
+    read_csv,
+    read_jsonl,
+    read_parallel,
+    read_tsv,
+)
 from bpjax.tasks.tables import (
     TEXT,
     Choose,
@@ -25,7 +31,8 @@ def read_table(path: Path, choose: Choose, layout: Layout) -> Table:
     """The columns of a table that a task wants.
 
     Args:
-      path: of a file of a known type, or of a folder that `save_to_disk` made of one split.
+      path: of a file of a known type, of a folder that `save_to_disk` made of one split, or of two
+        files as `parallel_files` has them.
       choose: which columns those are.
       layout: what a file does not say of itself.
 
@@ -35,6 +42,8 @@ def read_table(path: Path, choose: Choose, layout: Layout) -> Table:
     """
     if path.is_dir():
         return check_cells(_read_saved(path, choose, layout))
+    if pair := parallel_files(path):
+        return check_cells(_read_parallel(path, pair, choose, layout))
     if not path.exists():
         raise UserError(
             f"{path}: no such file: expected a table ({', '.join(READERS)}) or the folder of a "
@@ -43,10 +52,42 @@ def read_table(path: Path, choose: Choose, layout: Layout) -> Table:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
-            f"{path}: the name ends in {path.suffix!r}: expected {', '.join(READERS)}, or the "
-            "folder of a saved dataset; rename or convert the file"
+            f"{path}: the name ends in {path.suffix!r}: expected {', '.join(READERS)}, the folder "
+            "of a saved dataset, or two files of parallel texts with a comma between; rename or "
+            "convert the file"
         )
     return check_cells(reader(path, choose, layout))
+
+
+def parallel_files(path: Path) -> list[Path]:
+    """The files of parallel texts that a path with commas names; [] of a file's or a folder's."""
+    if "," not in str(path) or path.exists():
+        return []
+    return [Path(name.strip()).expanduser() for name in str(path).split(",")]
+
+
+def _read_parallel(path: Path, files: Sequence[Path], choose: Choose, layout: Layout) -> Table:
+    """Two files of texts, a line each."""
+    check_header(path, layout)
+    tables = [file for file in files if file.is_dir() or file.suffix.lower() in READERS]
+    if tables or len(files) != 2:
+        told = f"{tables[0]} is a table" if tables else f"{len(files)} files"
+        raise UserError(
+            f"{path}: {told}: expected one table, or two files of texts with a comma between, of "
+            "which one has the sources a line each and the other the targets; correct the path"
+        )
+    if files[0].resolve() == files[1].resolve():
+        raise UserError(
+            f"{path}: one file twice: expected the sources and, after the comma, the targets; "
+            "correct the path"
+        )
+    missing = next((file for file in files if not file.exists()), None)
+    if missing is not None:
+        raise UserError(
+            f"{missing}: no such file: expected a file of texts, one a line, for {path} names two "
+            "files; correct the path"
+        )
+    return read_parallel(path, files, choose)
 
 
 class _NamesFoundError(Exception):
@@ -84,9 +125,8 @@ def _read_parquet(path: Path, choose: Choose, layout: Layout) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            check_names(path, schema.names)
-            chosen = choose(schema.names)
-            rows = file.read(columns=list(chosen.values())).select(list(chosen.values()))
+            chosen = choose(_names(path, schema))
+            rows = _select(file.read(columns=list(chosen.values())), chosen)
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path}: cannot be read as Parquet ({_one_line(error)}); expected a whole Parquet "
@@ -113,10 +153,16 @@ def _read_saved(path: Path, choose: Choose, layout: Layout) -> Table:
     datasets.disable_progress_bars()
     try:
         found = datasets.load_from_disk(str(path.absolute()))
-        check_names(path, found.column_names)
-        chosen = choose(found.column_names)
+        chosen = choose(_names(path, found.features.arrow_schema))
+        wanted = [
+            name
+            for name in found.column_names
+            if any(each == name or each.startswith(f"{name}.") for each in chosen.values())
+        ]
         # As the dataset's own order of rows has it, without a file of it.
-        rows = found.select_columns(list(chosen.values())).with_format("arrow")[:]
+        rows = _select(found.select_columns(wanted).with_format("arrow")[:], chosen)
+    except UserError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: cannot be read as a saved dataset ({_one_line(error)}); expected a folder "
@@ -126,6 +172,25 @@ def _read_saved(path: Path, choose: Choose, layout: Layout) -> Table:
         if not shows:
             datasets.enable_progress_bars()
     return _plain(path, rows, chosen, found.features)
+
+
+def _names(path: Path, schema: pa.Schema) -> list[str]:
+    """Names of columns, those of objects in them too: `translation.en` of `translation`."""
+    names = [*schema.names]
+    while any(pa.types.is_struct(kind) for kind in schema.types):
+        schema = schema.empty_table().flatten().schema
+        names += [name for name in schema.names if name not in names]
+    check_names(path, names)
+    return names
+
+
+def _select(rows: pa.Table, chosen: Mapping[str, str]) -> pa.Table:
+    """The columns of those names."""
+
+    def column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+        return rows.column(name) if name in rows.column_names else column(rows.flatten(), name)
+
+    return pa.table({name: column(rows, name) for name in chosen.values()})
 
 
 def _plain(

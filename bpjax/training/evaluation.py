@@ -1,7 +1,7 @@
 """A model's logits: for a batch, and for all rows of a split."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -127,7 +127,18 @@ def predict(
     Returns:
       One array a row: `[num_labels]`, or of a head by token `[tokens, num_labels]`, its real ones.
     """
-    rows: dict[int, np.ndarray] = {}
+    rows = dict(predict_rows(config, params, batches, masks, layout))
+    return [rows[index] for index in sorted(rows)]
+
+
+def predict_rows(
+    config: Config,
+    params: dict,
+    batches: Iterable[Batch],
+    masks: dict | None,
+    layout: Layout = ONE_DEVICE,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The numbers of rows and their logits as they are computed, batch by batch: see `predict`."""
     head = HEADS[config.head]
     wanted = (INDEX, head.mask) if head.per_token else (INDEX,)
     params, masks = layout.shard((params, masks))
@@ -138,5 +149,4 @@ def predict(
         for place, index in enumerate(told[INDEX]):
             if index >= 0:
                 length = told[head.mask][place].sum() if head.per_token else None
-                rows[int(index)] = logits[place][:length]
-    return [rows[index] for index in sorted(rows)]
+                yield int(index), logits[place][:length]

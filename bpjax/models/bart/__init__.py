@@ -1,5 +1,7 @@
 """BART (Lewis et al. 2020) and its relatives: mBART, Pegasus and Marian."""
 
+from pathlib import Path
+
 from bpjax.models.architecture import Architecture
 from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.bart.config_json import read, write
@@ -59,5 +61,6 @@ ARCHITECTURE = Architecture(
             **changes,
         }
     ),
+    torch_code=Path(__file__).with_name("torch_code.py"),
     decoder=DECODER,
 )

@@ -7,7 +7,7 @@ from bpjax.errors import UserError
 from bpjax.models import sizes as saved_sizes
 from bpjax.models.architecture import Json
 from bpjax.models.bart.config import BartConfig, Stack
-from bpjax.models.bart.describe import dense, describe, resize
+from bpjax.models.bart.describe import dense, describe, has_all_waves, resize
 from bpjax.models.bart.fields import ALIASES, DEFAULTS, require_known
 from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.generation import Generation
@@ -215,6 +215,7 @@ def _is_dense(config: BartConfig) -> bool:
     return (
         config.norm == NORMS[0]
         and config.scaled_by in (0, hidden)
+        and has_all_waves(config)
         and all(
             len(set(stack.ffn)) == 1
             and stack.ffn[0] > 0

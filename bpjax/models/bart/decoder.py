@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from bpjax.errors import UserError
 from bpjax.models.bart.config import BartConfig
 from bpjax.models.bart.module import Bart
+from bpjax.models.bart.sublayers import Size
 from bpjax.models.generation import Cache, Decoder
 from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS
 
@@ -28,7 +29,7 @@ def _prompt(config: BartConfig, batch: Mapping[str, Any]) -> Int[Array, "sources
     return jnp.full((batch[INPUT_IDS].shape[0], 1), start, jnp.int32)
 
 
-def _start(config: BartConfig, variables: dict, batch: Mapping[str, Any], length: int) -> Cache:
+def _start(config: BartConfig, variables: dict, batch: Mapping[str, Any], length: Size) -> Cache:
     module = Bart(config)
     source = (batch[name] for name in (INPUT_IDS, ATTENTION_MASK))
     found: Any = module.apply(variables, *source, length, method="start")

@@ -96,6 +96,12 @@ def dense(config: BartConfig) -> BartConfig | None:
     return config.replace(encoder=encoder, decoder=decoder, hidden_size=hidden, dense_sizes=None)
 
 
+def has_all_waves(config: BartConfig) -> bool:
+    """Whether transformers, which makes sines and cosines anew, makes those that the model has."""
+    before = dense(config) or config
+    return not VARIANTS[config.model_type].sinusoidal or before.hidden_size == config.hidden_size
+
+
 def pad(config: BartConfig) -> BartConfig:
     """The config of a plain BART that the model fits in, with all layers of a stack alike.
 
@@ -107,7 +113,7 @@ def pad(config: BartConfig) -> BartConfig:
     for holds, what in (
         (config.norm == "layer", f"{config.norm} norms, expected layer norms"),
         (
-            whole and config.scaled_by in (0, hidden),
+            whole and config.scaled_by in (0, hidden) and has_all_waves(config),
             f"{hidden} hidden dimensions, expected as many as before pruning",
         ),
     ):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from bpjax.errors import UserError
 from bpjax.models.architecture import Outputs
 from bpjax.models.bart.config import BartConfig
-from bpjax.models.bart.sublayers import Attention, FeedForward, KeysValues, Tokens
+from bpjax.models.bart.sublayers import Attention, FeedForward, KeysValues, Size, Tokens
 from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.generation import Cache
 from bpjax.models.heads import NO_LABEL
@@ -27,7 +27,7 @@ from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.embedding import Table
 from bpjax.models.layers.linear import Bias
 from bpjax.models.layers.norm import LayerNorm
-from bpjax.models.layers.products import product
+from bpjax.models.layers.products import transposed_product
 
 
 def inputs(config: BartConfig) -> tuple[Input, ...]:
@@ -104,7 +104,7 @@ class Bart(nn.Module):
         self,
         input_ids: Int[Array, "sources length"],
         attention_mask: Int[Array, "sources length"],
-        room: int,
+        room: Size,
     ) -> Cache:
         """Reads sources, for `step` to write texts of up to `room` tokens."""
         _require_positions(self.config, room)
@@ -128,7 +128,7 @@ class Bart(nn.Module):
         return x * math.sqrt(self.config.scaled_by) if self.config.scaled_by else x
 
     def _logits(self, x):
-        logits = product(x, self.shared.whole().T, self.config.product_dtype)
+        logits = transposed_product(x, self.shared.whole(), self.config.product_dtype)
         bias = self.head()
         return logits.astype(bias.dtype) + bias
 
@@ -198,11 +198,11 @@ class DecoderLayer(nn.Module):
         x = self.cross_attention(x, mask, deterministic, self.read(memory, mask.shape[0]))
         return self.ffn(x, deterministic)
 
-    def read(self, memory: Float[Array, "sources hidden"], rows: Any) -> KeysValues | None:
+    def read(self, memory: Float[Array, "sources hidden"], rows: Size) -> KeysValues | None:
         """What the layer takes of the encoder's output; None where nothing of it is read."""
         return self.cross_attention.keys_values(memory, rows)
 
-    def empty(self, rows: Any, room: int) -> KeysValues | None:
+    def empty(self, rows: Size, room: Size) -> KeysValues | None:
         """A cache for `step`."""
         return self.attention.empty(rows, room)
 
@@ -329,7 +329,7 @@ class Decoder(Stacked):
         self,
         memory: Float[Array, "tokens hidden"],
         mask: Int[Array, "sources length"],
-        room: int,
+        room: Size,
     ) -> Cache:
         """Keys and values of what was read, and room for those of what is written."""
         layers = [*enumerate(self.layer)]

@@ -20,6 +20,8 @@ from bpjax.models.layers.norm import LayerNorm
 Tokens = Float[Array, "tokens hidden"]
 KeysValues = tuple[Float[Array, "_ _ _ _"], Float[Array, "_ _ _ _"]]
 """Arrays `[rows, keys, heads, head_dim]`."""
+Size = Any
+"""A number, or a symbol for it where the function is exported for all numbers."""
 
 
 class Sublayer(nn.Module):
@@ -113,7 +115,7 @@ class Attention(Sublayer):
 
         return self._around(x, mixed, deterministic)
 
-    def keys_values(self, states: Float[Array, "sources hidden"], rows: Any) -> KeysValues | None:
+    def keys_values(self, states: Float[Array, "sources hidden"], rows: Size) -> KeysValues | None:
         """Of another stack's states, for `__call__`; None where no head is left."""
         if not self.units:
             return None
@@ -150,16 +152,15 @@ class Attention(Sublayer):
         out = self._around(x, mixed, deterministic=True)
         return out, cache
 
-    def empty(self, rows: Any, length: int) -> KeysValues | None:
+    def empty(self, rows: Size, length: Size) -> KeysValues | None:
         """A cache of no tokens with room for `length`, for `step`; None without heads."""
         if not self.units:
             return None
         shape, dtype = (rows, length, self.units, self.head_dim), self.config.activation_dtype
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
-    def _project(self, x: Array, rows: Any, *layers: Linear) -> list[Array]:
+    def _project(self, x: Array, rows: Size, *layers: Linear) -> list[Array]:
         """What layers make of the states, by row, token and head."""
-        # Rows are no number where a model is exported for any batch.
         joint = joint_affine(x, [*layers], self.config)
         heads = joint.reshape(rows, -1, len(layers) * self.units, self.head_dim)
         return jnp.split(heads, len(layers), axis=2)

@@ -62,6 +62,7 @@ ARCHITECTURE = Architecture(
         }
     ),
     torch_code=Path(__file__).with_name("torch_code.py"),
+    torch_heads=("ForMaskedLM", "ForMultipleChoice"),
     complete=complete,
     embed=embed,
     embedding=lambda config: config.embedding,

@@ -3,11 +3,10 @@
 import functools
 import math
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from bpjax.models.layers.dropout import drop
 
@@ -56,8 +55,8 @@ def scores_of(
     return jnp.where(_past(*scores.shape[-2:]), scores, 0) if causal else scores
 
 
-def _past(length: Any, keys: Any) -> Bool[Array, "length keys"]:
-    return jnp.arange(keys) <= jnp.arange(length)[:, None]
+def _past(length, keys):
+    return jnp.arange(length)[:, None] >= jnp.arange(keys)
 
 
 def _fits_flash(query: Array) -> bool:
