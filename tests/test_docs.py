@@ -23,14 +23,17 @@ import bpjax
 from bpjax import pruning
 from bpjax.cli import _parser
 from bpjax.commands import evaluate as run_evaluate
+from bpjax.commands import predict as run_predict
 from bpjax.config import read_config, read_task_options, validate
 from bpjax.exports import formats, huggingface
 from bpjax.generation import generate
 from bpjax.models import bert, describe, heads
 from bpjax.models.architecture import Outputs
 from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.generation import Generation
 from bpjax.models.sources import WEIGHTS
 from bpjax.models.tokenizer import load_tokenizer
+from bpjax.prediction.settings import read_settings
 from bpjax.pruning import costs, patterns
 from bpjax.pruning.methods.base import Method, MethodState, keep_state, no_penalty
 from bpjax.pruning.methods.ranking import keep_best
@@ -317,6 +320,8 @@ def test_every_command_is_taken(command):
         read_config(str(ROOT / options.config), overrides)
     elif options.command is run_evaluate:
         read_task_options(options.task, overrides)
+    elif options.command is run_predict:
+        Generation().replace(**read_settings(overrides))
     else:
         assert not overrides, command
 

@@ -6,7 +6,6 @@ Nothing outside that folder knows which architecture a model has.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -88,9 +87,9 @@ class Outputs(NamedTuple):
 
     hidden: Float[Array, "batch length hidden"] | None
     logits: Float[Array, "batch *labels"] | None
-    hidden_states: Mapping[str, Float[Array, "batch _ hidden"]] = MappingProxyType({})
-    attention_scores: Mapping[str, Float[Array, "batch _ _ _"]] = MappingProxyType({})
-    streams: Mapping[str, Float[Array, "*places size"]] = MappingProxyType({})
+    hidden_states: Mapping[str, Float[Array, "batch _ hidden"]] = {}
+    attention_scores: Mapping[str, Float[Array, "batch _ _ _"]] = {}
+    streams: Mapping[str, Float[Array, "*places size"]] = {}
 
 
 class Stored(NamedTuple):

@@ -198,6 +198,25 @@ def read_saved_head(path: Path) -> SavedHead:
     return SavedHead(EMBEDDING, config.num_labels, (), None, architecture.embedding(config))
 
 
+def require_head(source: str | Path, head: str) -> None:
+    """Refuses a model of an architecture that has no such head.
+
+    Args:
+      source: a folder, an installed package or a hub name.
+      head: a key of `heads.HEADS`.
+
+    Raises:
+      UserError: it has none, or there is no such model.
+    """
+    data, architecture = _read(find_model(source) / CONFIG)
+    if head not in architecture.heads(data["model_type"]):
+        able = [name for name, each in models.ARCHITECTURES.items() if head in each.heads(name)]
+        raise UserError(
+            f"{source} is of type {data['model_type']}, for which bpjax has no {head} head: "
+            f"expected one of {', '.join(able)}; choose another model or task"
+        )
+
+
 def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
     """The config of a model, from a config.json.
 

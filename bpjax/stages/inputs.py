@@ -8,6 +8,7 @@ import numpy as np
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
+from bpjax.models.checkpoint import require_head
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.stages.base import Inputs
@@ -26,6 +27,7 @@ def prepare(config: RunConfig) -> Inputs:
       UserError: unknown task, missing or malformed data, no tokenizer.
     """
     task = get_task(config.task.name, **config.task.options)
+    require_head(config.model.source, task.head)
     task = align(task, saved_head(config.model.source))
     tokenizer = load_tokenizer(config.model.source)
     train, evaluation = task.train(tokenizer), task.evaluation(tokenizer)

@@ -136,9 +136,7 @@ class HasClasses(Protocol):
         """Of each class `precision`, `recall` and `f1` in percent, and `support`, how many."""
 
 
-def by_class(
-    task: Task, features: Features, logits: Sequence[np.ndarray]
-) -> dict[str, dict[str, float]]:
+def by_class(task: Task, features: Features, logits: Sequence[Any]) -> dict[str, dict[str, float]]:
     """A task's metrics of each class; {} where it has none to tell."""
     return task.by_class(features, logits) if isinstance(task, HasClasses) else {}
 

@@ -44,8 +44,6 @@ class PartTask:
     holdout: int = 0
     limit: int = 0
 
-    name: ClassVar[str]
-
     def __post_init__(self) -> None:
         base.require_positive(max_length=self.max_length)
 
@@ -108,6 +106,8 @@ class TableTask(PartTask):
     quotes: str = "auto"
     allow_overlap: bool = False
     order: tuple[str, ...] = dataclasses.field(default=(), metadata=base.NO_OPTION)
+
+    name: ClassVar[str]
 
     def __post_init__(self) -> None:
         super().__post_init__()

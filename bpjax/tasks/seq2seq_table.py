@@ -56,6 +56,14 @@ class PairTable(Seq2Seq, TableTask):
     sources: ClassVar[Names]
     targets: ClassVar[Names]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_names:
+            raise UserError(
+                f"label_names {self.label_names!r}: expected nothing where targets are texts; "
+                "remove task.label_names"
+            )
+
     @property
     def labels(self) -> tuple[str, ...]:
         """There are no classes; the tables are read, so that what is wrong with them is told."""
@@ -84,6 +92,16 @@ class PairTable(Seq2Seq, TableTask):
         )
         check_texts(table, SOURCE)
         return table
+
+    def check_alike(self, tables: Sequence[Table]) -> None:
+        """Raises UserError for files the other way round: train.en,train.de and val.de,val.en."""
+        super().check_alike(tables)
+        ends = [[Path(name).suffix for name in table.path.split(",")] for table in tables]
+        if ends[-1] != ends[0] == ends[-1][::-1]:
+            raise UserError(
+                f"{tables[-1].path}: {' before '.join(ends[-1])}, and {tables[0].path} has them "
+                "the other way round: expected sources before targets in both; turn one"
+            )
 
     def read_labels(self, tables: Sequence[Table]) -> Labels:
         """The targets.

@@ -52,8 +52,9 @@ def read_table(path: Path, choose: Choose, layout: Layout) -> Table:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
-            f"{path}: the name ends in {path.suffix!r}: expected {', '.join(READERS)}, or the "
-            "folder of a saved dataset; rename or convert the file"
+            f"{path}: the name ends in {path.suffix!r}: expected {', '.join(READERS)}, the folder "
+            "of a saved dataset, or two files of parallel texts with a comma between; rename or "
+            "convert the file"
         )
     return check_cells(reader(path, choose, layout))
 
@@ -74,6 +75,11 @@ def _read_parallel(path: Path, files: Sequence[Path], choose: Choose, layout: La
         raise UserError(
             f"{path}: {told}: expected one table, or two files of texts with a comma between, of "
             "which one has the sources a line each and the other the targets; correct the path"
+        )
+    if files[0].resolve() == files[1].resolve():
+        raise UserError(
+            f"{path}: one file twice: expected the sources and, after the comma, the targets; "
+            "correct the path"
         )
     missing = next((file for file in files if not file.exists()), None)
     if missing is not None:

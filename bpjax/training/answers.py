@@ -5,6 +5,7 @@ from typing import Any
 
 from bpjax.generation import decode, settings_of, write
 from bpjax.models.architecture import Config
+from bpjax.models.generation_files import override
 from bpjax.models.heads import HEADS
 from bpjax.training.evaluation import Batch, predict
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
@@ -35,7 +36,7 @@ def answers(
     """
     if not HEADS[config.head].generates:
         return predict(config, params, batches, masks, layout)
-    settings = settings_of(config).replace(**(changes or {}))
+    settings = override(settings_of(config), changes or {})
     params, masks = layout.shard((params, masks))
     laid_out = (layout.batch(part) for part in batches)
     rows = write(config, params, laid_out, settings, masks, gather=gather)

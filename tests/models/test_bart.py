@@ -17,9 +17,11 @@ from bpjax.models import bart
 from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.layers.embedding import sinusoids
 from bpjax.pruning.patterns import build_mask_collection, make_pattern
+from bpjax.training.approximations import approximate, finish
 from bpjax.training.evaluation import apply
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
+SHARES = {"none": 0.0, "all": 1.0}
 ACTIVATIONS = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "relu": lambda x: np.maximum(x, 0),
@@ -269,6 +271,24 @@ def test_refuses_rows_longer_than_the_positions():
 def test_refuses_a_config(changes, match):
     with pytest.raises(UserError, match=match):
         TINY.replace(**changes)
+
+
+@pytest.mark.parametrize("kind", ["bart", "mbart"])
+def test_cheaper_operations_take_the_place_of_others(kind):
+    """Each norm averages over the tokens of its own stack."""
+    config, names = KINDS[kind], ("relu", "affine_norm")
+    params, batch = make_params(config), make_batch()
+    whole = {name: approximate(config, names, share, batch) for name, share in SHARES.items()}
+    before = run(config, params)
+    same = apply(config, params, batch, approximations=whole["none"])
+    np.testing.assert_allclose(same.logits, before.logits, rtol=1e-4, atol=1e-5)
+    last = apply(config, params, batch, approximations=whole["all"])
+    after, folded = finish(config, names, params, {}, [batch])
+    assert (after.activation, after.norm) == ("relu", "affine")
+    real = np.asarray(batch["label"]) >= 0
+    found = apply(after, folded, batch).logits
+    assert relative(np.asarray(found)[real], np.asarray(last.logits)[real]) < 1e-4
+    assert relative(np.asarray(found)[real], np.asarray(before.logits)[real]) > 1e-3
 
 
 # Writing, a token at a time.

@@ -247,8 +247,8 @@ def attention_inputs(dtype=jnp.float32, length=7):
 
 
 FORMS = {
-    "batched": lambda *inputs: attention._attend_batched(*inputs, 0.0, None),
-    "by_head": lambda *inputs: attention._attend_by_head(*inputs, 0.0, None),
+    "batched": lambda *inputs, **kwargs: attention._attend_batched(*inputs, 0.0, None, **kwargs),
+    "by_head": lambda *inputs, **kwargs: attention._attend_by_head(*inputs, 0.0, None, **kwargs),
     "flash": functools.partial(attention._attend_flash, implementation="xla"),  # no GPU here
 }
 
@@ -271,6 +271,26 @@ def test_the_forms_of_attention_agree(form):
         assert relative(found, wanted) < 1e-5
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("queries", "causal"), [(7, True), (2, False), (9, False)])
+def test_a_decoders_attention_in_all_forms(form, queries, causal):
+    """Queries that meet keys up to their own place, and more or fewer queries than keys."""
+    (_, key, value), mask = attention_inputs()
+    query = jax.random.normal(jax.random.key(5), (2, queries, 3, 4))
+    mixed = FORMS[form](query, key, value, mask, causal=causal)
+    scores = np.asarray(attention.scores_of(query, key, causal))
+    for row, length in enumerate(np.asarray(mask).sum(1)):
+        for head, place in np.ndindex(3, queries):
+            seen = min(length, place + 1) if causal else length
+            q, k = query[row, place, head], key[row, :, head]
+            expected = np.asarray(k @ q / 2)
+            np.testing.assert_allclose(scores[row, head, place, :seen], expected[:seen], rtol=1e-4)
+            assert not (causal and scores[row, head, place, place + 1 :].any())
+            weights = np.exp(expected[:seen])
+            wanted = weights / weights.sum() @ value[row, :seen, head]
+            assert relative(mixed[row, place, head], wanted) < 1e-4
+
+
 @pytest.mark.parametrize("form", [attention._attend_batched, attention._attend_by_head])
 def test_dropout_in_both_forms_has_the_gradients_of_its_forward_pass(form):
     with jax.enable_x64(True):
@@ -290,10 +310,17 @@ def test_dropout_in_both_forms_has_the_gradients_of_its_forward_pass(form):
         assert relative(form(*inputs, mask, 0.3, key), form(*inputs, mask, 0.0, None)) > 0.01
 
 
-def test_long_rows_take_the_form_that_fits_the_cache():
+def test_long_rows_take_the_form_that_fits_the_cache(monkeypatch):
     inputs, mask = attention_inputs(length=161)
     found = attention.attend(*inputs, mask)
     assert relative(found, attention._attend_batched(*inputs, mask, 0.0, None)) < 1e-5
+    taken = []
+    monkeypatch.setattr(attention, "_attend_by_head", lambda q, *_: taken.append(1) or q)
+    query, key, value = inputs
+    attention.attend(query[:, :4], key, value, mask)  # the beams of a step: small scores
+    assert not taken
+    attention.attend(query[:, :160], key, value, mask)
+    assert taken
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import TINY, make_params, relative, run
 
-from bpjax.models.layers.products import product
+from bpjax.models.layers.products import product, transposed_product
 
 
 def operands(rows):
@@ -38,9 +38,27 @@ def test_gradients_are_products_of_bfloat16_summed_in_float32(rows):
     np.testing.assert_allclose(of_kernel, rounded(x).T @ rounded(pull), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [3, 4])
+def test_a_product_with_a_table_is_one_with_its_transpose(rows):
+    x, kernel = operands(rows)
+    table = kernel.T
+    out = transposed_product(x, table, "bfloat16")
+    np.testing.assert_array_equal(out, product(x, kernel, "bfloat16"))
+
+    def loss(x, table):
+        return jnp.square(transposed_product(x, table, "bfloat16")).sum()
+
+    # Compiled, for XLA folds transposes into products that it then cannot compute.
+    of_x, of_table = jax.jit(jax.grad(loss, argnums=(0, 1)))(x[0], table)
+    pull = rounded(2 * transposed_product(x[0], table, "bfloat16"))
+    np.testing.assert_allclose(of_x, pull @ rounded(table), rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(of_table, pull.T @ rounded(x[0]), rtol=1e-6, atol=1e-5)
+
+
 def test_wider_types_are_plain_products():
     x, kernel = operands(4)
     np.testing.assert_array_equal(product(x, kernel, "float32"), x @ kernel)
+    np.testing.assert_array_equal(transposed_product(x, kernel.T, "float32"), x @ kernel)
 
 
 def test_a_model_with_narrow_products_alone_keeps_its_activations_wide():

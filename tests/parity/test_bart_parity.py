@@ -71,7 +71,7 @@ def test_logits_and_states(tmp_path, kind):
     model = theirs_of(kind)
     model.save_pretrained(tmp_path)
     config, params = load_pretrained(tmp_path)
-    found = jax.jit(lambda params: run(config, params, batch=BATCH, hidden_states=True))(params)
+    found = run(config, params, batch=BATCH, hidden_states=True)
     wanted = answer(model)
     read, written = BATCH["attention_mask"], BATCH["decoder_attention_mask"]
     # Logits are sums of products of numbers above 1: 1e-5 of their size.
@@ -97,8 +97,8 @@ def test_states_without_a_head(tmp_path, kind):
     assert config.head == "none"
     found = run(config, params, batch=BATCH)
     options = {}
-    if kind == "marian":  # which makes no decoder's input of the source itself
-        shift = transformers.models.marian.modeling_marian.shift_tokens_right
+    if kind in ("marian", "pegasus"):  # which make no decoder's input of the source themselves
+        shift = transformers.models.bart.modeling_bart.shift_tokens_right
         ids = torch.tensor(np.asarray(BATCH["input_ids"])).long()
         options["decoder_input_ids"] = shift(ids, 1, 2)
     wanted = answer(model, **options).last_hidden_state
@@ -119,17 +119,15 @@ def test_our_files_are_read_there_without_a_word(tmp_path, kind, head):
     for kind_of in (getattr(transformers, VARIANTS[kind].classes[head]), auto):
         model, told = kind_of.from_pretrained(tmp_path / "ours", output_loading_info=True)
         assert not any(told.values()), told
-    options = {}
     if head == "none":
-        options["decoder_input_ids"] = torch.tensor(np.asarray(BATCH["input_ids"])).long()
         return
-    wanted = answer(model.eval(), **options).logits
+    wanted = answer(model.eval()).logits
     found = run(config, changed, batch=BATCH).logits
     scale = float(wanted.abs().max())
     assert_close(found / scale, wanted / scale, BATCH["decoder_attention_mask"], "logits")
 
 
-def test_attention_masks_in_double_precision(tmp_path):
+def test_logits_in_double_precision(tmp_path):
     """What is left of the differences is rounding."""
     with jax.enable_x64(True):
         model = theirs_of("mbart").double()
@@ -138,4 +136,5 @@ def test_attention_masks_in_double_precision(tmp_path):
         config = config.replace(dtype="float64")
         wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
         found, wanted = run(config, wide, batch=BATCH).logits, answer(model.double()).logits
-        assert_close(found, wanted, BATCH["decoder_attention_mask"], "logits")
+        difference = np.asarray(found) - wanted.numpy()
+        assert np.abs(difference[np.asarray(BATCH["label"]) >= 0]).max() < 1e-10

@@ -250,7 +250,13 @@ ONE = lines({"document": "the sea", "summary": "sea"})
         (ONE, ONE, {}, "line 1: this text is in "),
         (ONE, None, {}, "one text alone: expected two or more"),
         (ONE, None, {"max_target_length": 0}, "max_target_length 0: expected an integer"),
-        (ONE, None, {"holdout": 1, "eval_fraction": 2}, "eval_fraction 2"),
+        (ONE, None, {"eval_fraction": 2}, "eval_fraction 2: expected a number between 0 and 1"),
+        (
+            ONE,
+            None,
+            {"label_names": "a.txt"},
+            "label_names 'a.txt': expected nothing where targets",
+        ),
     ],
     ids=str,
 )

@@ -219,6 +219,8 @@ def test_paths_that_are_refused(write, tmp_path):
         (f"{text},{text},{text}", "3 files: expected one table, or two files"),
         (f"{text},{tmp_path / 'none.de'}", "none.de: no such file: expected a file of texts"),
         (f"{tmp_path},{text}", "is a table: expected one table"),
+        (f"{text},{text}", "t.en: one file twice: expected the sources and, after the comma"),
+        (text, "the name ends in '.en': expected .csv, .tsv, .jsonl, .conll, .parquet, the folder"),
     ):
         assert match in refused(lambda: get_task("translation", data=data))  # noqa: B023
     pair = f"{text},{write('t.de', 'x' + chr(10) + 'y' + chr(10))}"
@@ -226,6 +228,9 @@ def test_paths_that_are_refused(write, tmp_path):
     assert "names its columns itself; remove task.columns" in told
     assert "no column 'text'" in refused(lambda: get_task("text", data=pair))
     assert "this text is in" in refused(lambda: get_task("translation", data=pair, eval=pair))
+    turned = f"{write('v.de', 'z')},{write('v.en', 'c')}"
+    told = refused(lambda: get_task("translation", data=pair, eval=turned))
+    assert ".de before .en, and" in told and "the other way round: expected sources before" in told
     told = refused(lambda: get_task("translation", data=pair, source="en"))
     assert "no column 'en'; the columns are 'source', 'target'" in told
 

@@ -8,7 +8,7 @@ from bpjax.models import sizes as saved_sizes
 from bpjax.models.architecture import Json
 from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.bart.describe import dense, describe, has_all_waves, resize
-from bpjax.models.bart.fields import ALIASES, DEFAULTS, GENERATION, require_known
+from bpjax.models.bart.fields import ALIASES, DEFAULTS, require_known
 from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.generation import Generation
 from bpjax.models.layers.activations import ACTIVATIONS
@@ -61,9 +61,6 @@ def write(config: BartConfig) -> dict[str, Any]:
     }
     if config.problem_type:
         data["problem_type"] = config.problem_type
-    for name, default in GENERATION.items():
-        if (value := getattr(tokens, name)) not in (default, None):
-            data[name] = value
     if not plain:
         data["architectures"] = [f"Bpjax{architecture}"]
         changes: dict[str, Any] = {}
@@ -110,12 +107,13 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
         )
     hidden, vocabulary = (_size(data, name, where) for name in ("d_model", "vocab_size"))
     spared = ("bos_token_id", *["decoder_start_token_id"] * variant.wraps)
-    tokens = {
+    tokens: dict[str, Any] = {
         name: None
         if data[name] is None and name in spared
         else _token(data[name], name, vocabulary, where)
         for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id")
     }
+    start = tokens["decoder_start_token_id"]
     config = BartConfig(
         model_type=variant.name,
         vocab_size=vocabulary,
@@ -132,7 +130,13 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
         activation=activation,
         initializer_range=_fraction(data, "init_std", where),
         **tokens,
-        generation=_generation(data, tokens, vocabulary, where),
+        # As far as this file says; more of it stands in a generation_config.json.
+        generation=Generation(
+            decoder_start_token_id=tokens["bos_token_id"] if start is None else start,
+            eos_token_id=_tokens(data, "eos_token_id", vocabulary, where),
+            pad_token_id=tokens["pad_token_id"],
+            forced_eos_token_id=_tokens(data, "forced_eos_token_id", vocabulary, where),
+        ),
     )
     return _shrunken(data[SHRUNKEN_KEY], config, where) if SHRUNKEN_KEY in data else config
 
@@ -206,40 +210,6 @@ def _shrunken(found: Any, config: BartConfig, where: str) -> BartConfig:
     return left
 
 
-def _generation(
-    data: Json, tokens: Mapping[str, int | None], vocabulary: int, where: str
-) -> Generation:
-    """How the model writes, as far as config.json says."""
-    start = tokens["decoder_start_token_id"]
-    forced = data.get("forced_bos_token_id")
-    if forced is None and data.get("force_bos_token_to_be_generated"):
-        forced = tokens["bos_token_id"]
-    fields = {
-        name: data.get(name, default)
-        for name, default in GENERATION.items()
-        if name != "forced_bos_token_id"
-    }
-    for name, value in fields.items():
-        default = GENERATION[name]
-        if value is None:
-            fields[name] = default
-        elif name == "early_stopping":
-            if not isinstance(value, bool) and value != "never":
-                raise UserError(
-                    f"{where}: {name} is {value!r}: expected true, false or 'never'; correct it"
-                )
-        elif isinstance(value, bool) or not isinstance(value, type(default) | int):
-            raise UserError(f"{where}: {name} is {value!r}: expected a number; correct the file")
-    return Generation(
-        decoder_start_token_id=tokens["bos_token_id"] if start is None else start,
-        eos_token_id=_tokens(data, "eos_token_id", vocabulary, where),
-        pad_token_id=tokens["pad_token_id"],
-        forced_bos_token_id=forced,
-        forced_eos_token_id=_tokens(data, "forced_eos_token_id", vocabulary, where),
-        **fields,
-    )
-
-
 def _is_dense(config: BartConfig) -> bool:
     hidden = config.hidden_size
     return (
@@ -276,7 +246,7 @@ def _token(token: Any, name: str, vocabulary: int, where: str) -> int:
 
 
 def _size(data: Json, key: str, where: str) -> int:
-    value = data.get(key)
+    value: Any = data.get(key)
     if not is_size(value, 1):
         found = repr(value) if key in data else "missing"
         raise UserError(

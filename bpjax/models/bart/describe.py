@@ -1,5 +1,8 @@
 """Where a BART keeps its units, and its config at other sizes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bpjax.errors import UserError
 from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.bart.variants import VARIANTS
@@ -38,45 +41,41 @@ def describe(config: BartConfig) -> Structure:
 
 
 def _sublayer(config: BartConfig, stack: str, layer: str, name: str, units: int) -> Sublayer:
-    path, width = (*layer.split("/"), name), config.stacks[stack].head_dim
+    path = (*layer.split("/"), name)
     # Without a text to write the decoder reads the source, shifted.
     written = ATTENTION_MASK if config.head == "none" else DECODER_MASK
     tokens = ATTENTION_MASK if stack == "encoder" else written
-    common = {
-        "name": f"{layer}/{name}",
-        "kind": f"{stack}/{name}",
-        "units": units,
-        "norm": (*path, "norm") if VARIANTS[config.model_type].pre_norm else None,
-    }
-    if name == "ffn":
-        return Sublayer(
-            **common,
-            reads=(Kernel("in", (*path, "in"), tokens=tokens),),
-            write=Kernel("out", (*path, "out"), tokens=tokens),
-            silence=structure.inner(ACTIVATIONS[config.activation]),
-        )
     read = ATTENTION_MASK if name == "cross_attention" else tokens
-    query, key, value, output = (
-        Kernel(role, (*path, role), width, tokens=met)
-        for role, met in (("query", tokens), ("key", read), ("value", read), ("output", tokens))
+    met = (
+        {"in": tokens, "out": tokens}
+        if name == "ffn"
+        else {"query": tokens, "key": read, "value": read, "output": tokens}
     )
+    width = 1 if name == "ffn" else config.stacks[stack].head_dim
+    *reads, write = (Kernel(role, (*path, role), width, tokens=x) for role, x in met.items())
     return Sublayer(
-        **common,
-        reads=(query, key, value),
-        write=output,
-        silence=structure.VALUE,
-        mixes=2 * width,
+        name=f"{layer}/{name}",
+        kind=f"{stack}/{name}",
+        units=units,
+        reads=tuple(reads),
+        write=write,
+        silence=structure.inner(ACTIVATIONS[config.activation])
+        if name == "ffn"
+        else structure.VALUE,
+        mixes=0 if name == "ffn" else 2 * width,
+        norm=(*path, "norm") if VARIANTS[config.model_type].pre_norm else None,
     )
 
 
 def resize(config: BartConfig, sizes: Sizes) -> BartConfig:
     """A model of other sizes, which remembers those it had before the first removal."""
+    left: Mapping[str, Any] = sizes.units  # none of which are grouped
 
     def resized(name: str) -> Stack:
         stack = config.stacks[name]
         return stack.resized(
             {
-                part: tuple(sizes.units[f"{name}/layer_{i}/{part}"] for i in range(len(units)))
+                part: tuple(left[f"{name}/layer_{i}/{part}"] for i in range(len(units)))
                 for part, units in stack.units.items()
             }
         )

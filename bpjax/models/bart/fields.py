@@ -1,7 +1,7 @@
 """Fields of config.json: which are read, which values bpjax takes, and which do not matter.
 
 Every field of transformers' config classes for these models stands here. A field that does not is
-unknown to transformers as well, which ignores it.
+unknown to transformers as well, which ignores it, or of generation, which is read apart.
 """
 
 from typing import Any
@@ -43,17 +43,6 @@ ALIASES = {
     "num_attention_heads": "encoder_attention_heads",
 }
 """Other names that transformers reads for some of these."""
-
-GENERATION: dict[str, Any] = {
-    "num_beams": 1,
-    "max_length": 20,
-    "min_length": 0,
-    "length_penalty": 1.0,
-    "early_stopping": False,
-    "no_repeat_ngram_size": 0,
-    "forced_bos_token_id": None,
-}
-"""Fields of older files that say how a text is written, where no generation_config.json does."""
 
 TAKEN: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False, None),

@@ -33,10 +33,11 @@ class Sublayer(nn.Module):
     def _edge(self, name: str) -> None:
         """Makes the norm and the output layer, of which without units the bias is left."""
         config = self.config
-        if self.units:
-            self.last = Linear(config.hidden_size, config, name=name)
-        else:
-            self.last = Bias(config.hidden_size, config.activation_dtype, name=name)
+        self.last: Any = (
+            Linear(config.hidden_size, config, name=name)
+            if self.units
+            else Bias(config.hidden_size, config.activation_dtype, name=name)
+        )
         if self.units or not VARIANTS[config.model_type].pre_norm:
             self.norm = LayerNorm(config)
 

@@ -44,10 +44,13 @@ class Table(nn.Module):
 
     def whole(self) -> Float[Array, "rows features"]:
         """All rows."""
-        table = jax.lax.stop_gradient(self.embedding) if self.sinusoidal else self.embedding
-        if self.has_variable(MASKS, HIDDEN):
-            table = table * self.get_variable(MASKS, HIDDEN)
-        return table
+        table: Any = self.embedding
+        if self.sinusoidal:
+            table = jax.lax.stop_gradient(table)
+        if not self.has_variable(MASKS, HIDDEN):
+            return table
+        mask: Array = self.get_variable(MASKS, HIDDEN)
+        return table * mask
 
 
 def sinusoids(rows: int, features: int) -> Float[np.ndarray, "rows features"]:

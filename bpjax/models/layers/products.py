@@ -21,6 +21,22 @@ def product(
     return _narrow_product(rows, kernel).reshape(*x.shape[:-1], kernel.shape[1])
 
 
+def transposed_product(
+    x: Float[Array, "*batch n"], table: Float[Array, "rows n"], dtype: str
+) -> Float[Array, "*batch rows"]:
+    """`x @ table.T`, as `product` computes it: logits by the embeddings of the tokens.
+
+    Args:
+      x: rows.
+      table: weights.
+      dtype: as of `product`.
+    """
+    if jnp.dtype(dtype) != jnp.bfloat16:
+        return x.astype(dtype) @ table.astype(dtype).T
+    rows = x.reshape(-1, x.shape[-1])
+    return _narrow_transposed(rows, table).reshape(*x.shape[:-1], table.shape[0])
+
+
 # Its derivative is written out for the CPU's sake: XLA's products of bfloat16 are twice as fast
 # there as float32's, but only with float32 sums, and with a left side that lies as it is read.
 @jax.custom_vjp
@@ -43,6 +59,28 @@ def _backward(residuals, gradient):
 
 
 _narrow_product.defvjp(_forward, _backward)
+
+
+# Not the product with a table that was transposed before: XLA folds that into the table's gradient,
+# and has no such product on the CPU.
+@jax.custom_vjp
+def _narrow_transposed(x, table):
+    return _dot(x.astype(jnp.bfloat16), table.astype(jnp.bfloat16), contract=(1, 1))
+
+
+def _forward_transposed(x, table):
+    narrow = x.astype(jnp.bfloat16), table.astype(jnp.bfloat16)
+    return _dot(*narrow, contract=(1, 1)), (*narrow, x[:0], table[:0])
+
+
+def _backward_transposed(residuals, gradient):
+    x, table, like_x, like_table = residuals
+    gradient = gradient.astype(jnp.bfloat16)
+    of_x = _dot(gradient, table).astype(like_x.dtype)
+    return of_x, _dot(_transpose(gradient), x).astype(like_table.dtype)
+
+
+_narrow_transposed.defvjp(_forward_transposed, _backward_transposed)
 
 
 def _dot(x, y, contract=(1, 0)):
