@@ -25,7 +25,7 @@ bench: install
 	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 $(BIN)/python -m benchmarks.cpu
 
 docs: install
-	$(BIN)/python -m pdoc bpjax '!bpjax.models.bert.torch_code' '!bpjax.models.bart.torch_code' --docformat=google --output-directory=docs/api
+	$(BIN)/python -m pdoc bpjax '!bpjax.models.*.torch_code' --docformat=google --output-directory=docs/api
 
 faults: install
 	$(BIN)/python -m benchmarks.faults

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_bart
 from small_run import TOKENIZER
 from test_methods import scheduled
 from tiny import PATTERNS, TINY, linear, make_params, pattern_of, relative, run, shrunken
@@ -25,6 +26,7 @@ from bpjax.commands import evaluate as run_evaluate
 from bpjax.commands import predict as run_predict
 from bpjax.config import read_config, read_task_options, validate
 from bpjax.exports import formats, huggingface
+from bpjax.generation import generate
 from bpjax.models import bert, describe, heads
 from bpjax.models.architecture import Outputs
 from bpjax.models.checkpoint import load_pretrained
@@ -82,6 +84,7 @@ def test_links_into_pages_have_their_heading():
 
 EXAMPLES = {
     (README, "import bpjax"),
+    (ROOT / "docs/how-to/exports.md", "# greedy search with the programs of a folder"),
     (ROOT / "docs/how-to/own-model.md", "import jax"),
     (ROOT / "docs/reference/config.md", "# my_config.py"),
     (CONTRIBUTING, "# a record in HEADS: rows are told from 1 to n by their first output alone"),
@@ -206,6 +209,25 @@ def test_the_example_of_a_format_is_a_format(small_model, tmp_path, monkeypatch)
     assert not (tmp_path / "out" / WEIGHTS).exists()
 
 
+def test_the_example_of_greedy_search_writes_as_bpjax(tmp_path, monkeypatch):
+    quick = formats.FORMATS["stablehlo"]._replace(open=None)  # tests/export compares
+    monkeypatch.setitem(formats.FORMATS, "stablehlo", quick)
+    config, params = tiny_bart.make_writer(tiny_bart.ragged(tiny_bart.KINDS["pegasus"]))
+    formats.export("stablehlo", config, params, tmp_path, tmp_path / "out")
+    names = {"jax": jax, "np": np}
+    page = ROOT / "docs/how-to/exports.md"
+    exec(example(page, "# greedy search with the programs of a folder"), names)
+    settings = config.generation.replace(
+        max_length=8, eos_token_id=(20,), no_repeat_ngram_size=0, forced_eos_token_id=()
+    )
+    for sources in ((5, 3, 7), (2,)):
+        batch = tiny_bart.make_batch(sources, sources, 40)
+        expected = generate(config, {"params": params}, batch, settings).tokens
+        given = np.asarray(batch["input_ids"]), np.asarray(batch["attention_mask"])
+        found = names["write"](tmp_path / "out", *given, 2, 20, 1, 8)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_the_example_of_a_cost_counts_units():
     names = dict(vars(costs))
     exec(example(CONTRIBUTING, "# bpjax/pruning/costs.py"), names)
@@ -306,7 +328,7 @@ def test_every_command_is_taken(command):
 
 def test_every_module_has_its_page(tmp_path):
     """pdoc imports all of bpjax and reads every docstring; warnings are errors."""
-    build = [sys.executable, "-W", "error", "-m", "pdoc", "bpjax", "!bpjax.models.bert.torch_code"]
+    build = [sys.executable, "-W", "error", "-m", "pdoc", "bpjax", "!bpjax.models.*.torch_code"]
     build.append("--docformat=google")
     subprocess.run([*build, f"--output-directory={tmp_path}"], check=True, cwd=ROOT)
     package = ROOT / "bpjax"
