@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import tokenizers
 import transformers
-from bpjax.models.bart.config import BartConfig, Stack
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from bpjax import models as architectures
+from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.generation import Generation
 
