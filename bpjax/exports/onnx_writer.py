@@ -39,8 +39,9 @@ def writer(model: Any, config: Config) -> Iterator[Graph]:
             ("past_decoder_sequence_length", most - 1),
         )
     )
-    read = {INPUT_IDS: torch.zeros((2, most), dtype=torch.long)}
+    read = {INPUT_IDS: torch.zeros((2, min(6, most)), dtype=torch.long)}
     read[ATTENTION_MASK] = torch.ones_like(read[INPUT_IDS])
+    written = torch.zeros((2, min(5, most)), dtype=torch.long)
     by_source = {0: batch, 1: source}
     yield Graph(
         ENCODER,
@@ -50,8 +51,9 @@ def writer(model: Any, config: Config) -> Iterator[Graph]:
         [*read],
         ["last_hidden_state"],
     )
-    states = _encoder(torch, model)(**read)
-    given = {INPUT_IDS: read[INPUT_IDS], READ: read[ATTENTION_MASK], STATES: states}
+    with torch.no_grad():
+        states = _encoder(torch, model)(**read)
+    given = {INPUT_IDS: written, READ: read[ATTENTION_MASK], STATES: states}
     decoder = _decoder(torch, model)
     yield Graph(
         DECODER,
@@ -61,9 +63,9 @@ def writer(model: Any, config: Config) -> Iterator[Graph]:
         [*given],
         ["logits", *_names(PRESENT, layers, ("decoder", "encoder"))],
     )
-    start = {**given, INPUT_IDS: given[INPUT_IDS][:, :-1]}
-    _, *kept = decoder(**start)
-    given = {INPUT_IDS: given[INPUT_IDS][:, -1:], READ: given[READ], "past": kept}
+    with torch.no_grad():
+        _, *kept = decoder(**given | {INPUT_IDS: written[:, :-1]})
+    given = {INPUT_IDS: written[:, -1:], READ: given[READ], "past": kept}
     by_past = {0: batch, 2: past}
     yield Graph(
         LATER,
