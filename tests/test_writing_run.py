@@ -30,8 +30,7 @@ def get_config():
     config.model.source = {source!r}
     config.task.data, config.task.eval = {train!r}, {dev!r}
     config.task.max_length = config.task.max_target_length = 12
-    config.batch.size, config.batch.accumulate, config.batch.eval_size = 16, 2, 16
-    config.batch.target_buckets = (6, 10)
+    config.batch.size, config.batch.eval_size = 16, 20
     for stage in (config.teacher, config.prune, config.fill):
         stage.epochs, stage.warmup_steps, stage.learning_rate = 1, 2, 1e-3
     config.prune.epochs = 2
@@ -41,6 +40,7 @@ def get_config():
     config.prune.score_learning_rate = 0.1
     config.budget.kind, config.budget.value = "density", 0.5
     config.distillation.hidden.prune = config.distillation.attention.prune = 1.0
+    config.distillation.replace.prune = 0.5
     config.generation.num_beams, config.generation.max_length = 2, 12
     config.measure.shapes, config.measure.rounds = ("2x8",), 3
     config.log_every, config.checkpoint_every = 1, 4
