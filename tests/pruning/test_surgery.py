@@ -20,7 +20,6 @@ from tiny import (
 )
 
 from bpjax.models import bert
-from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.pruning.masks import n_m
 from bpjax.pruning.patterns import apply_masks, build_mask_collection
@@ -317,9 +316,10 @@ def random_model(config, pattern, *, seed, density, dead):
 
 
 once = settings(derandomize=True, database=None, deadline=None)
-# Surgery reads nothing that differs by family: they take turns over one pattern.
+# Surgery reads nothing that differs by family: they take turns over one pattern. Those that compute
+# as RoBERTa does are left to it.
 CASES = [("bert", pattern) for pattern in PATTERNS]
-CASES += [(family, PATTERNS[1]) for family in ENCODERS if family != "bert"]
+CASES += [(family, PATTERNS[1]) for family in ("roberta", "distilbert", "electra")]
 every_case = pytest.mark.parametrize(
     ("family", "pattern"), CASES, ids=[f"{family}-{name}" for family, (name, _) in CASES]
 )
@@ -334,11 +334,11 @@ def test_any_mask_in_double_precision(pattern, family, drawn):
         check_equivalent(config, *random_model(config, pattern, **drawn), 1e-10, round_to)
 
 
-@every_case
+@pytest.mark.parametrize("pattern", PATTERNS, ids=[name for name, _ in PATTERNS])
 @settings(once, max_examples=3)
 @given(drawn_masks)
-def test_any_mask_in_single_precision(pattern, family, drawn):
-    round_to, config = drawn.pop("round_to"), of_family(SINGLE_PRECISION, family)
+def test_any_mask_in_single_precision(pattern, drawn):
+    round_to, config = drawn.pop("round_to"), of_family(SINGLE_PRECISION, "bert")
     check_equivalent(config, *random_model(config, pattern, **drawn), 1e-5, round_to)
 
 
