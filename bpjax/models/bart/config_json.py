@@ -10,6 +10,7 @@ from bpjax.models.bart.config import BartConfig, Stack
 from bpjax.models.bart.describe import dense, describe, has_all_waves, resize
 from bpjax.models.bart.fields import ALIASES, DEFAULTS, require_known
 from bpjax.models.bart.variants import VARIANTS
+from bpjax.models.config_fields import read_fraction, read_size, without_aliases
 from bpjax.models.generation import Generation
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.norm import NORMS
@@ -92,7 +93,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
       UserError: it computes something else than ours; a size that is missing or no whole number.
     """
     variant = VARIANTS[str(data["model_type"])]
-    data = _without_aliases(data, where)
+    data = without_aliases(data, ALIASES, where)
     require_known(data, variant, where)
     data = {**DEFAULTS, **variant.defaults, **data}
     activation, scales = data["activation_function"], data["scale_embedding"]
@@ -105,7 +106,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
         raise UserError(
             f"{where}: scale_embedding is {scales!r}: expected true or false; correct the file"
         )
-    hidden, vocabulary = (_size(data, name, where) for name in ("d_model", "vocab_size"))
+    hidden, vocabulary = (read_size(data, name, where) for name in ("d_model", "vocab_size"))
     spared = ("bos_token_id", *["decoder_start_token_id"] * variant.wraps)
     tokens: dict[str, Any] = {
         name: None
@@ -120,15 +121,15 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
         hidden_size=hidden,
         encoder=_stack(data, "encoder", hidden, where),
         decoder=_stack(data, "decoder", hidden, where),
-        max_positions=_size(data, "max_position_embeddings", where),
+        max_positions=read_size(data, "max_position_embeddings", where),
         scaled_by=hidden if scales else 0,
-        dropout=_fraction(data, "dropout", where),
-        attention_dropout=_fraction(data, "attention_dropout", where),
-        activation_dropout=_fraction(data, "activation_dropout", where),
+        dropout=read_fraction(data, "dropout", where),
+        attention_dropout=read_fraction(data, "attention_dropout", where),
+        activation_dropout=read_fraction(data, "activation_dropout", where),
         head=head,
         num_labels=vocabulary if head == "seq2seq" else num_labels,
         activation=activation,
-        initializer_range=_fraction(data, "init_std", where),
+        initializer_range=read_fraction(data, "init_std", where),
         **tokens,
         # As far as this file says; more of it stands in a generation_config.json.
         generation=Generation(
@@ -141,28 +142,14 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BartConfig:
     return _shrunken(data[SHRUNKEN_KEY], config, where) if SHRUNKEN_KEY in data else config
 
 
-def _without_aliases(data: Json, where: str) -> dict[str, Any]:
-    """The file's contents with each field under its own name."""
-    found = dict(data)
-    for alias, name in ALIASES.items():
-        if alias in found:
-            value = found.pop(alias)
-            if found.setdefault(name, value) != value:
-                raise UserError(
-                    f"{where}: {name} is {found[name]!r} and {alias}, which means the same, is "
-                    f"{value!r}: expected one of the two; correct the file"
-                )
-    return found
-
-
 def _stack(data: Json, name: str, hidden: int, where: str) -> Stack:
     """The sizes in a file of transformers: all layers alike."""
-    layers = _size(data, f"{name}_layers", where)
-    dropout = _fraction(data, f"{name}_layerdrop", where)
+    layers = read_size(data, f"{name}_layers", where)
+    dropout = read_fraction(data, f"{name}_layerdrop", where)
     heads, size = 1, 1  # until the key `bpjax` says
     if SHRUNKEN_KEY not in data:
-        heads = _size(data, f"{name}_attention_heads", where)
-        size = _size(data, f"{name}_ffn_dim", where)
+        heads = read_size(data, f"{name}_attention_heads", where)
+        size = read_size(data, f"{name}_ffn_dim", where)
     if hidden % heads:
         raise UserError(
             f"{where}: {name}_attention_heads is {heads}: expected a divisor of d_model {hidden}; "
@@ -186,12 +173,12 @@ def _shrunken(found: Any, config: BartConfig, where: str) -> BartConfig:
             "the model again"
         )
     stacks = {
-        name: stack.replace(head_dim=_size(widths, name, where))
+        name: stack.replace(head_dim=read_size(widths, name, where))
         for name, stack in config.stacks.items()
     }
     config = config.replace(**stacks, norm=changes.get("norm", NORMS[0]))
     if "scaled_by" in changes:
-        config = config.replace(scaled_by=_size(changes, "scaled_by", where))
+        config = config.replace(scaled_by=read_size(changes, "scaled_by", where))
     names = [each.name for each in describe(config).sublayers]
 
     def sized(key: str) -> BartConfig:
@@ -243,20 +230,3 @@ def _token(token: Any, name: str, vocabulary: int, where: str) -> int:
             " correct the file"
         )
     return int(token)
-
-
-def _size(data: Json, key: str, where: str) -> int:
-    value: Any = data.get(key)
-    if not is_size(value, 1):
-        found = repr(value) if key in data else "missing"
-        raise UserError(
-            f"{where}: {key} is {found}: expected a whole number above 0; correct the file"
-        )
-    return int(value)
-
-
-def _fraction(data: Json, key: str, where: str) -> float:
-    value = data[key]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise UserError(f"{where}: {key} is {value!r}: expected a number in [0, 1); correct it")
-    return float(value)

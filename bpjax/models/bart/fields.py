@@ -7,9 +7,9 @@ unknown to transformers as well, which ignores it, or of generation, which is re
 from typing import Any
 
 from bpjax.errors import UserError
+from bpjax.models import config_fields
 from bpjax.models.architecture import Json
 from bpjax.models.bart.variants import Variant
-from bpjax.models.sizes import SHRUNKEN_KEY
 
 DEFAULTS: dict[str, Any] = {
     "vocab_size": 50265,
@@ -44,7 +44,7 @@ ALIASES = {
 }
 """Other names that transformers reads for some of these."""
 
-TAKEN: dict[str, tuple[Any, ...]] = {
+TAKEN: config_fields.Taken = {
     "add_cross_attention": (False, None),
     "cross_attention_hidden_size": (None,),
     "is_decoder": (False, None),
@@ -60,25 +60,7 @@ TAKEN: dict[str, tuple[Any, ...]] = {
 """Values of fields that would change what a model computes: any other is refused."""
 
 WITHOUT_EFFECT = (
-    "architectures",  # read apart: `labels.read_head`
-    "id2label",
-    "label2id",
-    "num_labels",
-    "problem_type",
-    "model_type",
-    # How a computation is done, what comes with its result, and what is told of the file.
-    "_name_or_path",
-    "_attn_implementation",
-    "attn_implementation",
-    "chunk_size_feed_forward",
-    "dtype",  # weights are read as float32
-    "torch_dtype",
-    "output_attentions",
-    "output_hidden_states",
-    "return_dict",
-    "tie_last_hidden_states",
-    "transformers_version",
-    "use_cache",
+    *config_fields.WITHOUT_EFFECT,
     # Of other heads.
     "classif_dropout",
     "classifier_dropout",
@@ -86,7 +68,7 @@ WITHOUT_EFFECT = (
 """Fields whose values change nothing of what bpjax computes."""
 
 
-def taken(variant: Variant) -> dict[str, tuple[Any, ...]]:
+def taken(variant: Variant) -> config_fields.Taken:
     """`TAKEN`, with what older files say that the kind of model says now."""
     return {
         **TAKEN,
@@ -108,22 +90,10 @@ def require_known(data: Json, variant: Variant, where: str) -> None:
     Raises:
       UserError: a field with a value that is not taken, or code of its own.
     """
-    for key, values in taken(variant).items():
-        # Files older than a key mean its default.
-        found = data.get(key, values[0])
-        if not any(found == value and type(found) is type(value) for value in values):
-            raise UserError(
-                f"{where}: {key} is {repr(found)[:80]}: expected {values[0]!r}; choose another "
-                "model"
-            )
+    config_fields.require_taken(data, taken(variant), where)
     written = data.get("decoder_vocab_size")
     if written not in (None, data.get("vocab_size")):
         raise UserError(
             f"{where}: decoder_vocab_size is {written!r}: expected that of the encoder, "
             f"{data.get('vocab_size')!r}; choose a model of one vocabulary"
-        )
-    if data.get("auto_map") and SHRUNKEN_KEY not in data:
-        raise UserError(
-            f"{where}: auto_map names code of the model's own: expected a model that "
-            "transformers has; choose another model"
         )

@@ -10,6 +10,7 @@ from bpjax.models.bert.config import BertConfig
 from bpjax.models.bert.describe import dense, describe
 from bpjax.models.bert.encoders import ENCODERS, Encoder
 from bpjax.models.bert.fields import require_known
+from bpjax.models.config_fields import read_fraction, read_size, without_aliases
 from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import write_labels
@@ -95,7 +96,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
     """
     encoder = ENCODERS[str(data["model_type"])]
     named = encoder.fields
-    data = _without_aliases(data, encoder, where)
+    data = without_aliases(data, encoder.aliases, where)
     require_known(data, where)
     activation = data.get(named["activation"], next(iter(ACTIVATIONS)))
     if activation not in ACTIVATIONS:
@@ -103,8 +104,8 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
             f"{where}: {named['activation']} is {activation!r}: expected one of "
             f"{', '.join(ACTIVATIONS)}; choose another encoder"
         )
-    hidden = _size(data, named["hidden_size"], where)
-    layers = _size(data, named["layers"], where)
+    hidden = read_size(data, named["hidden_size"], where)
+    layers = read_size(data, named["layers"], where)
     sizes = (
         _shrunken(data[SHRUNKEN_KEY], layers, hidden, where)
         if SHRUNKEN_KEY in data
@@ -119,7 +120,7 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
             "correct the file"
         )
     first = padding + 1 if encoder.counts_tokens else 0
-    positions = _size(data, "max_position_embeddings", where, 512)
+    positions = read_size(data, "max_position_embeddings", where, 512)
     if positions <= first:
         raise UserError(
             f"{where}: max_position_embeddings is {positions}: expected more than {first}, for "
@@ -127,42 +128,28 @@ def read(data: Json, head: str, num_labels: int, where: str) -> BertConfig:
         )
     types, embedded = encoder.token_types, hidden
     if encoder.projects:
-        embedded = _size(data, "embedding_size", where, 128)
+        embedded = read_size(data, "embedding_size", where, 128)
     projects = embedded != hidden or sizes.pop("project", False)
     if head == "embedding":  # until `embed` says how it pools
         num_labels = Embedding().dimensions(hidden)
     return BertConfig(
         model_type=encoder.name,
-        vocab_size=_size(data, "vocab_size", where),
+        vocab_size=read_size(data, "vocab_size", where),
         hidden_size=hidden,
         max_positions=positions - first,
-        type_vocab_size=_size(data, "type_vocab_size", where, types) if types else 0,
-        norm_eps=encoder.norm_eps or _fraction(data, "layer_norm_eps", 1e-12, where),
-        hidden_dropout=_fraction(data, named["hidden_dropout"], 0.1, where),
-        attention_dropout=_fraction(data, named["attention_dropout"], 0.1, where),
+        type_vocab_size=read_size(data, "type_vocab_size", where, types) if types else 0,
+        norm_eps=encoder.norm_eps or read_fraction(data, "layer_norm_eps", where, 1e-12),
+        hidden_dropout=read_fraction(data, named["hidden_dropout"], where, 0.1),
+        attention_dropout=read_fraction(data, named["attention_dropout"], where, 0.1),
         head=head,
         num_labels=HEADS[head].outputs(num_labels),
         head_dropout=_head_dropout(data, encoder, head, where),
         activation=activation,
         embedding_size=embedded if projects else None,
         pad_token_id=None if padding == encoder.pad_token_id else padding,
-        initializer_range=_fraction(data, "initializer_range", 0.02, where),
+        initializer_range=read_fraction(data, "initializer_range", where, 0.02),
         **sizes,
     )
-
-
-def _without_aliases(data: Json, encoder: Encoder, where: str) -> Json:
-    """The file's contents with each field under its own name."""
-    found = dict(data)
-    for alias, name in encoder.aliases.items():
-        if alias in found:
-            value = found.pop(alias)
-            if found.setdefault(name, value) != value:
-                raise UserError(
-                    f"{where}: {name} is {found[name]!r} and {alias}, which means the same, is "
-                    f"{value!r}: expected one of the two; correct the file"
-                )
-    return found
 
 
 def _head_dropout(data: Json, encoder: Encoder, head: str, where: str) -> float | None:
@@ -170,21 +157,21 @@ def _head_dropout(data: Json, encoder: Encoder, head: str, where: str) -> float 
     name, default = encoder.head_dropout.get(head, ("", None))
     if data.get(name) is None or name == encoder.fields["hidden_dropout"]:
         return None
-    rate = _fraction(data, name, 0.0, where)
+    rate = read_fraction(data, name, where, 0.0)
     return None if rate == default else rate
 
 
 def _plain(data: Json, encoder: Encoder, layers: int, hidden: int, where: str) -> dict[str, Any]:
     """The sizes in a file of transformers: all layers alike, less the heads of `pruned_heads`."""
     named = encoder.fields
-    count = _size(data, named["heads"], where)
+    count = read_size(data, named["heads"], where)
     if hidden % count:
         raise UserError(
             f"{where}: {named['heads']} is {count}: expected a divisor of "
             f"{named['hidden_size']} {hidden}; correct the file"
         )
     heads = [count] * layers
-    intermediate = (_size(data, named["intermediate"], where),) * layers
+    intermediate = (read_size(data, named["intermediate"], where),) * layers
     pruned = data.get("pruned_heads") or {}
     for layer, gone in pruned.items() if isinstance(pruned, Mapping) else ():
         known = str(layer).isdecimal() and int(layer) < layers and isinstance(gone, list)
@@ -211,7 +198,7 @@ def _shrunken(found: Any, layers: int, hidden: int, where: str) -> dict[str, Any
             f"{where}: {SHRUNKEN_KEY} is {found!r}: expected heads, intermediate and head_dim; "
             "save the model again"
         )
-    head_dim = _size(found, "head_dim", where)
+    head_dim = read_size(found, "head_dim", where)
     if "format" not in found:
         return _version_1(found, layers, hidden, head_dim, where)
     names = tuple(f"layer_{i}/{part}" for part in ("attention", "ffn") for i in range(layers))
@@ -232,7 +219,7 @@ def _shrunken(found: Any, layers: int, hidden: int, where: str) -> dict[str, Any
     if "dense_sizes" in found:
         fields["dense_sizes"] = sizes("dense_sizes", None)
     if "pooler_size" in changes:
-        fields["pooler_size"] = _size(changes, "pooler_size", where)
+        fields["pooler_size"] = read_size(changes, "pooler_size", where)
     if "project" in changes:
         fields["project"] = True
     return fields | {"norm": changes.get("norm", NORMS[0])}
@@ -249,12 +236,12 @@ def _version_1(
         "norm": found.get("norm", NORMS[0]),
     }
     if "pooler_size" in found:
-        fields["pooler_size"] = _size(found, "pooler_size", where)
+        fields["pooler_size"] = read_size(found, "pooler_size", where)
     if before := found.get("original"):
         fields["dense_sizes"] = (
             _sizes(before, "heads", layers, where),
             _sizes(before, "intermediate", layers, where),
-            _size(before, "hidden_size", where, hidden),
+            read_size(before, "hidden_size", where, hidden),
         )
     return fields
 
@@ -269,16 +256,6 @@ def _is_dense(config: BertConfig) -> bool:
     return config.heads[0] * config.head_dim == config.hidden_size and config.intermediate[0] > 0
 
 
-def _size(data: Json, key: str, where: str, default: int | None = None) -> int:
-    value = data.get(key, default)
-    if not is_size(value, 1):
-        found = repr(value) if key in data else "missing"
-        raise UserError(
-            f"{where}: {key} is {found}: expected a whole number above 0; correct the file"
-        )
-    return int(value)
-
-
 def _sizes(data: Json, key: str, layers: int, where: str) -> tuple[int, ...]:
     values = data.get(key)
     if (
@@ -291,10 +268,3 @@ def _sizes(data: Json, key: str, layers: int, where: str) -> tuple[int, ...]:
             "layer; save the model again"
         )
     return tuple(values)
-
-
-def _fraction(data: Json, key: str, default: float, where: str) -> float:
-    value = data.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise UserError(f"{where}: {key} is {value!r}: expected a number in [0, 1); correct it")
-    return float(value)
