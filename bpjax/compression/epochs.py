@@ -99,7 +99,8 @@ def _plan(pace: Pace, left: Sequence[float], steps: dict[str, float | int]) -> E
         "fill": [(1 + 3 * size) / 4 for size in left],
     }
     taken = {
-        stage: sum(share * (pace.compiling + count * pace.seconds) for share in shares[stage]) / 60
+        # A smaller model's steps take as long to compile.
+        stage: sum(pace.compiling + share * count * pace.seconds for share in shares[stage]) / 60
         for stage, count in epochs.items()
     }
     taken.setdefault("prune", CUT_MINUTES * len(left))
