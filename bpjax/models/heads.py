@@ -42,9 +42,14 @@ def rows(batch: Batch) -> Num[Array, " batch"]:
     return batch[WEIGHT]
 
 
-def real_tokens(batch: Batch) -> Num[Array, "batch length"]:
-    """The weight of each token: its row's, 0 at padding."""
-    return batch[ATTENTION_MASK] * batch[WEIGHT][:, None]
+def real_tokens(batch: Batch, mask: str = ATTENTION_MASK) -> Num[Array, "batch _"]:
+    """The weight of each token: its row's, 0 at padding.
+
+    Args:
+      batch: of rows.
+      mask: which tokens, see `Kernel.tokens`.
+    """
+    return batch[mask] * batch[WEIGHT][:, None]
 
 
 def labelled_tokens(batch: Batch) -> Num[Array, "batch length"]:

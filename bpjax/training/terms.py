@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.embedding import normalized
-from bpjax.models.heads import Head, rows
+from bpjax.models.heads import Head, real_tokens, rows
 from bpjax.models.inputs import TEACHER_LOGITS, WEIGHT
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import Structure, tokens_of
@@ -355,17 +355,12 @@ def alive_layers(structure: Structure, kept: KeptUnits) -> Bool[Array, " layers"
     return jnp.stack([*found.values()])
 
 
-def _tokens(batch: Batch, mask: str) -> Num[Array, "batch _"]:
-    """The weight of each token: its row's, 0 at padding."""
-    return batch[mask] * batch[WEIGHT][:, None]
-
-
 def _of_states(structure: Structure, batch: Batch) -> dict[str, Num[Array, "batch _"]]:
     """The weight of each token, by the name of a layer, and of the embeddings before."""
     layers = [each.layer for each in structure.sublayers]
     before = [f"{layer.rpartition('/')[0]}/embeddings".lstrip("/") for layer in layers]
     names = dict.fromkeys([*before, *layers])
-    return {name: _tokens(batch, tokens_of(structure, name)) for name in names}
+    return {name: real_tokens(batch, tokens_of(structure, name)) for name in names}
 
 
 def _of_scores(structure: Structure, batch: Batch) -> list[Num[Array, "batch _ _"]]:
