@@ -8,7 +8,7 @@ from bpjax.models.bart.variants import VARIANTS
 from bpjax.models.generation import Generation
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
-from bpjax.models.layers.linear import DTYPES
+from bpjax.models.layers.linear import DTYPES, ComputeTypes
 from bpjax.models.layers.norm import NORMS
 
 
@@ -47,7 +47,7 @@ class Stack:
 
 
 @dataclasses.dataclass(frozen=True)
-class BartConfig:
+class BartConfig(ComputeTypes):
     """Sizes of a BART (Lewis et al. 2020), or of a relative, whose layers need not be alike.
 
     Attributes:
@@ -179,16 +179,6 @@ class BartConfig:
     def norm_eps(self) -> float:
         """Of all norms: config.json has no say in it."""
         return 1e-5
-
-    @property
-    def product_dtype(self) -> str:
-        """Type of the operands of the layers' matrix products."""
-        return self.dtype.removesuffix("_products")
-
-    @property
-    def activation_dtype(self) -> str:
-        """Type of all between the layers' matrix products."""
-        return "float32" if self.dtype.endswith("_products") else self.dtype
 
     def replace(self, **changes: Any) -> "BartConfig":
         """A copy with some fields changed; of tokens there are as many as in the vocabulary."""

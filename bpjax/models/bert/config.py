@@ -9,12 +9,12 @@ from bpjax.models.bert.encoders import ENCODERS
 from bpjax.models.embedding import Embedding
 from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
-from bpjax.models.layers.linear import DTYPES
+from bpjax.models.layers.linear import DTYPES, ComputeTypes
 from bpjax.models.layers.norm import NORMS
 
 
 @dataclasses.dataclass(frozen=True)
-class BertConfig:
+class BertConfig(ComputeTypes):
     """Sizes of a BERT whose layers need not be alike.
 
     Attributes:
@@ -157,16 +157,6 @@ class BertConfig:
     def first_position(self) -> int:
         """The row of the position embeddings that the first token takes."""
         return self.padding + 1 if ENCODERS[self.model_type].counts_tokens else 0
-
-    @property
-    def product_dtype(self) -> str:
-        """Type of the operands of the layers' matrix products."""
-        return self.dtype.removesuffix("_products")
-
-    @property
-    def activation_dtype(self) -> str:
-        """Type of all between the layers' matrix products."""
-        return "float32" if self.dtype.endswith("_products") else self.dtype
 
     def replace(self, **changes: Any) -> "BertConfig":
         """A copy with some fields changed; an embedding has as many outputs as its dimensions."""

@@ -17,6 +17,23 @@ from bpjax.pruning.blocks import BlockMask
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 """Compute types of a config; "bfloat16_products" is bfloat16 in products and float32 between."""
 
+
+class ComputeTypes:
+    """What a config's `dtype`, one of `DTYPES`, means for the layers."""
+
+    dtype: str
+
+    @property
+    def product_dtype(self) -> str:
+        """Type of the operands of the layers' matrix products."""
+        return self.dtype.removesuffix("_products")
+
+    @property
+    def activation_dtype(self) -> str:
+        """Type of all between the layers' matrix products."""
+        return "float32" if self.dtype.endswith("_products") else self.dtype
+
+
 INITIALIZER = nn.initializers.normal(0.02)
 """Of BERT's new weights (Devlin et al. 2019)."""
 
