@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.measure.shapes = ("1x32", "32x32")
     config.generation.num_beams = 5
 
-    config.teacher.epochs = 14
+    config.teacher.epochs = 12
     config.teacher.learning_rate = 1e-3
     config.teacher.warmup_steps = 600
 
