@@ -111,10 +111,10 @@ def _report(inputs: Inputs, config: RunConfig, notes: Notes) -> dict[str, Any]:
         "seconds": {
             stage.name: notes.get(stage.name, {}).get("seconds", 0.0) for stage in stages.STAGES
         },
-        # Of the stages that trained here: fraction of the seconds, bytes on a device.
+        # Of the stages that trained here: fractions of the seconds, bytes on a device.
         **{
             key: {name: found[key] for name, found in notes.items() if key in found}
-            for key in ("waiting", "step_bytes")
+            for key in ("waiting", "compiling", "step_bytes")
         },
     }
     for stage in _wanted(config):

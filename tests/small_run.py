@@ -115,7 +115,7 @@ def files_under(folder):
 def lasting(report):
     """A report without what differs from one run of the same config to the next: time, place."""
     report = json.loads(json.dumps(report))
-    for key in ("seconds", "waiting", "speedup", "command"):
+    for key in ("seconds", "waiting", "compiling", "speedup", "command"):
         del report[key]
     for name in ("dense", "pruned"):
         del report[name]["latency_ms"]

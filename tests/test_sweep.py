@@ -1,12 +1,11 @@
 """Sweeps: every run of a file, one by its place, and none stopped by another's failure."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 import small_run
 
+from bpjax.cli import main
 from bpjax.config import read_sweep
 from bpjax.errors import UserError
 
@@ -34,23 +33,25 @@ def sweep(tmp_path, small_model):
     return path
 
 
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "bpjax", *map(str, arguments)],
-        env=small_run.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def call(capfd):
+    """Runs the program, whose runs are programs of their own: its exit code, what all printed."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(x) for x in arguments])
+        return end.value.code, *capfd.readouterr()
+
+    return run
 
 
-def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, tmp_path):
+def test_one_failing_run_does_not_stop_the_rest(call, sweep, finished_run, tmp_path):
     workdir = tmp_path / "runs"
     shutil.copytree(finished_run[1], workdir / "good")  # by an earlier call
-    ended = call("sweep", sweep, f"--workdir={workdir}")
-    assert ended.returncode == 2
-    lines = ended.stderr.strip().splitlines()
-    assert len(lines) == 2, ended.stderr
+    code, _, stderr = call("sweep", sweep, f"--workdir={workdir}")
+    assert code == 2
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 2, stderr
     first, last = lines
     assert first.startswith("bpjax: model 'no/such/model'")
     assert "1 of 3 runs failed (broken)" in last
@@ -58,15 +59,15 @@ def test_one_failing_run_does_not_stop_the_rest(sweep, finished_run, tmp_path):
 
     # One by its place; a finished run is not run again.
     before = small_run.files_under(workdir)
-    ended = call("sweep", sweep, f"--workdir={workdir}", "--index=1")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "f1 [%]" in ended.stdout
+    code, printed, stderr = call("sweep", sweep, f"--workdir={workdir}", "--index=1")
+    assert (code, stderr) == (0, "")
+    assert "f1 [%]" in printed
     assert small_run.files_under(workdir) == before
 
     plot = tmp_path / "pareto.png"
-    ended = call("report", workdir, f"--plot={plot}")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    rows = ended.stdout.strip().splitlines()
+    code, printed, stderr = call("report", workdir, f"--plot={plot}")
+    assert (code, stderr) == (0, "")
+    rows = printed.strip().splitlines()
     assert len(rows) == 3 and rows[2].startswith("18, 17  ") and "±" in rows[2]
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
@@ -101,7 +102,7 @@ def test_refuses(tmp_path, pairs, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_index_beyond_the_runs(sweep, tmp_path):
-    ended = call("sweep", sweep, f"--workdir={tmp_path / 'r'}", "--index=3")
-    assert ended.returncode == 2
-    assert "--index=3: expected 0 to 2, the 3 runs" in ended.stderr
+def test_an_index_beyond_the_runs(call, sweep, tmp_path):
+    code, _, stderr = call("sweep", sweep, f"--workdir={tmp_path / 'r'}", "--index=3")
+    assert code == 2
+    assert "--index=3: expected 0 to 2, the 3 runs" in stderr

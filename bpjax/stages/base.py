@@ -100,7 +100,7 @@ class Stage(NamedTuple):
     Attributes:
       name: of its folder and of its seconds in the report.
       run: does the work: `(inputs, config, artefacts, folder) -> notes`. The notes are JSON, and
-        hold `seconds`; of a stage that trains, also `waiting` and `step_bytes`.
+        hold `seconds`; of a stage that trains, also `waiting`, `compiling` and `step_bytes`.
       takes: kinds of artefacts that it reads.
       makes: kind of the artefact that it leaves in its folder; a model in `folder`/model.
       number: of its streams of random numbers, never changed; None draws none. New ones number

@@ -31,8 +31,9 @@ class Trained(NamedTuple):
     Attributes:
       state: after the last step, whole in every process.
       metrics: of that state.
-      notes: what the report tells: `seconds`; `waiting`, the fraction of them in which the step
-        waited for data; `step_bytes`, memory of a step on the longest rows on each device.
+      notes: what the report tells: `seconds`; `waiting` and `compiling`, the fractions of them in
+        which the step waited for data and programs were compiled; `step_bytes`, memory of a step on
+        the longest rows on each device.
     """
 
     state: TrainState
@@ -116,6 +117,7 @@ def train(
     notes = {
         "seconds": fitted.seconds,
         "waiting": fitted.waiting,
+        "compiling": fitted.compiling,
         "step_bytes": step_bytes(inputs, config, step, fitted.state, teacher),
     }
     state = fitted.state

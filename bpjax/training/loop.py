@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bpjax.distributed import is_main
 from bpjax.errors import Interrupted, UserError
 from bpjax.training.checkpoints import Checkpoints
+from bpjax.training.compiling import watch_compiling
 from bpjax.training.preemption import watch_for_end
 from bpjax.training.scalars import Scalars
 from bpjax.training.step import Batch, Step, TrainState
@@ -27,12 +28,14 @@ class Fitted(NamedTuple):
       metrics: what `evaluate` gave for it.
       seconds: of training, over all of the stage's starts.
       waiting: fraction of this start's seconds in which the loop waited for the next batch.
+      compiling: fraction of them in which programs were compiled, those of `evaluate` too.
     """
 
     state: TrainState
     metrics: dict[str, float]
     seconds: float
     waiting: float = 0.0
+    compiling: float = 0.0
 
 
 def fit(
@@ -72,6 +75,7 @@ def fit(
       Interrupted: SIGTERM came; the state is saved.
     """
     with contextlib.ExitStack() as stack:
+        compiled = stack.enter_context(watch_compiling())
         checkpoints = Checkpoints(workdir / stage / "checkpoints")
         stack.callback(checkpoints.close)
         state, seconds = checkpoints.restore(state)
@@ -120,7 +124,8 @@ def fit(
                 raise Interrupted(f"{stage} step {done}: saved; the same command goes on from here")
         jax.block_until_ready(state)
     now = time.perf_counter()
-    return Fitted(state, found, now - started, waited / (now - begun))
+    passed = now - begun
+    return Fitted(state, found, now - started, waited / passed, compiled() / passed)
 
 
 def _require_finite(

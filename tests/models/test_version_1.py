@@ -6,16 +6,14 @@ tests/data/version_1 was made with the code before sizes went by sublayer; its R
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_run
 from safetensors.numpy import load_file
 
+from bpjax.cli import main
 from bpjax.models.checkpoint import load_pretrained, save_pretrained
 from bpjax.training.evaluation import apply
 
@@ -48,17 +46,17 @@ def test_there_are_models_of_all_kinds():
     assert len(MODELS) == 6
 
 
-def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path):
+def test_a_run_stopped_in_fine_pruning_goes_on(tmp_path, monkeypatch):
     """Its end is that of the uninterrupted run, curve and masks and models.
 
     To the last bit on the machine that it was stopped on, which no name of a processor tells from
     others: one without its instructions adds in another order.
     """
     run = shutil.copytree(DATA / "run", tmp_path / "run")
-    command = [sys.executable, "-m", "bpjax", "run", "--config=config.py", "--workdir=stopped"]
-    environment = small_run.environment() | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.chdir(run)
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--config=config.py", "--workdir=stopped"])
+    assert end.value.code == 0
     found, report = (
         json.loads((run / name / "report.json").read_text()) for name in ("stopped", "whole")
     )

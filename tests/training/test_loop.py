@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from bpjax.errors import Interrupted
 from bpjax.tasks.base import Features
 from bpjax.training import loop
 from bpjax.training.checkpoints import Checkpoints
+from bpjax.training.compiling import watch_compiling
 from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import Batching, eval_batches
 from bpjax.training.loop import fit
@@ -281,6 +283,24 @@ def test_waiting_for_data_is_told(tmp_path, clock):
     fitted = train(tmp_path, batches, evaluate=evaluate)
     assert fitted.seconds == 8 * 3.0 + 2 * 4.0
     assert fitted.waiting == 8 * 3.0 / fitted.seconds
+
+
+def test_compiling_is_told(tmp_path):
+    """Not that of other programs of the process; a traced function within another counts once."""
+
+    def batches(start):
+        jax.monitoring.record_event_time_span("/jax/another/event", 0.0, 1000.0)
+        for start, end in ((5.0, 6.0), (4.0, 7.0), (7.0, 9.0)):
+            jax.monitoring.record_event_time_span("/jax/core/compile/any", start, end)
+        yield from BATCHES
+
+    before = time.perf_counter()
+    fitted = train(tmp_path, batches)
+    assert 5.0 < fitted.compiling * fitted.seconds < 5.0 + time.perf_counter() - before
+    with watch_compiling() as compiled:
+        assert compiled() == 0
+        jax.jit(lambda x: x + 1).lower(1.0).compile()
+        assert compiled() > 0
 
 
 def test_scalars_drop_what_a_run_cut_short_had_logged(tmp_path):

@@ -274,7 +274,7 @@ def test_a_padding_row_changes_nothing():
     same(left.method.learned, right.method.learned, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"accumulate": 2}, {"accumulate": 4}, {"remat": True}], ids=str)
+@pytest.mark.parametrize("change", [{"accumulate": 4}, {"remat": True}], ids=str)
 def test_less_memory_and_the_same_step(change):
     # Five rows and three of padding: parts of unlike weight.
     batch, change = make_batch(rows=5, padding=3), dict(change)
@@ -305,13 +305,10 @@ def ragged_batch(head):
 
 
 @pytest.mark.parametrize(
-    ("head", "parts"),
-    [
-        *(("classification", (8,)), ("regression", (16,)), ("span", (2,))),
-        *(("tokens", (4,)), ("embedding", (8,))),
-    ],
+    ("head", "accumulate"),
+    [("regression", 16), ("span", 2), ("tokens", 4), ("embedding", 8)],
 )
-def test_parts_of_a_batch_add_up_to_its_gradient(head, parts):
+def test_parts_of_a_batch_add_up_to_its_gradient(head, accumulate):
     """Each term is a mean over something else, of which parts have more or less.
 
     Labels of about half of the rows are left out, masks are drawn, and the layers that are nearest
@@ -331,10 +328,9 @@ def test_parts_of_a_batch_add_up_to_its_gradient(head, parts):
     state = init_state(make_params(config), pruning, SGD, jax.random.key(0), learned)
     given = state.trained, state, batch, schedule(4), teacher.params
     whole = jax.jit(jax.grad(functools.partial(loss_of, recipe), has_aux=True))(*given)
-    for accumulate in parts:
-        divided = recipe._replace(accumulate=accumulate)
-        found = jax.jit(functools.partial(accumulated, divided))(*given)
-        same(found, whole, rtol=1e-5, atol=1e-6)
+    divided = recipe._replace(accumulate=accumulate)
+    found = jax.jit(functools.partial(accumulated, divided))(*given)
+    same(found, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_each_part_has_a_dropout_of_its_own():

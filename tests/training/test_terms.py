@@ -7,8 +7,8 @@ import pytest
 from tiny import TINY
 
 from bpjax.models.bert import describe
-from bpjax.training import terms
-from bpjax.training.terms import TERMS, Compared, Teacher, init_learned, losses_of, matched_layers
+from bpjax.training import differences
+from bpjax.training.terms import TERMS, Compared, Teacher, init_learned, losses_of
 
 
 def test_hidden_states_are_compared_where_tokens_are_real():
@@ -17,13 +17,13 @@ def test_hidden_states_are_compared_where_tokens_are_real():
     mask, weight = jnp.array([[1, 0], [1, 1], [1, 0]]), jnp.array([1.0, 1.0, 0.0])
     # Three real tokens with mean squares 1, 2 and 0; the second layer is equal.
     places = mask * weight[:, None]
-    value = terms.hidden([ours, zeros], [zeros, zeros], [places, places])
+    value = differences.hidden([ours, zeros], [zeros, zeros], [places, places])
     assert value == pytest.approx((1 + 2) / 3 / 2)
-    gradient = jax.grad(lambda t: terms.hidden([ours], [t], [places]))(zeros)
+    gradient = jax.grad(lambda t: differences.hidden([ours], [t], [places]))(zeros)
     assert not gradient.any()
-    assert terms.hidden([ours], [zeros], [0 * places]) == 0
+    assert differences.hidden([ours], [zeros], [0 * places]) == 0
     # Of two stacks the mean is over the tokens of both.
-    both = terms.hidden([ours, zeros[:, :1]], [zeros, zeros[:, :1]], [places, places[:, :1]])
+    both = differences.hidden([ours, zeros[:, :1]], [zeros, zeros[:, :1]], [places, places[:, :1]])
     assert both == pytest.approx((1 + 2) / (3 + 2))
 
 
@@ -34,19 +34,19 @@ def test_attention_is_compared_at_pairs_of_real_tokens():
     mask, weight = jnp.array([[1, 0], [1, 1], [1, 1]]), jnp.array([1.0, 1.0, 0.0])
     # Five real pairs with squares 1, 4, 4, 4 and 4; the second layer is equal.
     pairs = mask[:, :, None] * mask[:, None, :] * weight[:, None, None]
-    value = terms.attention([ours, zeros], [zeros, zeros], [pairs, pairs])
+    value = differences.attention([ours, zeros], [zeros, zeros], [pairs, pairs])
     assert value == pytest.approx((1 + 4 * 4) / 5 / 2)
-    gradient = jax.grad(lambda t: terms.attention([ours], [t], [pairs]))(zeros)
+    gradient = jax.grad(lambda t: differences.attention([ours], [t], [pairs]))(zeros)
     assert not gradient.any()
     longer, more = (jnp.pad(x, ((0, 0), (0, 0), (0, 3), (0, 3))) for x in (ours, zeros))
-    padded = terms.attention([longer], [more], [jnp.pad(pairs, ((0, 0), (0, 3), (0, 3)))])
+    padded = differences.attention([longer], [more], [jnp.pad(pairs, ((0, 0), (0, 3), (0, 3)))])
     assert padded == pytest.approx(2 * value)
 
 
 def test_the_last_layer_of_each_quarter_is_matched():
-    assert matched_layers(12) == [2, 5, 8, 11]
-    assert matched_layers(6) == [1, 2, 4, 5]
-    assert matched_layers(2) == [0, 1] and matched_layers(1) == [0]
+    assert differences.matched_layers(12) == [2, 5, 8, 11]
+    assert differences.matched_layers(6) == [1, 2, 4, 5]
+    assert differences.matched_layers(2) == [0, 1] and differences.matched_layers(1) == [0]
 
 
 def test_each_layer_of_the_teacher_is_matched_with_the_nearest_that_is_left():
@@ -56,7 +56,7 @@ def test_each_layer_of_the_teacher_is_matched_with_the_nearest_that_is_left():
     def distil(alive, **changes):
         student = states(0.0, 1.0, 5.0)
         options = dict(places=jnp.ones((1, 2))) | changes
-        return float(terms.layers(student, states(2.0, 4.0), jnp.array(alive), **options))
+        return float(differences.layers(student, states(2.0, 4.0), jnp.array(alive), **options))
 
     # 2 is one from 1, and 4 is one from 5; without the second layer, 2 is two from 0.
     assert distil([True, True, True]) == pytest.approx((1 + 1) / 2)
@@ -70,7 +70,7 @@ def test_only_the_nearest_layer_is_pulled():
     def loss(student):
         teacher = [jnp.full((1, 2, 3), 2.0)]
         alive = jnp.array([True, True, False])
-        return terms.layers(list(student), teacher, alive, jnp.ones((1, 2)))
+        return differences.layers(list(student), teacher, alive, jnp.ones((1, 2)))
 
     student = jnp.stack([jnp.full((1, 2, 3), x) for x in (0.0, 1.0, 2.0)])
     gradient = jax.grad(loss)(student)
@@ -84,12 +84,12 @@ def test_layers_that_are_nearest_in_parts_are_those_of_the_whole():
 
     def loss(student, rows, whole=None):
         parts = ([x[rows] for x in states] for states in (student, teacher))
-        return terms.layers(*parts, alive, places[rows], whole)
+        return differences.layers(*parts, alive, places[rows], whole)
 
     # The second layer is nearest in the first row, the first in both.
     first, both = slice(0, 1), slice(0, 2)
     assert loss(student, first) == 0 and loss(student, both) == 1
-    whole = terms.layer_distances(student, teacher, places)
+    whole = differences.layer_distances(student, teacher, places)
     np.testing.assert_allclose(whole, [[1.0, 32.0]])
     assert loss(student, first, whole) == 1
     expected, found = jax.grad(loss)(student, both), jax.grad(loss)(student, first, whole)
@@ -102,27 +102,27 @@ def test_similarity_is_of_cosines_of_all_pairs():
     theirs = jnp.array([[1.0, 0], [5, 5], [0, 1], [7, 7]])
     weight, root = jnp.array([1.0, 1, 1, 0]), 0.5**0.5
     # Cosines of the pairs: 0, √½, √½ and √½, 0, √½; with each row itself all are 1.
-    value = terms.similarity(ours, theirs, weight)
+    value = differences.similarity(ours, theirs, weight)
     assert value == pytest.approx(2 * (root**2 + root**2 + 0) / 9, rel=1e-6)
-    assert terms.similarity(5 * ours, theirs, weight) == pytest.approx(float(value), rel=1e-6)
-    assert terms.similarity(ours, 2 * ours, weight) == pytest.approx(0, abs=1e-12)
-    assert terms.similarity(ours, theirs, 0 * weight) == 0
-    assert not jax.grad(terms.similarity, 1)(ours, theirs, weight).any()
+    assert differences.similarity(5 * ours, theirs, weight) == pytest.approx(float(value), rel=1e-6)
+    assert differences.similarity(ours, 2 * ours, weight) == pytest.approx(0, abs=1e-12)
+    assert differences.similarity(ours, theirs, 0 * weight) == 0
+    assert not jax.grad(differences.similarity, 1)(ours, theirs, weight).any()
     # A length of 0 has no direction, and no gradient that is not a number.
-    assert jnp.isfinite(jax.grad(terms.similarity)(0 * ours, theirs, weight)).all()
+    assert jnp.isfinite(jax.grad(differences.similarity)(0 * ours, theirs, weight)).all()
 
 
 def test_similarity_in_parts_is_the_wholes():
     generator = np.random.default_rng(0)
     ours, theirs = (jnp.asarray(generator.normal(size=(6, 4))) for _ in range(2))
     weight = jnp.array([1.0, 1, 1, 1, 1, 0])
-    expected = jax.value_and_grad(terms.similarity)(ours, theirs, weight)
-    whole = terms.similarity_means(ours, theirs, weight)
+    expected = jax.value_and_grad(differences.similarity)(ours, theirs, weight)
+    whole = differences.similarity_means(ours, theirs, weight)
 
     def by_parts(ours):
         parts = [slice(0, 4), slice(4, 6)]
         shares = [weight[part].sum() / weight.sum() for part in parts]
-        found = [terms.similarity(ours[x], theirs[x], weight[x], whole) for x in parts]
+        found = [differences.similarity(ours[x], theirs[x], weight[x], whole) for x in parts]
         return sum(share * x for share, x in zip(shares, found, strict=True))
 
     found = jax.value_and_grad(by_parts)(ours)
