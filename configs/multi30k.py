@@ -29,16 +29,16 @@ def get_config() -> ConfigDict:
     config.measure.shapes = ("1x32", "32x32")
     config.generation.num_beams = 5
 
-    config.teacher.epochs = 12
+    config.teacher.epochs = 10
     config.teacher.learning_rate = 1e-3
     config.teacher.warmup_steps = 600
 
     config.pruning.method, config.pruning.pattern = "movement", "hybrid"
     config.budget.value = 0.5
-    config.prune.epochs = 6
+    config.prune.epochs = 5
     config.prune.learning_rate = 3e-4
     config.prune.warmup_steps = 200
-    config.fill.epochs = 3
+    config.fill.epochs = 2
     config.fill.learning_rate = 3e-4
     config.fill.warmup_steps = 100
     return config
