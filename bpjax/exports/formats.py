@@ -20,6 +20,7 @@ from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import TOKEN_TYPES, Input
+from bpjax.models.layers.products import unrounded
 
 Call = Callable[[dict[str, Any]], np.ndarray]
 
@@ -116,8 +117,7 @@ def compare(
     inputs, apart = inputs_of(config), []
     for size, length in _SHAPES:
         batch, mask = _padded_batch(inputs, size, min(length, config.max_positions))
-        # Some devices round the operands of products unless they are told not to.
-        with jax.default_matmul_precision("highest"):
+        with unrounded():
             difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
         # Nobody reads what stands at padding; the texts have none.
         padded = HEADS[config.head].per_token and DECODER_IDS not in batch

@@ -16,6 +16,7 @@ from bpjax.generation.step import Generated
 from bpjax.models.architecture import Config
 from bpjax.models.generation import Decoder, Generation
 from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, source_inputs
+from bpjax.models.layers.products import unrounded
 
 
 def generate(
@@ -41,7 +42,8 @@ def generate(
     if settings is not None:
         config = config.replace(generation=settings)
     settings_of(config).require_vocabulary(config.vocab_size)
-    return _search(config, variables, _read(config, batch))
+    with unrounded():
+        return _search(config, variables, _read(config, batch))
 
 
 def settings_of(config: Config) -> Generation:

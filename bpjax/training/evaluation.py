@@ -20,6 +20,7 @@ from bpjax.models.layers.collections import (
     SCORES,
     STREAM,
 )
+from bpjax.models.layers.products import unrounded
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
 
@@ -105,7 +106,8 @@ def _logits(
     config: Config, layout: Layout, params: dict, masks: dict | None, batch: Batch
 ) -> jax.Array:
     params, masks = layout.collect((params, masks))
-    return forward(config, params, batch, masks)
+    with unrounded():
+        return forward(config, params, batch, masks)
 
 
 def predict(

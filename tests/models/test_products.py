@@ -1,12 +1,20 @@
 """Products of narrow operands: sums and gradients in float32, on whatever way through XLA."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_bart
+from test_step import make_batch
 from tiny import TINY, make_params, relative, run
 
+from bpjax.generation import generate
+from bpjax.models.generation import Generation
 from bpjax.models.layers.products import product, transposed_product
+from bpjax.training import evaluation
+from bpjax.training.mesh import ONE_DEVICE
 
 
 def operands(rows):
@@ -68,3 +76,23 @@ def test_a_model_with_narrow_products_alone_keeps_its_activations_wide():
     all_narrow = run(TINY.replace(dtype="bfloat16"), params)
     error = relative(narrow.hidden, wide.hidden)
     assert 1e-5 < error < relative(all_narrow.hidden, wide.hidden)
+
+
+def test_metrics_are_of_products_that_are_not_rounded(monkeypatch):
+    """An accelerator is told so, whether outputs are computed or texts are written."""
+    writes = tiny_bart.TINY.replace(
+        generation=Generation(decoder_start_token_id=2, eos_token_id=(2,), max_length=4)
+    )
+    given = {"params": tiny_bart.make_params(writes)}, tiny_bart.make_batch()
+
+    def found():
+        logits = evaluation._logits.trace(TINY, ONE_DEVICE, make_params(), None, make_batch())
+        texts = jax.jit(functools.partial(generate, writes)).trace(*given)
+        for traced in (logits, texts):
+            lines = traced.lower().as_text().splitlines()
+            yield [line for line in lines if "dot_general" in line]
+
+    assert not any("HIGHEST" in line for lines in found() for line in lines)
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert all(lines and all("[HIGHEST, HIGHEST]" in x for x in lines) for lines in found())

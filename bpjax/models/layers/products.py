@@ -1,8 +1,21 @@
 """Matrix products of a layer, in its compute type."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+def unrounded() -> contextlib.AbstractContextManager[None]:
+    """In what is traced meanwhile, float32 operands of products are multiplied as they are.
+
+    GPUs round them to TF32 and TPUs to bfloat16 unless they are told not to; metrics, and the proof
+    that removal changed nothing, are then not what another machine finds. bfloat16 stays bfloat16.
+    """
+    if jax.default_backend() == "cpu":  # which rounds nothing
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision("highest")
 
 
 def product(
