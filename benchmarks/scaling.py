@@ -39,7 +39,8 @@ from bpjax.report.environment import describe_environment
 from bpjax.report.table import align
 from bpjax.training.mesh import Layout, make_layout
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import make_train_step
 
 ROWS, LENGTH = 32, 128  # on each chip
 CHIPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -12,7 +12,8 @@ from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.patterns import make_pattern
 from bpjax.pruning.schedules import cubic
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import make_train_step
 from bpjax.training.terms import Teacher
 
 STEPS = 1000  # of the schedules, which are traced: their number does not matter

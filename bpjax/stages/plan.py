@@ -27,7 +27,8 @@ from bpjax.training.input import (
     with_targets,
 )
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Step, TrainState, init_state
+from bpjax.training.state import TrainState, init_state
+from bpjax.training.step import Step
 from bpjax.training.terms import Teacher, init_learned
 
 TIMED = 3  # steps, after the one that compiles

@@ -41,7 +41,7 @@ from bpjax.training import approximations
 from bpjax.training.calibration import input_norms
 from bpjax.training.importances import observe_rows
 from bpjax.training.reconstruction import reconstruct
-from bpjax.training.step import Pruning, TrainState, init_state
+from bpjax.training.state import Pruning, TrainState, init_state
 from bpjax.workdir import load_arrays
 
 

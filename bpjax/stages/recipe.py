@@ -25,7 +25,8 @@ from bpjax.stages.earlier import kept_heads
 from bpjax.stages.removal import Removal, removal_of
 from bpjax.training.approximations import NAMES
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Recipe, Step, make_train_step
+from bpjax.training.state import Pruning, Recipe
+from bpjax.training.step import Step, make_train_step
 from bpjax.training.terms import TERMS, Teacher
 
 START_PENALTY = 1800.0

@@ -20,7 +20,7 @@ from bpjax.training.evaluation import Batch
 from bpjax.training.input import Batching, train_batches
 from bpjax.training.loop import fit
 from bpjax.training.mesh import gather
-from bpjax.training.step import Pruning, TrainState, init_state
+from bpjax.training.state import Pruning, TrainState, init_state
 from bpjax.training.teacher_logits import cached_logits
 from bpjax.training.terms import Teacher, init_learned
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from bpjax.distributed import everywhere, is_main, write_once
 from bpjax.errors import UserError
 from bpjax.training.mesh import named_leaves
-from bpjax.training.step import TrainState
+from bpjax.training.state import TrainState
 
 
 class Checkpoints:

@@ -15,9 +15,11 @@ from bpjax.distributed import is_main
 from bpjax.errors import Interrupted, UserError
 from bpjax.training.checkpoints import Checkpoints
 from bpjax.training.compiling import watch_compiling
+from bpjax.training.evaluation import Batch
 from bpjax.training.preemption import watch_for_end
 from bpjax.training.scalars import Scalars
-from bpjax.training.step import Batch, Step, TrainState
+from bpjax.training.state import TrainState
+from bpjax.training.step import Step
 
 
 class Fitted(NamedTuple):

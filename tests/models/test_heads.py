@@ -19,7 +19,8 @@ from bpjax.stages.shrink import predictions_changed
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import Batching, eval_batches
-from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import make_train_step
 from bpjax.training.teacher_logits import cached_logits
 from bpjax.training.terms import Teacher
 

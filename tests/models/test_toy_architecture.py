@@ -26,7 +26,8 @@ from bpjax.pruning.surgery import shrink
 from bpjax.training.calibration import input_norms
 from bpjax.training.evaluation import apply
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import Pruning, Recipe, init_state, make_train_step
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import make_train_step
 from bpjax.training.terms import Teacher
 
 CONFIG = ToyConfig()

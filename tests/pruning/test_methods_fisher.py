@@ -26,7 +26,8 @@ from bpjax.training.importances import (
     squared_gradients,
 )
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import OBSERVED, Pruning, Recipe, init_state, make_train_step
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import OBSERVED, make_train_step
 
 STRUCTURE = bert.describe(CONFIG)
 COST = linear_cost(STRUCTURE)

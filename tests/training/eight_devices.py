@@ -15,7 +15,8 @@ from bpjax.models.bert import describe
 from bpjax.pruning.masks import top_k
 from bpjax.pruning.structure import at
 from bpjax.training.mesh import make_layout
-from bpjax.training.step import Recipe, init_state, make_train_step
+from bpjax.training.state import Recipe, init_state
+from bpjax.training.step import make_train_step
 
 CONFIG = TINY.replace(heads=(2,), intermediate=(5,))
 

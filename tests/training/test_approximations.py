@@ -19,7 +19,7 @@ from bpjax.pipeline import run
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.training.approximations import NAMES, approximate, finish
 from bpjax.training.evaluation import apply
-from bpjax.training.step import init_state
+from bpjax.training.state import init_state
 
 BOTH = tuple(NAMES)
 CHEAPER = {"activation": "relu", "norm": "affine"}

@@ -32,7 +32,7 @@ from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import Batching, eval_batches
 from bpjax.training.loop import fit
 from bpjax.training.scalars import Scalars, read_scalars
-from bpjax.training.step import init_state
+from bpjax.training.state import init_state
 
 BATCHES = [make_batch(seed=i) for i in range(8)]
 

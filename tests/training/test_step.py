@@ -18,15 +18,10 @@ from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import cubic
 from bpjax.training.augment import replace_tokens
 from bpjax.training.evaluation import forward
+from bpjax.training.loss import accumulated, loss_of
 from bpjax.training.optimizer import make_optimizer
-from bpjax.training.step import (
-    Pruning,
-    Recipe,
-    accumulated,
-    init_state,
-    loss_of,
-    make_train_step,
-)
+from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import make_train_step
 from bpjax.training.terms import Teacher, init_learned
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, heads=(2,), intermediate=(5,))
