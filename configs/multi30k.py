@@ -6,7 +6,8 @@ Its tokenizer and its random weights come from experiments/multi30k_start.py.
 Command:  python -m experiments.multi30k_start --data=data/multi30k --output=runs/multi30k_start
           bpjax run --config=configs/multi30k.py --workdir=runs/multi30k
           bpjax run --config=configs/multi30k.py --workdir=runs/multi30k_25 \
-              --config.budget.value=0.25 --config.teacher.source=runs/multi30k/teacher/model
+              --config.budget.value=0.25 --config.prune.epochs=3 \
+              --config.teacher.source=runs/multi30k/teacher/model
 Hardware: 2 CPU cores.
 """
 

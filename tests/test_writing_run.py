@@ -96,6 +96,8 @@ def test_the_report_tells_what_was_written_and_the_stacks_apart(workdir):
     assert report["equivalence"]["max_abs_diff"] < 1e-4
     assert report["equivalence"]["examples"] == 20
     assert report["equivalence"]["predictions_changed"] == 0
+    # All are of the beams that the config asks for, not of those while a stage trains.
+    assert report["shrunken"] == {name: report["masked"][name] for name in report["shrunken"]}
     stacks = report["pruned"]["linear_params_by_stack"]
     assert stacks.keys() == {"encoder", "decoder"}
     assert sum(stacks.values()) == report["pruned"]["linear_params"]

@@ -103,7 +103,9 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         kept = kept_units(describe(model), pruning.pattern, values)
         batches = functools.partial(evaluator.calibration_batches, prune.calibration_rows)
         params = reconstruct(model, params, masks, kept, batches, prune.reconstruct)
-    if prune.reconstruct != "none" or not _trains(config):
+    # While it trains, texts are written with fewer beams.
+    changed = prune.reconstruct != "none" or HEADS[inputs.task.head].generates
+    if changed or not _trains(config):
         metrics = evaluator.metrics(model, params, masks) | {"final_density": float(density)}
     if not _trains(config):
         notes = {"seconds": time.perf_counter() - started}

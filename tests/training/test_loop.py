@@ -296,7 +296,7 @@ def test_compiling_is_told(tmp_path):
 
     before = time.perf_counter()
     fitted = train(tmp_path, batches)
-    assert 5.0 < fitted.compiling * fitted.seconds < 5.0 + time.perf_counter() - before
+    assert 4.99 < fitted.compiling * fitted.seconds < 5.01 + time.perf_counter() - before
     with watch_compiling() as compiled:
         assert compiled() == 0
         jax.jit(lambda x: x + 1).lower(1.0).compile()
