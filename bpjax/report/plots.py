@@ -28,6 +28,11 @@ TITLES = {
     "attention/value": "V",
     "attention/output": "O",
     "attention": "heads",
+    "cross_attention/query": "cross Q",
+    "cross_attention/key": "cross K",
+    "cross_attention/value": "cross V",
+    "cross_attention/output": "cross O",
+    "cross_attention": "cross heads",
     "ffn": "FFN",
     "ffn/in": "FFN in",
     "ffn/out": "FFN out",
@@ -37,9 +42,17 @@ TITLES = {
 # are drawn transposed, marked ᵀ, so that a unit is a column everywhere.
 WRITES = ("output", "out", "down")
 # What a strip's cells are called, by the last part of its name; of other names, units.
-UNITS = {"attention": "heads", "ffn": "dimensions", "hidden": "dimensions"}
+UNITS = {
+    "attention": "heads",
+    "cross_attention": "heads",
+    "ffn": "dimensions",
+    "hidden": "dimensions",
+}
 NARROW, WIDE = 1.0, 3.2
 """Panel widths in inches."""
+
+LETTER = 0.07
+"""Width of one in the name of a layer, in inches at most."""
 
 FINEST = 110
 """Cells drawn an inch at most, below what the picture resolves: more are averaged first."""
@@ -73,12 +86,13 @@ def plot_masks(
     widths = [NARROW if _is_square(name) else WIDE for name in columns]
 
     row = 0.92 if len(layers) <= 12 else 0.72
-    height, width = row * len(layers) + 1.15, 0.85 + 1.12 * sum(widths)
+    margin = max(0.7, 0.1 + LETTER * max(map(len, layers)))
+    height, width = row * len(layers) + 1.15, margin + 0.15 + 1.12 * sum(widths)
     figure = Figure(figsize=(width, height), dpi=130)
     panels = figure.subplots(
         len(layers), len(columns), squeeze=False, gridspec_kw={"width_ratios": widths}
     )
-    left, below = 0.7 / width, 0.5 / height
+    left, below = margin / width, 0.5 / height
     figure.subplots_adjust(left, below, 1 - 0.15 / width, 1 - 0.75 / height, 0.12, 0.3 / row)
     for (i, layer), (j, column) in itertools.product(enumerate(layers), enumerate(columns)):
         axes = panels[i, j]

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import json
 import pathlib
 
@@ -9,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bpjax.errors import UserError
 from bpjax.report.plots import plot_curves, plot_masks
@@ -301,15 +303,23 @@ def test_masks_of_any_sublayer_are_drawn(tmp_path, monkeypatch):
         "layer_0/cross_attention/output": np.eye(4),
     }
     plot_masks(masks, tmp_path / "masks.png")
-    assert titles == [
-        "experts/5/gate",
-        "experts/5/downᵀ",
-        "cross_attention",
-        "cross_attention/outputᵀ",
-    ]
+    assert titles == ["cross Oᵀ", "cross heads", "experts/5/gate", "experts/5/downᵀ"]
     assert labels == [
+        "25%",
+        "1 of 2 heads, 50%",
         "32 of 32 blocks, 100%",
         "16 of 32 blocks, 50%",
-        "1 of 2 units, 50%",
-        "25%",
     ]
+
+
+def test_names_of_layers_fit_and_titles_do_not_meet(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    parts = [f"cross_attention/{name}" for name in ("query", "key", "value", "output")]
+    plot_masks({f"decoder/layer_10/{part}": np.eye(4) for part in parts}, tmp_path / "masks.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    names = [axes.yaxis.label.get_window_extent() for axes in figure.axes[:1]]
+    assert all(name.x0 >= 0 for name in names)
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(one.x1 < next_.x0 for one, next_ in itertools.pairwise(titles))
