@@ -15,11 +15,12 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config
+from bpjax.models.heads import real_tokens
 from bpjax.models.layers.collections import REAL, SHARE
 from bpjax.models.layers.norm import LayerNorm, token_moments
 from bpjax.pruning.structure import Path, tokens_beside
 from bpjax.training.calibration import token_means
-from bpjax.training.evaluation import Batch, real_tokens
+from bpjax.training.evaluation import Batch
 
 NAMES = ("relu", "affine_norm")
 """What can be approximated; an architecture says which fields of its config then change."""

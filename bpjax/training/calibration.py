@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 
 from bpjax import models
 from bpjax.models.architecture import Config
+from bpjax.models.heads import real_tokens
 from bpjax.pruning.structure import tokens_beside
-from bpjax.training.evaluation import Batch, apply, real_tokens
+from bpjax.training.evaluation import Batch, apply
 
 Reader = Callable[[Any, Array], Float[Array, "tokens n"] | None]
 """`(module, its input) -> what to average over tokens`; None of modules that do not matter."""

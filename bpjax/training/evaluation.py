@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import HEADS
-from bpjax.models.inputs import ATTENTION_MASK, INDEX, WEIGHT
+from bpjax.models.inputs import INDEX
 from bpjax.models.layers.collections import (
     APPROXIMATIONS,
     GATES,
@@ -76,16 +76,6 @@ def apply(
         return {key: at(sown, path)[0] for key, path in paths.items() if has(sown, path)}
 
     return outputs._replace(attention_scores=by_sublayer(SCORES), streams=by_sublayer(STREAM))
-
-
-def real_tokens(batch: Batch, mask: str = ATTENTION_MASK) -> Int[Array, "batch length"]:
-    """1 at the tokens of a batch's rows, 0 at its padding and at rows that fill it up.
-
-    Args:
-      batch: of rows.
-      mask: which tokens, see `Kernel.tokens`.
-    """
-    return batch[mask] * (batch[WEIGHT] > 0)[:, None]
 
 
 def forward(

@@ -12,12 +12,12 @@ from jaxtyping import Array, Bool, Int
 
 from bpjax.models import describe
 from bpjax.models.architecture import Config
-from bpjax.models.heads import HEADS
+from bpjax.models.heads import HEADS, real_tokens
 from bpjax.models.layers.linear import Linear
 from bpjax.pruning.fits import FITS, Sums
 from bpjax.pruning.kept import KeptUnits
 from bpjax.pruning.structure import at, put
-from bpjax.training.evaluation import Batch, apply, real_tokens
+from bpjax.training.evaluation import Batch, apply
 
 
 def reconstruct(
