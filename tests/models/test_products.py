@@ -93,6 +93,9 @@ def test_metrics_are_of_products_that_are_not_rounded(monkeypatch):
             yield [line for line in lines if "dot_general" in line]
 
     assert not any("HIGHEST" in line for lines in found() for line in lines)
-    jax.clear_caches()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert all(lines and all("[HIGHEST, HIGHEST]" in x for x in lines) for lines in found())
+    jax.clear_caches()
+    try:
+        assert all(lines and all("[HIGHEST, HIGHEST]" in x for x in lines) for lines in found())
+    finally:
+        jax.clear_caches()  # what was traced for a GPU is not for the tests that follow
