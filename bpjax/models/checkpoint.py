@@ -60,6 +60,7 @@ def load_pretrained(
     labels: Sequence[str] = (),
     dtype: str = "float32",
     rng: Key[Array, ""] | None = None,
+    bias: Sequence[float] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Loads a model of any of `models.ARCHITECTURES`, dense or shrunken, from safetensors.
 
@@ -74,8 +75,8 @@ def load_pretrained(
       labels: their names, in the order that the outputs are to have. Where the checkpoint has the
         same names in another order its outputs are brought into this one.
       dtype: compute type of the model; parameters are float32 whatever the checkpoint stores.
-      rng: for a new head or pooler, normal(`initializer_range`) with zero biases; by default
-        `key(0)`.
+      rng: for a new head or pooler, normal(`initializer_range`); by default `key(0)`.
+      bias: of a new head, one number an output; by default zeros.
 
     Returns:
       The config and the tree `params`, kernels `[in, out]`.
@@ -128,6 +129,8 @@ def load_pretrained(
         elif not strict and (of_head or (stored.fresh == "missing" and found is None)):
             noise = jax.random.normal(jax.random.fold_in(rng, index), stored.shape, jnp.float32)
             params[array] = noise * (config.initializer_range if array.endswith("/kernel") else 0.0)
+            if bias is not None and of_head and array.endswith("/bias"):
+                params[array] = jnp.array(bias, jnp.float32)
             drawn.add(array.split("/")[0])
         else:
             _refuse(folder, place, found, config.num_labels if of_head else None)

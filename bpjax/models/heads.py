@@ -80,6 +80,7 @@ class Head(NamedTuple):
       onnx_outputs: what an ONNX model's outputs are called; where several are logits, each is one
         of our outputs.
       problem_type: what transformers calls it, of the heads that share a class there.
+      bias: of a new head, from the labels `[rows, …]` to train on; None: zeros.
       loss_over: what `loss` is a mean over.
       distill_over: what `distill` is a mean over.
       reads_all: outputs by row are made of the states of all its tokens, not of the first alone.
@@ -100,6 +101,7 @@ class Head(NamedTuple):
     card_task: str
     onnx_outputs: tuple[str, ...] = ("logits",)
     problem_type: str | None = None
+    bias: Callable[[np.ndarray], np.ndarray] | None = None
     loss_over: Places = rows
     distill_over: Places = rows
     reads_all: bool = False
@@ -146,6 +148,16 @@ def multi_label_loss(logits: Float[Array, "batch labels"], batch: Batch) -> Floa
     """Binary cross-entropy of each `label`, averaged over labels, in fp32 at least."""
     losses = optax.sigmoid_binary_cross_entropy(_wide(logits), batch[LABEL])
     return weighted_mean(losses.mean(-1), batch[WEIGHT])
+
+
+def log_odds(labels: Float[np.ndarray, "rows labels"]) -> Float[np.ndarray, " labels"]:
+    """Of each label, `log(p / (1 - p))` of its share p among the rows, counting one of either more.
+
+    Where labels are rare, a head that starts at p = 0.5 first spends a stage on learning that they
+    are (Lin et al. 2017, section 3.3).
+    """
+    have = labels.sum(axis=0) + 1.0
+    return np.log(have) - np.log(len(labels) + 2 - have)
 
 
 def distill_labels(
@@ -321,6 +333,7 @@ HEADS = {
             auto_class="AutoModelForSequenceClassification",
             card_task="text-classification",
             problem_type="multi_label_classification",
+            bias=log_odds,
         ),
         Head(
             "regression",

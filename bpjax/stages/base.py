@@ -10,6 +10,8 @@ from jaxtyping import Array, Key
 
 from bpjax.config import RunConfig
 from bpjax.config.sections import BatchSection, ModelSection
+from bpjax.models.heads import HEADS
+from bpjax.models.inputs import LABEL
 from bpjax.stages.opened import Opened
 from bpjax.tasks.base import Features, Task
 from bpjax.training.input import steps_per_epoch
@@ -56,6 +58,7 @@ class Inputs(NamedTuple):
         Raises:
           UserError: as `load_pretrained`.
         """
+        bias = HEADS[self.task.head].bias
         return self.opened.open(
             model.source,
             head=self.task.head,
@@ -63,6 +66,7 @@ class Inputs(NamedTuple):
             labels=self.task.labels,
             dtype=model.dtype,
             rng=jax.random.key(seed),
+            bias=tuple(bias(self.train.columns[LABEL].values).tolist()) if bias else None,
         )
 
     def finished(self, source: str | Path, dtype: str = "float32") -> tuple[Any, dict]:

@@ -33,7 +33,7 @@ class Opened:
     """
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, int | None, tuple[str, ...]], tuple[Any, dict]] = {}
+        self._found: dict[tuple[Any, ...], tuple[Any, dict]] = {}
 
     def open(
         self,
@@ -44,6 +44,7 @@ class Opened:
         labels: tuple[str, ...] = (),
         dtype: str = "float32",
         rng: Key[Array, ""] | None = None,
+        bias: tuple[float, ...] | None = None,
     ) -> tuple[Any, dict]:
         """A model's config and parameters.
 
@@ -54,16 +55,17 @@ class Opened:
           labels: their names, in the order that the outputs are to have.
           dtype: compute type.
           rng: for what has to be drawn; the same in the whole run.
+          bias: of a head that is drawn; by default zeros.
 
         Raises:
           UserError: as `load_pretrained`.
         """
         path = Path(source).expanduser()
-        key = (str(path.resolve() if path.is_dir() else source), head, num_labels, labels)
+        key = (str(path.resolve() if path.is_dir() else source), head, num_labels, labels, bias)
         if key not in self._found:
             count = 2 if num_labels is None else num_labels
             self._found[key] = load_pretrained(
-                source, head=head, num_labels=count, labels=labels, rng=rng
+                source, head=head, num_labels=count, labels=labels, rng=rng, bias=bias
             )
         model, params = self._found[key]
         return model.replace(dtype=dtype), params

@@ -200,6 +200,14 @@ def test_a_head_that_the_architecture_has_not_is_refused(head):
         BertConfig(head=head)
 
 
+def test_the_bias_of_a_head_of_several_labels_is_their_log_odds():
+    labels = np.zeros((998, 3), np.float32)
+    labels[:499, 1], labels[:, 2] = 1, 1
+    found = HEADS["multi_label"].bias(labels)
+    # One row of each kind is added: a label that no row has stays finite.
+    np.testing.assert_allclose(1 / (1 + np.exp(-found)), [0.001, 0.5, 0.999], rtol=1e-6)
+
+
 def ranks_loss(outputs, batch):
     return weighted_mean(jnp.square(outputs).sum((1, 2)), batch["weight"])
 

@@ -118,3 +118,12 @@ def test_a_head_for_other_names_is_drawn_anew_or_refused(tmp_path):
     # Of the same shape, and of another kind.
     config, found = load_pretrained(tmp_path, head="multi_label", num_labels=3)
     assert not found["head"]["bias"].any() and config.labels == ()
+
+
+def test_only_a_new_head_begins_with_the_bias_that_is_given(tmp_path):
+    params = saved(tmp_path, NLI)
+    given = {"num_labels": 3, "bias": (1.0, -2.0, 0.5)}
+    _, new = load_pretrained(tmp_path, head="multi_label", **given)
+    np.testing.assert_array_equal(new["head"]["bias"], [1.0, -2.0, 0.5])
+    _, kept = load_pretrained(tmp_path, head="classification", **given)
+    np.testing.assert_array_equal(kept["head"]["bias"], params["head"]["bias"])

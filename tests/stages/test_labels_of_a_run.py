@@ -45,6 +45,21 @@ def gold(task, features):
     return [task.labels[label].casefold() for label in features.columns["label"].values]
 
 
+def test_a_new_head_of_several_labels_begins_with_their_shares(tmp_path):
+    """Where they are rare; begun at one half, a short stage learns little else (GoEmotions)."""
+    save_model(tmp_path / "model", SMALL)
+    rows = ["a,new", "b,new old", "c,", "d,", "e,new", "f,"]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    config = default_config(task="text")
+    config.model.source = str(tmp_path / "model")
+    config.task.data = config.task.eval = str(tmp_path / "train.csv")
+    config.task.allow_overlap = True
+    config.task.separator = " "
+    typed = validate(config)
+    _, params = prepare(typed).pretrained(typed.model, seed=0)
+    np.testing.assert_allclose(params["head"]["bias"], np.log([4 / 4, 2 / 6]), rtol=1e-6)
+
+
 def test_a_model_in_another_order_is_evaluated_by_names(data, tmp_path):
     save_model(tmp_path, NLI)
     tokenizer, plain = load_tokenizer(TOKENIZER), get_task("mnli", data_dir=data)
