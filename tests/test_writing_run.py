@@ -123,6 +123,10 @@ def test_lengths_and_heads_that_do_not_fit_are_refused(config, small_model):
     )
     refused("40 tokens in a row: expected at most 16", "generation.max_length=40")
     refused("20 tokens in a row: expected at most 16", "batch.target_buckets=(20,)")
+    refused(
+        "packing is 12, with bart: expected an encoder of BERT's family; set batch.packing to 0",
+        "batch.packing=12",
+    )
 
 
 def test_what_came_out_writes_and_is_evaluated(workdir):

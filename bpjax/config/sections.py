@@ -86,6 +86,12 @@ class BatchSection:
         every(1, "whole numbers of at least 1, such as (32, 64)"),
         "Lengths that rows are padded to; none: that of the longest row.",
     )
+    packing: int = field(
+        0,
+        whole(0),
+        "Tokens of a bin that rows to train on are laid into end to end: one program serves all "
+        "steps. 0: rows are padded to buckets.",
+    )
     target_buckets: tuple[int, ...] = field(
         (),
         every(1, "whole numbers of at least 1, such as (32, 64)"),

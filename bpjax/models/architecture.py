@@ -149,6 +149,7 @@ class Architecture(NamedTuple):
         `heads` has none.
       embedding: of a config with that head, what `embed` was given.
       decoder: how a model writes whose head generates; None of an architecture without such a head.
+      packs: whether the module takes rows packed into bins, `inputs.PACKED`.
     """
 
     model_types: tuple[str, ...]
@@ -172,3 +173,4 @@ class Architecture(NamedTuple):
     embed: Callable[[Any, Embedding], Any] = lambda config, embedding: config
     embedding: Callable[[Any], Embedding] = lambda config: Embedding()
     decoder: Decoder | None = None
+    packs: bool = False

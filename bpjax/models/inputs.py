@@ -21,6 +21,10 @@ LENGTH, TARGET_LENGTH = "length", "target_length"
 """Words in the shape of an array for lengths that differ by row: those of what is read, and of what
 a decoder writes."""
 
+PACKED = "packed"
+"""Which tokens of a batch's rows lie where in bins, see `layers.packing.Packing.tokens`; where a
+batch has it, the layers of a model compute the bins."""
+
 WEIGHT = "weight"
 """Of each row in means; 0 for rows that only fill a batch up."""
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bpjax import models
 from bpjax.config import RunConfig
 from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
+from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import require_head
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
@@ -18,6 +20,7 @@ from bpjax.tasks import get_task
 from bpjax.tasks.base import Embeds
 from bpjax.training.input import resolve_buckets, resolve_targets
 from bpjax.training.mesh import make_layout
+from bpjax.training.packing import make_bins
 
 
 def prepare(config: RunConfig) -> Inputs:
@@ -67,6 +70,8 @@ def check_inputs(inputs: Inputs, config: RunConfig) -> None:
     _check_batch(inputs, config)
     source = config.model.source
     model, _ = inputs.pretrained(config.model, config.seed)
+    if config.batch.packing:
+        _check_packing(inputs, config, model)
     check_vocabulary(inputs.tokenizer, model)
     positions = {source: model.max_positions}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
@@ -85,6 +90,26 @@ def _check_batch(inputs: Inputs, config: RunConfig) -> None:
             f"config.batch.size is {config.batch.size}: expected a multiple of {parts}, "
             "batch.accumulate times the devices; change one of them"
         )
+
+
+def _check_packing(inputs: Inputs, config: RunConfig, model: Config) -> None:
+    options, attention = config.batch, config.distillation.attention
+    for holds, found, expected in (
+        (models.architecture(model).packs, model.model_type, "an encoder of BERT's family"),
+        (options.accumulate == 1, f"batch.accumulate {options.accumulate}", "1"),
+        (inputs.layout.devices == 1, f"{inputs.layout.devices} devices", "1"),
+        (
+            not attention.prune,
+            "distillation.attention.prune, which compares the scores of whole rows",
+            "0",
+        ),
+    ):
+        if not holds:
+            raise UserError(
+                f"config.batch.packing is {options.packing}, with {found}: expected {expected}; "
+                "set batch.packing to 0"
+            )
+    make_bins(inputs.train.lengths, options.size, options.packing)
 
 
 def _check_lengths(inputs: Inputs, config: RunConfig, positions: dict[str, int]) -> None:

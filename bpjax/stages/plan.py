@@ -19,11 +19,12 @@ from bpjax.stages.base import Inputs
 from bpjax.stages.recipe import keeps_logits, pruning_of, step_of, teacher_of
 from bpjax.training.evaluation import Batch, forward
 from bpjax.training.input import (
+    Batching,
     BatchPlan,
     collate,
     plan_epoch,
-    resolve_buckets,
     resolve_targets,
+    train_batches,
     with_targets,
 )
 from bpjax.training.optimizer import make_optimizer
@@ -50,9 +51,7 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
       longest rows, on each device.
     """
     model, params = inputs.pretrained(config.model, config.seed)
-    size, buckets = config.batch.size, config.batch.buckets
-    epoch_plan = plan_epoch(inputs.train.lengths, size, buckets, config.seed, 0)
-    shapes = Counter(found.bucket for found in epoch_plan)
+    shapes = _shapes(inputs, config)
     (usual, _), *_ = shapes.most_common()
     source = config.distillation.source or config.teacher.source
     found = inputs.finished(source, dtype=model.dtype) if source else (model, params)
@@ -77,11 +76,20 @@ def plan(inputs: Inputs, config: RunConfig, steps: Mapping[str, int]) -> dict[st
     }
 
 
+def _shapes(inputs: Inputs, config: RunConfig) -> Counter[int]:
+    """The lengths that an epoch's batches are padded to, and how many batches have each."""
+    batch, lengths = config.batch, inputs.train.lengths
+    if batch.packing:
+        return Counter({batch.packing: inputs.steps_per_epoch(batch)})
+    epoch = plan_epoch(lengths, batch.size, batch.buckets, config.seed, 0)
+    return Counter(found.bucket for found in epoch)
+
+
 def step_bytes(
     inputs: Inputs, config: RunConfig, step: Step, state: TrainState, teacher: Teacher | None
 ) -> int:
     """Memory of a step on the longest rows, on each device."""
-    longest = resolve_buckets(inputs.train.lengths, config.batch.buckets)[-1]
+    longest = max(_shapes(inputs, config))
     return step.memory(state, _make_batch(inputs, config, longest, teacher))
 
 
@@ -99,16 +107,23 @@ def _make_step(
 
 def _make_batch(inputs: Inputs, config: RunConfig, bucket: int, teacher: Teacher | None) -> Batch:
     """Rows that fit the bucket, with the teacher's logits where a run would have them at hand."""
-    size, train = config.batch.size, inputs.train
+    size, train, packing = config.batch.size, inputs.train, config.batch.packing
+    if packing:
+        whole = next(train_batches(train, Batching(size, packing=packing), config.seed, epochs=1))
+        return _with_logits(config, whole, teacher)
     fitting = np.flatnonzero(train.lengths <= bucket)
     rows = fitting[np.arange(size) % len(fitting)]
     targets = resolve_targets(train, config.batch.target_buckets)
     whole = collate(train, with_targets(train, BatchPlan(bucket, rows), targets[-1:]))
+    part = inputs.layout.part(size)
+    return {name: x[part] for name, x in _with_logits(config, whole, teacher).items()}
+
+
+def _with_logits(config: RunConfig, whole: Batch, teacher: Teacher | None) -> Batch:
     if teacher and keeps_logits(config.distillation, teacher):
         logits = jax.eval_shape(functools.partial(forward, teacher.config), teacher.params, whole)
         whole[TEACHER_LOGITS] = np.zeros(logits.shape, np.float32)
-    part = inputs.layout.part(size)
-    return {name: value[part] for name, value in whole.items()}
+    return whole
 
 
 def _time(step: Step, state: TrainState, batch: Batch) -> tuple[float, float]:

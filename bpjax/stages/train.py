@@ -85,7 +85,7 @@ def train(
         path = folder.parent / config.distillation.cache
         logits = cached_logits(teacher, inputs.train, evaluator.batching, path, layout)
     part = layout.part(batch.size)
-    batching = Batching(batch.size, batch.buckets, part, batch.target_buckets)
+    batching = Batching(batch.size, batch.buckets, part, batch.target_buckets, batch.packing)
     learned = init_learned(teacher, describe(model), describe(teacher.config)) if teacher else None
     state = init_state(params, pruning, optimizer, rng, learned)
     for name in layout.undivided(params):

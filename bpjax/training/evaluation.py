@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import HEADS
-from bpjax.models.inputs import INDEX
+from bpjax.models.inputs import INDEX, PACKED
 from bpjax.models.layers.collections import (
     APPROXIMATIONS,
     GATES,
@@ -59,6 +59,7 @@ def apply(
             GATES: gates or {},
         },
         **{each.name: batch[each.name] for each in models.inputs(config)},
+        **({PACKED: batch[PACKED]} if PACKED in batch else {}),
         deterministic=dropout is None,
         hidden_states=activations,
         rngs=None if dropout is None else {"dropout": dropout},

@@ -15,12 +15,14 @@ from bpjax.models.inputs import (
     INDEX,
     INPUT_IDS,
     LABEL,
+    PACKED,
     TARGET_LENGTH,
     TOKEN_TYPES,
     WEIGHT,
 )
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import Batch
+from bpjax.training.packing import make_bins, plan_strata
 
 PADDING = -1  # `index` of a padding row
 WHOLE = slice(None)
@@ -34,12 +36,15 @@ class Batching(NamedTuple):
       buckets: padded lengths allowed; empty is the longest row alone.
       part: of each batch's rows, that this process brings.
       target_buckets: padded lengths allowed of what a decoder writes; empty is the longest alone.
+      packing: tokens of a bin that rows to train on are laid into end to end, see
+        `training.packing`, instead of being padded to buckets; 0: none.
     """
 
     size: int
     buckets: Sequence[int] = ()
     part: slice = WHOLE
     target_buckets: Sequence[int] = ()
+    packing: int = 0
 
 
 class BatchPlan(NamedTuple):
@@ -210,11 +215,34 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
     return batch
 
 
+class _PackedSteps:
+    """Random access to the packed batches of all epochs by step, as grain wants its sources."""
+
+    def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
+        lengths, size = features.lengths, batching.size
+        self._features, self._epochs = features, epochs
+        self._per_epoch = steps_per_epoch(len(lengths), size)
+        self._bins = make_bins(lengths, size, batching.packing)
+        self._plan = functools.lru_cache(maxsize=2)(
+            functools.partial(plan_strata, lengths, size, seed)
+        )
+
+    def __len__(self) -> int:
+        return self._per_epoch * self._epochs
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, place = divmod(int(step), self._per_epoch)
+        rows = self._plan(epoch)[place]
+        lengths = np.where(rows == PADDING, 0, self._features.lengths[rows])
+        batch = collate(self._features, BatchPlan(self._bins.length, rows))
+        return {**batch, PACKED: self._bins.fill(lengths)}
+
+
 class _Steps:
     """Random access to the batches of all epochs by step, as grain wants its sources."""
 
     def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
-        lengths, (size, buckets, self._part, self._targets) = features.lengths, batching
+        lengths, (size, buckets, self._part, self._targets, _) = features.lengths, batching
         self._features, self._epochs = features, epochs
         self._per_epoch = steps_per_epoch(len(lengths), size)
         # The prefetching threads are never further apart than two epochs.
@@ -247,9 +275,10 @@ def train_batches(
       start_step: steps already done, counted over all epochs.
 
     Raises:
-      UserError: a row does not fit the largest bucket.
+      UserError: a row does not fit the largest bucket, or the bins.
     """
-    steps = _Steps(features, _resolve(features, batching), seed, epochs)
+    source = _PackedSteps if batching.packing else _Steps
+    steps = source(features, _resolve(features, batching), seed, epochs)
     if start_step >= len(steps):
         return iter(())
     dataset = grain.MapDataset.source(steps)[start_step:]
@@ -266,7 +295,7 @@ def eval_batches(features: Features, batching: Batching) -> Iterator[Batch]:
     Raises:
       UserError: a row does not fit the largest bucket.
     """
-    lengths, (size, buckets, part, targets) = features.lengths, _resolve(features, batching)
+    lengths, (size, buckets, part, targets, _) = features.lengths, _resolve(features, batching)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), size):
         rows = order[start : start + size]

@@ -7,6 +7,7 @@ import jax
 import optax
 from jaxtyping import Array
 
+from bpjax.models.inputs import PACKED
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import ScheduleValues
@@ -80,7 +81,8 @@ def _observe(
     assert method.observe
     # Beside the three keys of `loss_of`.
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 3)
-    rows = jax.tree.map(lambda x: x[::OBSERVED], batch)
+    # Whole rows, padded, for each has gates of its own.
+    rows = {name: x[::OBSERVED] for name, x in batch.items() if name != PACKED}
     squares, _ = squared_gradients(
         recipe.config,
         recipe.head,

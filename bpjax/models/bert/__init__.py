@@ -66,4 +66,5 @@ ARCHITECTURE = Architecture(
     complete=complete,
     embed=embed,
     embedding=lambda config: config.embedding,
+    packs=True,
 )

@@ -14,9 +14,11 @@ from bpjax.models.bert.sublayers import FeedForward, SelfAttention
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPES, Input
 from bpjax.models.layers.activations import ACTIVATIONS
+from bpjax.models.layers.attention import Mask
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
+from bpjax.models.layers.packing import Packing
 
 
 def inputs(config: BertConfig) -> tuple[Input, ...]:
@@ -46,6 +48,7 @@ class Bert(nn.Module):
         token_type_ids: Int[Array, "batch length"],
         deterministic: bool = True,
         hidden_states: bool = False,
+        packed: Int[Array, "bins size"] | None = None,
     ) -> Outputs:
         """Runs the encoder and the head.
 
@@ -55,6 +58,8 @@ class Bert(nn.Module):
           token_type_ids: 0 for the first segment, 1 for the second.
           deterministic: no dropout.
           hidden_states: also return the states after the embeddings and after each layer.
+          packed: how the rows lie in bins, which layers then compute instead of them, see
+            `inputs.PACKED`. What is returned is that of the rows, with 0 at padding.
 
         Raises:
           UserError: rows longer than the model has positions for.
@@ -67,16 +72,18 @@ class Bert(nn.Module):
                 "that the model has; cut the rows or split them"
             )
 
-        x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, deterministic)
+        packing = None if packed is None else Packing.of(packed, batch, length)
+        mask = attention_mask if packing is None else packing.pairs()
+        x = Embeddings(config, name="embeddings")(input_ids, token_type_ids, packing, deterministic)
         states = {"embeddings": x}
         # Its argument `deterministic`, counted after the module, is a Python bool.
         layer: Any = nn.remat(Layer, static_argnums=(3,)) if config.remat else Layer
         for i, (heads, size) in enumerate(zip(config.heads, config.intermediate, strict=True)):
-            x = layer(config, heads, size, name=f"layer_{i}")(x, attention_mask, deterministic)
+            x = layer(config, heads, size, name=f"layer_{i}")(x, mask, deterministic)
             states[f"layer_{i}"] = x
 
         def by_row(x):
-            return x.reshape(batch, length, -1)
+            return packing.unpack(x) if packing else x.reshape(batch, length, -1)
 
         x = by_row(x)
         return Outputs(
@@ -115,9 +122,10 @@ class Embeddings(nn.Module):
         self,
         input_ids: Int[Array, "batch length"],
         token_type_ids: Int[Array, "batch length"],
+        packing: Packing | None,
         deterministic: bool,
     ) -> Float[Array, "tokens hidden"]:
-        """Embeds tokens, flattened to `[batch · length, hidden]`."""
+        """Embeds tokens, flattened to `[batch · length, hidden]`, or as they are packed."""
         config = self.config
         initializer = nn.initializers.normal(0.02)
 
@@ -126,11 +134,14 @@ class Embeddings(nn.Module):
             # An id without a row gives NaN. A negative one would count from the end.
             return rows(jnp.where(ids < 0, size, ids))
 
-        x = embed(config.vocab_size, "word", input_ids)
         places = jnp.arange(input_ids.shape[1])
         if ENCODERS[config.model_type].counts_tokens:
             real = input_ids != config.padding
             places = config.padding + real * jnp.cumsum(real, axis=1)
+        if packing:
+            places = packing.pack(jnp.broadcast_to(places, input_ids.shape))
+            input_ids, token_type_ids = packing.pack(input_ids), packing.pack(token_type_ids)
+        x = embed(config.vocab_size, "word", input_ids)
         x = x + embed(config.max_positions + config.first_position, "position", places)
         if config.type_vocab_size:
             x = x + embed(config.type_vocab_size, "token_type", token_type_ids)
@@ -153,7 +164,7 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "tokens hidden"],
-        mask: Int[Array, "batch length"],
+        mask: Mask,
         deterministic: bool,
     ) -> Float[Array, "tokens hidden"]:
         """Attention, then feed-forward."""

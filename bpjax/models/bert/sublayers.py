@@ -3,11 +3,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from bpjax.models.bert.config import BertConfig
 from bpjax.models.layers.activations import ACTIVATIONS
-from bpjax.models.layers.attention import attend, scores_of
+from bpjax.models.layers.attention import Mask, attend, scores_of
 from bpjax.models.layers.collections import APPROXIMATIONS, INTERMEDIATES, SCORES, SHARE, STREAM
 from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.linear import Bias, Linear, joint_affine
@@ -24,7 +24,7 @@ class SelfAttention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "tokens hidden"],
-        mask: Int[Array, "batch length"],
+        mask: Mask,
         deterministic: bool,
     ) -> Float[Array, "tokens hidden"]:
         """Mixes each token with the unmasked tokens of its row."""
@@ -32,7 +32,9 @@ class SelfAttention(nn.Module):
         if self.heads:
             size = self.heads * config.head_dim
             layers = [Linear(size, config, name=name) for name in ("query", "key", "value")]
-            projected = joint_affine(x, layers, config).reshape(*mask.shape, -1, config.head_dim)
+            projected = joint_affine(x, layers, config).reshape(
+                *mask.shape[:2], -1, config.head_dim
+            )
             query, key, value = jnp.split(projected, 3, axis=2)
             if self.is_mutable_collection(INTERMEDIATES):  # somebody distils from them
                 self.sow(INTERMEDIATES, SCORES, scores_of(query, key))

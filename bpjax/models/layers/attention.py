@@ -6,16 +6,20 @@ import re
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from bpjax.models.layers.dropout import drop
+
+Mask = Int[Array, "batch keys"] | Bool[Array, "batch length keys"]
+"""Of keys, 1 for real tokens and 0 for padding, which ends a row (flash attention takes lengths);
+or of pairs of a query and a key, True where they meet."""
 
 
 def attend(
     query: Float[Array, "batch length heads dim"],
     key: Float[Array, "batch keys heads dim"],
     value: Float[Array, "batch keys heads dim"],
-    mask: Int[Array, "batch keys"],
+    mask: Mask,
     *,
     causal: bool = False,
     dropout: float | int = 0.0,
@@ -27,8 +31,7 @@ def attend(
       query: queries.
       key: keys, as many or not.
       value: values.
-      mask: of keys, 1 for real tokens, 0 for padding, which ends a row (flash attention takes
-        lengths).
+      mask: which keys a query meets.
       causal: query i meets keys up to i alone.
       dropout: probability of dropping an attention weight; needs `rng` when above 0.
       rng: dropout key.
@@ -40,7 +43,7 @@ def attend(
     known = all(isinstance(length, int) for length in lengths)
     if known and math.prod(lengths) > 160**2 and jax.default_backend() == "cpu":
         return _attend_by_head(query, key, value, mask, dropout, rng, causal)
-    if known and _fits_flash(query) and (rng is None or not dropout):
+    if known and mask.ndim == 2 and _fits_flash(query) and (rng is None or not dropout):
         return _attend_flash(query, key, value, mask, causal)
     return _attend_batched(query, key, value, mask, dropout, rng, causal)
 
@@ -85,7 +88,7 @@ def _attend_flash(query, key, value, mask, causal=False, implementation="cudnn")
 
 def _attend_batched(query, key, value, mask, dropout, rng, causal=False):
     scores = jnp.einsum("blhd,bmhd->bhlm", query, key) / math.sqrt(query.shape[-1])
-    meet = mask[:, None, None, :] > 0
+    meet = mask[:, None] if mask.ndim == 3 else mask[:, None, None, :] > 0
     weights = _softmax(scores, meet & _past(*scores.shape[-2:]) if causal else meet)
     weights = drop(weights, dropout, rng)
     return jnp.einsum("bhlm,bmhd->blhd", weights, value)
@@ -102,7 +105,7 @@ def _attend_by_head(query, key, value, mask, dropout, rng, causal=False):
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def one_head(args):
         query, key, value, mask, index = args
-        meet = mask[None, :] > 0
+        meet = mask if mask.ndim == 2 else mask[None, :] > 0
         meet = meet & _past(length, keys) if causal else meet
         weights = _softmax(query @ key.T / math.sqrt(dim), meet)
         weights = drop(weights, dropout, None if rng is None else jax.random.fold_in(rng, index))
