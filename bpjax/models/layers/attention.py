@@ -73,8 +73,9 @@ def _fits_flash(query: Array) -> bool:
 
 def _attend_flash(query, key, value, mask, causal=False, implementation="cudnn"):
     # Lengths and not the mask, because cuDNN has the gradient of a masked batch for them alone.
-    # A padding row attends to its first token: no length of 0, which has no softmax. Dropout is
-    # not among what jax.nn hands on.
+    # A padding row attends to its first token: no length of 0, which has no softmax. cuDNN could
+    # drop weights too, but XLA counts its draws within the loaded program: they would not come from
+    # a key, a resumed run would draw others, and every device of a batch the same.
     lengths = jnp.maximum(mask.sum(-1, dtype=jnp.int32), 1)
     return jax.nn.dot_product_attention(
         query,

@@ -7,6 +7,7 @@ Every `config` here has `product_dtype`, the type of the operands of matrix prod
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -86,11 +87,28 @@ def affine(
     config: Any,
 ) -> Float[Array, "*batch out"]:
     """`x @ kernel + bias` in the compute types of `config`."""
-    # The bias joins before the result is rounded, so that its gradient is a sum of float32.
     out = product(x, kernel, config.product_dtype)
     if bias is not None:
-        out = out + bias.astype(out.dtype)
+        out = _add_bias(out, bias)
     return out.astype(config.activation_dtype)
+
+
+@jax.custom_vjp
+def _add_bias(x, bias):
+    return x + bias.astype(x.dtype)
+
+
+def _forward(x, bias):
+    return _add_bias(x, bias), bias[:0]
+
+
+def _backward(like_bias, gradient):
+    # Summed in at least float32, whatever the type of what the bias was added to.
+    wide = gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32))
+    return gradient, wide.sum(tuple(range(gradient.ndim - 1))).astype(like_bias.dtype)
+
+
+_add_bias.defvjp(_forward, _backward)
 
 
 def joint_affine(

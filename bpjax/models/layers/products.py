@@ -26,7 +26,8 @@ def product(
     Args:
       x: rows.
       kernel: weights; their gradient is summed in float32 too.
-      dtype: "float32", "float64" or "bfloat16". Of bfloat16 operands the result is float32.
+      dtype: "float32", "float64" or "bfloat16". Of bfloat16 operands the result is float32; on
+        accelerators it is bfloat16 where `x` is.
     """
     if jnp.dtype(dtype) != jnp.bfloat16:
         return x.astype(dtype) @ kernel.astype(dtype)
@@ -54,19 +55,19 @@ def transposed_product(
 # there as float32's, but only with float32 sums, and with a left side that lies as it is read.
 @jax.custom_vjp
 def _narrow_product(x, kernel):
-    return _dot(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    return _dot(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), out=_result(x))
 
 
 def _forward(x, kernel):
     narrow = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
     # The empty arrays carry the types that the gradients must have.
-    return _dot(*narrow), (*narrow, x[:0], kernel[:0])
+    return _dot(*narrow, out=_result(x)), (*narrow, x[:0], kernel[:0])
 
 
 def _backward(residuals, gradient):
     x, kernel, like_x, like_kernel = residuals
     gradient = gradient.astype(jnp.bfloat16)
-    of_x = _dot(gradient, kernel, contract=(1, 1)).astype(like_x.dtype)
+    of_x = _dot(gradient, kernel, contract=(1, 1), out=_result(like_x)).astype(like_x.dtype)
     of_kernel = _dot(_transpose(x), gradient).astype(like_kernel.dtype)
     return of_x, of_kernel
 
@@ -96,9 +97,16 @@ def _backward_transposed(residuals, gradient):
 _narrow_transposed.defvjp(_forward_transposed, _backward_transposed)
 
 
-def _dot(x, y, contract=(1, 0)):
+def _result(x):
+    # An accelerator's library sums in float32 anyway, and rounds and adds a bias as it writes; only
+    # not if it is asked for float32 and somebody else rounds. The CPU has fast products of bfloat16
+    # with float32 results alone.
+    return x.dtype if x.dtype == jnp.bfloat16 and jax.default_backend() != "cpu" else jnp.float32
+
+
+def _dot(x, y, contract=(1, 0), out=jnp.float32):
     axes = ((contract[0],), (contract[1],)), ((), ())
-    return jax.lax.dot_general(x, y, axes, preferred_element_type=jnp.float32)
+    return jax.lax.dot_general(x, y, axes, preferred_element_type=out)
 
 
 def _transpose(x):
