@@ -56,11 +56,12 @@ class StepCall:
             Recipe(config, bert.describe(config), head, pruning, optimizer, teacher)
         )
         lowered = self.step.compiled.lower(self.state, batch, self.step.teacher_params)
-        self.memory = lowered.compile().memory_analysis()
+        self.compiled = lowered.compile()
+        self.memory = self.compiled.memory_analysis()
 
     def __call__(self) -> Any:
         """One update."""
-        self.state, metrics = self.step(self.state, self.batch)
+        self.state, metrics = self.compiled(self.state, self.batch, self.step.teacher_params)
         return metrics
 
     def peak_bytes(self) -> int:
