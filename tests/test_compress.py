@@ -14,7 +14,7 @@ from small_run import SMALL, TOKENIZER, files_under, save_model
 
 from bpjax import cli
 from bpjax.compression import compress, plan
-from bpjax.compression.buckets import LEAST_SAVING, MOST, STEP, choose_buckets
+from bpjax.compression.buckets import LEAST_SAVING, MOST, STEP, choose_buckets, choose_packing
 from bpjax.compression.epochs import STEPS, Pace, choose_epochs
 from bpjax.compression.recognise import read_options, recognise
 from bpjax.compression.request import make_request
@@ -22,6 +22,8 @@ from bpjax.config import read_config, read_sweep
 from bpjax.models.checkpoint import load_pretrained
 from bpjax.pruning.costs import linear_cost
 from bpjax.sweep import family
+from bpjax.training.input import plan_epoch
+from bpjax.training.packing import make_bins
 
 WORDS = [x for x in (TOKENIZER / "vocab.txt").read_text().split() if x.isalpha() and len(x) > 3]
 CLASSES = ("good", "bad")
@@ -250,6 +252,22 @@ def test_what_there_is_time_for_is_done():
 
 def test_few_rows_are_not_gone_through_for_ever():
     assert choose_epochs(PACE._replace(epoch=2), [0.3], 1000, is_new=True).prune == 20
+
+
+def test_rows_are_packed_where_that_takes_fewer_tokens():
+    generator = np.random.default_rng(0)
+    usual = np.clip(generator.lognormal(np.log(11), 0.6, 5000), 3, 64).astype(np.int32)
+    size = choose_packing(usual, 32, choose_buckets(usual))
+    assert size >= 64 and size % STEP == 0
+    bins = make_bins(usual, 32, size)
+    padded = np.mean(
+        [32 * plan.bucket for plan in plan_epoch(usual, 32, choose_buckets(usual), 0, 0)]
+    )
+    assert len(bins.rows) * size < padded
+    # Where all are of one length there is nothing to save, and one very long row costs every bin.
+    assert choose_packing(np.full(500, 16), 32, (16,)) == 0
+    rare = np.append(np.full(5000, 8), 512)
+    assert choose_packing(rare, 32, (8, 512)) == 0
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bpjax import models, pipeline
-from bpjax.compression.buckets import choose_buckets
+from bpjax.compression.buckets import choose_buckets, choose_packing
 from bpjax.compression.epochs import Epochs, Pace, choose_epochs
 from bpjax.compression.recipe import make_config, set_epochs
 from bpjax.compression.recognise import Recognised, recognise
@@ -95,6 +95,10 @@ def make_plan(request: Request) -> Plan:
     lengths = np.concatenate([inputs.train.lengths, inputs.evaluation.lengths])
     buckets = choose_buckets(lengths)
     config.batch.buckets = tuple(min(x, model.max_positions) for x in buckets)
+    if models.architecture(model).packs and inputs.layout.devices == 1:
+        config.batch.packing = choose_packing(
+            inputs.train.lengths, config.batch.size, config.batch.buckets
+        )
     left, costs = _price(request, config, inputs)
 
     planned = pipeline.plan(config, Path())
@@ -104,7 +108,7 @@ def make_plan(request: Request) -> Plan:
     pace = Pace(
         epoch,
         planned["seconds"]["prune"] / TIMED.prune * beside,
-        planned["compiling"] * len(config.batch.buckets) * beside,
+        planned["compiling"] * (1 if config.batch.packing else len(buckets)) * beside,
         time.perf_counter() - started,
     )
     epochs = choose_epochs(pace, left, request.minutes, is_new=found.is_new)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from bpjax import models
 from bpjax.models.architecture import Config, Outputs
 from bpjax.models.heads import HEADS
-from bpjax.models.inputs import INDEX, PACKED
+from bpjax.models.inputs import ATTENTION_MASK, INDEX, PACKED
 from bpjax.models.layers.collections import (
     APPROXIMATIONS,
     GATES,
@@ -20,6 +20,7 @@ from bpjax.models.layers.collections import (
     SCORES,
     STREAM,
 )
+from bpjax.models.layers.packing import Packing
 from bpjax.models.layers.products import unrounded
 from bpjax.pruning.structure import at, has
 from bpjax.training.mesh import ONE_DEVICE, Layout, gather
@@ -51,6 +52,9 @@ def apply(
       approximations: the collection of that name, of `training.approximations`.
       gates: the collection of that name, of `training.importances`.
     """
+    if PACKED in batch and gates:
+        packing = Packing.of(batch[PACKED], *batch[ATTENTION_MASK].shape)
+        gates = jax.tree.map(packing.by_token, gates)
     found: Any = models.build(config).apply(
         {
             "params": params,

@@ -1,8 +1,8 @@
 """Batches of static shapes: seeded, bucketed by length, resumable at any step."""
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -215,48 +215,47 @@ def collate(features: Features, plan: BatchPlan) -> Batch:
     return batch
 
 
-class _PackedSteps:
-    """Random access to the packed batches of all epochs by step, as grain wants its sources."""
-
-    def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
-        lengths, size = features.lengths, batching.size
-        self._features, self._epochs = features, epochs
-        self._per_epoch = steps_per_epoch(len(lengths), size)
-        self._bins = make_bins(lengths, size, batching.packing)
-        self._plan = functools.lru_cache(maxsize=2)(
-            functools.partial(plan_strata, lengths, size, seed)
-        )
-
-    def __len__(self) -> int:
-        return self._per_epoch * self._epochs
-
-    def __getitem__(self, step: int) -> Batch:
-        epoch, place = divmod(int(step), self._per_epoch)
-        rows = self._plan(epoch)[place]
-        lengths = np.where(rows == PADDING, 0, self._features.lengths[rows])
-        batch = collate(self._features, BatchPlan(self._bins.length, rows))
-        return {**batch, PACKED: self._bins.fill(lengths)}
-
-
 class _Steps:
     """Random access to the batches of all epochs by step, as grain wants its sources."""
 
-    def __init__(self, features: Features, batching: Batching, seed: int, epochs: int) -> None:
-        lengths, (size, buckets, self._part, self._targets, _) = features.lengths, batching
-        self._features, self._epochs = features, epochs
-        self._per_epoch = steps_per_epoch(len(lengths), size)
+    def __init__(self, per_epoch: int, epochs: int, deal: "_Deal") -> None:
+        self._per_epoch, self._epochs, self._make = per_epoch, epochs, deal.make
         # The prefetching threads are never further apart than two epochs.
-        self._plan = functools.lru_cache(maxsize=2)(
-            functools.partial(plan_epoch, lengths, size, buckets, seed)
-        )
+        self._plan = functools.lru_cache(maxsize=2)(deal.plan)
 
     def __len__(self) -> int:
         return self._per_epoch * self._epochs
 
     def __getitem__(self, step: int) -> Batch:
         epoch, place = divmod(int(step), self._per_epoch)
-        plan = with_targets(self._features, self._plan(epoch)[place], self._targets)
-        return collate(self._features, plan.cut(self._part))
+        return self._make(self._plan(epoch)[place])
+
+
+class _Deal(NamedTuple):
+    """How an epoch is dealt into batches, and a batch made of what was dealt."""
+
+    plan: Callable[[int], Any]
+    make: Callable[[Any], Batch]
+
+
+def _padded(features: Features, batching: Batching, seed: int) -> _Deal:
+    size, buckets, part, targets, _ = batching
+
+    def make(plan: BatchPlan) -> Batch:
+        return collate(features, with_targets(features, plan, targets).cut(part))
+
+    return _Deal(functools.partial(plan_epoch, features.lengths, size, buckets, seed), make)
+
+
+def _packed(features: Features, batching: Batching, seed: int) -> _Deal:
+    lengths, size = features.lengths, batching.size
+    bins = make_bins(lengths, size, batching.packing)
+
+    def make(rows: Int[np.ndarray, " batch"]) -> Batch:
+        tokens = bins.fill(np.where(rows == PADDING, 0, lengths[rows]))
+        return {**collate(features, BatchPlan(bins.length, rows)), PACKED: tokens}
+
+    return _Deal(functools.partial(plan_strata, lengths, size, seed), make)
 
 
 def train_batches(
@@ -277,8 +276,8 @@ def train_batches(
     Raises:
       UserError: a row does not fit the largest bucket, or the bins.
     """
-    source = _PackedSteps if batching.packing else _Steps
-    steps = source(features, _resolve(features, batching), seed, epochs)
+    deal = (_packed if batching.packing else _padded)(features, _resolve(features, batching), seed)
+    steps = _Steps(steps_per_epoch(len(features), batching.size), epochs, deal)
     if start_step >= len(steps):
         return iter(())
     dataset = grain.MapDataset.source(steps)[start_step:]

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from bpjax.models.inputs import PACKED
+from bpjax.models.inputs import ATTENTION_MASK, PACKED, WEIGHT
+from bpjax.models.layers.packing import Packing
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import ScheduleValues
@@ -19,7 +20,8 @@ from bpjax.training.mesh import ONE_DEVICE, Layout
 from bpjax.training.state import Recipe, TrainState
 
 OBSERVED = 4
-"""Of so many rows of a batch one is looked at: such a step takes no longer than movement's."""
+"""Of so many rows of a batch one is looked at: such a step takes no longer than movement's. Of a
+packed batch it is one bin."""
 
 
 class Step(NamedTuple):
@@ -81,8 +83,7 @@ def _observe(
     assert method.observe
     # Beside the three keys of `loss_of`.
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 3)
-    # Whole rows, padded, for each has gates of its own.
-    rows = {name: x[::OBSERVED] for name, x in batch.items() if name != PACKED}
+    rows, share = _observed(batch, state.step)
     squares, _ = squared_gradients(
         recipe.config,
         recipe.head,
@@ -93,7 +94,19 @@ def _observe(
         rng,
         approximate(recipe.config, names, scheduled.progress, rows),
     )
-    return method.observe(method_state, squares)
+    return method.observe(method_state, jax.tree.map(lambda x: share * x, squares))
+
+
+def _observed(batch: Batch, step: Int[Array, ""]) -> tuple[Batch, Float[Array, ""] | float]:
+    """The rows that a step looks at, and how often they count so that all rows count alike."""
+    if PACKED not in batch:
+        return jax.tree.map(lambda x: x[::OBSERVED], batch), 1.0
+    # Bins hold rows of different lengths, and so not equally many: they take turns.
+    bins, weight = batch[PACKED], batch[WEIGHT]
+    one = jax.lax.dynamic_slice_in_dim(bins, step % len(bins), 1)
+    inside = Packing.of(one, *batch[ATTENTION_MASK].shape).places[:, 0] >= 0
+    of_bin = weight * inside
+    return {**batch, PACKED: one, WEIGHT: of_bin}, len(bins) * of_bin.sum() / weight.sum()
 
 
 def _update(

@@ -25,10 +25,12 @@ from bpjax.stages.inputs import check_inputs, prepare
 from bpjax.tasks.base import Features
 from bpjax.training.approximations import approximate
 from bpjax.training.evaluation import apply
+from bpjax.training.importances import squared_gradients
 from bpjax.training.input import Batching, train_batches
 from bpjax.training.loss import loss_of
 from bpjax.training.packing import make_bins, plan_strata
 from bpjax.training.state import Pruning, Recipe, init_state
+from bpjax.training.step import _observed
 from bpjax.training.terms import Teacher, init_learned
 
 STILL = TINY.replace(hidden_dropout=0.0, attention_dropout=0.0, max_positions=24)
@@ -162,6 +164,29 @@ def test_loss_and_gradient_are_those_of_rows_apart():
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-5), ours, right
         )
+
+
+def test_bins_that_take_turns_see_what_rows_apart_see():
+    """Importances are the mean over all rows, whichever bin they lie in."""
+    pattern, params = pattern_of("struct", (1, 1), STILL), make_params(STILL)
+    (batch,) = packed_batches(make_features(6), size=6)
+    bins = len(batch[PACKED])
+    assert bins > 1 and len({*np.asarray((batch[PACKED] >= 0).sum(-1)).tolist()}) > 1
+
+    def squares(batch):
+        return squared_gradients(
+            STILL, HEADS["classification"], pattern, params, {}, batch, jax.random.key(0)
+        )[0]
+
+    seen = [_observed(batch, jnp.array(step)) for step in range(bins)]
+    assert sum(rows["weight"] for rows, _ in seen).tolist() == [1.0] * 6
+    found = [jax.tree.map(lambda x, s=share: s * x, squares(rows)) for rows, share in seen]
+    mean = jax.tree.map(lambda *x: sum(x) / bins, *found)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-7),
+        mean,
+        squares(apart(batch)),
+    )
 
 
 def test_norms_average_over_the_same_tokens():

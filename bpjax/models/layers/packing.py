@@ -32,6 +32,10 @@ class Packing(NamedTuple):
         row = jnp.where(self.tokens < 0, -1, self.tokens // self.places.shape[1])
         return row[:, :, None] == row[:, None, :]
 
+    def by_token(self, x: Num[Array, "rows n"]) -> Num[Array, "bins_size n"]:
+        """Something of a row, at each place; of any row where there is none."""
+        return x[jnp.maximum(self.tokens, 0).ravel() // self.places.shape[1]]
+
     def pack(self, x: Num[Array, "rows length *rest"]) -> Num[Array, "bins size *rest"]:
         """Something of every token, 0 where there is none."""
         return _take(x.reshape(-1, *x.shape[2:]), self.tokens)
