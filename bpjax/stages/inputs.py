@@ -70,8 +70,6 @@ def check_inputs(inputs: Inputs, config: RunConfig) -> None:
     _check_batch(inputs, config)
     source = config.model.source
     model, _ = inputs.pretrained(config.model, config.seed)
-    if config.batch.packing:
-        _check_packing(inputs, config, model)
     check_vocabulary(inputs.tokenizer, model)
     positions = {source: model.max_positions}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
@@ -80,6 +78,8 @@ def check_inputs(inputs: Inputs, config: RunConfig) -> None:
         check_same_vocabulary(inputs.tokenizer, source)
         positions[source] = found.max_positions
     _check_lengths(inputs, config, positions)
+    if config.batch.packing:
+        _check_packing(inputs, config, model)
 
 
 def _check_batch(inputs: Inputs, config: RunConfig) -> None:

@@ -23,6 +23,7 @@ from bpjax.training.input import (
     BatchPlan,
     collate,
     plan_epoch,
+    resolve_buckets,
     resolve_targets,
     train_batches,
     with_targets,
@@ -89,7 +90,8 @@ def step_bytes(
     inputs: Inputs, config: RunConfig, step: Step, state: TrainState, teacher: Teacher | None
 ) -> int:
     """Memory of a step on the longest rows, on each device."""
-    longest = max(_shapes(inputs, config))
+    batch = config.batch
+    longest = batch.packing or resolve_buckets(inputs.train.lengths, batch.buckets)[-1]
     return step.memory(state, _make_batch(inputs, config, longest, teacher))
 
 
