@@ -64,7 +64,7 @@ class Epochs(NamedTuple):
 def choose_epochs(
     pace: Pace, left: Sequence[float], minutes: float | int, *, is_new: bool
 ) -> Epochs:
-    """As many as are worth it and fit, gradually where that fits, else cut at once.
+    """As many as are worth it and fit: gradually if the fewest steps of that fit, else cut at once.
 
     Args:
       pace: on this machine.
@@ -79,8 +79,6 @@ def choose_epochs(
     for gradually in (True, False):
         stages = ("teacher",) * is_new + ("prune",) * gradually + ("fill",)
         for share in SHARES:
-            if gradually and share * STEPS["prune"] < FEWEST_STEPS["prune"]:
-                break
             found = _plan(pace, left, {x: max(FEWEST_STEPS[x], share * STEPS[x]) for x in stages})
             if found.total <= minutes:
                 return found
