@@ -247,7 +247,7 @@ def test_what_there_is_time_for_is_done():
     # Few steps are better spent on cutting little by little than on a long fill.
     few = choose_epochs(PACE, [0.5, 0.3], 0.37 * plenty.total, is_new=True)
     assert few.prune * PACE.epoch == 900 and few.fill < few.prune
-    at_once = choose_epochs(PACE, [0.3], 8, is_new=True)
+    at_once = choose_epochs(PACE, [0.3], 7, is_new=True)
     assert at_once.prune == 0 and at_once.fill >= 1
     with refused(r"--minutes=2: expected \d+ or more"):
         choose_epochs(PACE, [0.3], 2, is_new=True)
