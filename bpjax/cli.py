@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from bpjax import commands
 from bpjax.errors import Interrupted, UserError
-from bpjax.runtime import configure_runtime
+from bpjax.runtime import configure_runtime, restart_with_huge_pages
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     It ends with exit code 0; 2 and one line for a user's mistake or a full disk; or
     `distributed.RESUME` where it was asked to end and the same command goes on.
     """
+    program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         commands.compress,
     ):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if program:
+        restart_with_huge_pages()
     from bpjax.distributed import RESUME, is_main, join, supervise, when_asked_to_end
     from bpjax.report.write import to_json
 

@@ -1,10 +1,13 @@
 """Freed memory is kept, on Linux with glibc; compiled programs too, unless the user says no."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from bpjax.runtime import huge_pages_environment
 
 PROGRAM = """
 import resource
@@ -73,3 +76,44 @@ def test_compiled_programs_are_kept_where_the_user_says(tmp_path, chosen, folder
     compile_one(tmp_path / "home", **settings)
     found = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
     assert found == ({tmp_path / folder} if folder else set())
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "libc", "after"),
+    [
+        ({}, "always [madvise] never", "glibc 2.36", "glibc.malloc.hugetlb=1"),
+        (
+            {"GLIBC_TUNABLES": "glibc.malloc.check=0"},
+            "always [madvise] never",
+            "glibc 2.35",
+            "glibc.malloc.check=0:glibc.malloc.hugetlb=1",
+        ),
+        (
+            {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
+            "always [madvise] never",
+            "glibc 2.36",
+            None,
+        ),
+        ({}, "[always] madvise never", "glibc 2.36", None),
+        ({}, "always madvise [never]", "glibc 2.36", None),
+        ({}, "always [madvise] never", "glibc 2.31", None),
+        ({}, "always [madvise] never", "", None),
+    ],
+)
+def test_huge_pages_are_asked_for_where_they_come_by_asking(before, given, libc, after):
+    found = huge_pages_environment({"HOME": "/x", **before}, given, libc)
+    assert (found or {}).get("GLIBC_TUNABLES") == after
+    assert found is None or found["HOME"] == "/x"
+
+
+def test_the_program_begins_over_once():
+    """With its own arguments, and not again where the setting is there."""
+    program = "import sys; from bpjax.runtime import restart_with_huge_pages as again; again(); "
+    program += "import os; print(os.environ.get('GLIBC_TUNABLES'), sys.argv[1:])"
+    ours = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [sys.executable, "-c", program, "one", "two words"]
+    found = subprocess.run(command, env=ours, capture_output=True, text=True, check=True).stdout
+    setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    asked = setting.exists() and "[madvise]" in setting.read_text()
+    assert found.split(maxsplit=1)[0] == ("glibc.malloc.hugetlb=1" if asked else "None")
+    assert found.endswith("['one', 'two words']\n")
