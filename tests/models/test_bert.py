@@ -324,30 +324,35 @@ def test_long_rows_take_the_form_that_fits_the_cache(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "dim", "capability", "dropout", "flash"),
+    ("dtype", "dim", "capability", "dropout", "obstacle"),
     [
-        (jnp.bfloat16, 64, "9.0", 0.0, True),
-        (jnp.bfloat16, 64, "10.0", 0.0, True),
-        (jnp.bfloat16, 64, "7.5", 0.0, False),
-        (jnp.bfloat16, 64, "9.0", 0.1, False),
-        (jnp.bfloat16, 60, "9.0", 0.0, False),
-        (jnp.bfloat16, 256, "9.0", 0.0, False),
-        (jnp.float32, 64, "9.0", 0.0, False),
+        (jnp.bfloat16, 64, "9.0", 0.0, None),
+        (jnp.bfloat16, 64, "10.0", 0.0, None),
+        (jnp.bfloat16, 64, "7.5", 0.0, "compute capability 7.5, expected 8.0 or later"),
+        (jnp.bfloat16, 64, "9.0", 0.1, "attention dropout, expected a rate of 0"),
+        (jnp.bfloat16, 60, "9.0", 0.0, "heads of 60, expected a multiple of 8 up to 128"),
+        (jnp.bfloat16, 256, "9.0", 0.0, "heads of 256, expected a multiple of 8 up to 128"),
+        (jnp.float32, 64, "9.0", 0.0, "float32 operands, expected bfloat16"),
     ],
 )
-def test_a_gpu_takes_flash_attention_where_cudnn_has_it(
-    monkeypatch, dtype, dim, capability, dropout, flash
+def test_a_gpu_takes_flash_attention_where_cudnn_has_it_and_tells_where_not(
+    monkeypatch, caplog, dtype, dim, capability, dropout, obstacle
 ):
     taken = []
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     device = types.SimpleNamespace(compute_capability=capability)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     monkeypatch.setattr(attention, "_attend_flash", lambda q, *_: taken.append(1) or q)
+    attention._tell.cache_clear()
     query = jnp.ones((2, 4, 1, dim), dtype)
-    attention.attend(
-        query, query, query, jnp.ones((2, 4), int), dropout=dropout, rng=jax.random.key(0)
-    )
-    assert bool(taken) == flash
+    for _ in range(2):
+        attention.attend(
+            query, query, query, jnp.ones((2, 4), int), dropout=dropout, rng=jax.random.key(0)
+        )
+    assert bool(taken) == (obstacle is None)
+    told = [record.getMessage() for record in caplog.records if "cuDNN" in record.getMessage()]
+    line = f"attention: cuDNN's kernel is not used for {obstacle}"
+    assert told == [line] * (obstacle is not None and dtype == jnp.bfloat16)
 
 
 # The config.

@@ -1,6 +1,7 @@
 """Scaled dot-product attention, behind one function that a faster one may replace."""
 
 import functools
+import logging
 import math
 import re
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from bpjax.models.layers.dropout import drop
+
+_log = logging.getLogger(__name__)
 
 Mask = Int[Array, "batch keys"] | Bool[Array, "batch length keys"]
 """Of keys, 1 for real tokens and 0 for padding, which ends a row (flash attention takes lengths);
@@ -43,8 +46,12 @@ def attend(
     known = all(isinstance(length, int) for length in lengths)
     if known and math.prod(lengths) > 160**2 and jax.default_backend() == "cpu":
         return _attend_by_head(query, key, value, mask, dropout, rng, causal)
-    if known and mask.ndim == 2 and _fits_flash(query) and (rng is None or not dropout):
-        return _attend_flash(query, key, value, mask, causal)
+    if known and jax.default_backend() == "gpu":
+        obstacle = _obstacle(query, mask, 0.0 if rng is None else dropout)
+        if obstacle is None:
+            return _attend_flash(query, key, value, mask, causal)
+        if query.dtype == jnp.bfloat16:  # who computes in it wants speed
+            _tell(obstacle)
     return _attend_batched(query, key, value, mask, dropout, rng, causal)
 
 
@@ -62,13 +69,29 @@ def _past(length, keys):
     return jnp.arange(length)[:, None] >= jnp.arange(keys)
 
 
-def _fits_flash(query: Array) -> bool:
-    """Whether cuDNN's kernel takes it: an NVIDIA GPU since Ampere, 16 bits, small heads."""
-    if jax.default_backend() != "gpu" or query.dtype != jnp.bfloat16:
-        return False
+def _obstacle(query: Array, mask: Array, dropout: float | int) -> str | None:
+    """What keeps cuDNN's kernel from such attention on this GPU; None: nothing does."""
     capability = getattr(jax.local_devices()[0], "compute_capability", "0")
     dim = query.shape[-1]
-    return bool(re.match(r"([89]|\d\d+)\.", capability)) and dim % 8 == 0 and dim <= 128
+    for holds, what in (
+        (query.dtype == jnp.bfloat16, f"{query.dtype} operands, expected bfloat16"),
+        (
+            re.match(r"([89]|\d\d+)\.", capability),
+            f"compute capability {capability}, expected 8.0 or later",
+        ),
+        (dim % 8 == 0 and dim <= 128, f"heads of {dim}, expected a multiple of 8 up to 128"),
+        (not dropout, "attention dropout, expected a rate of 0"),
+        (mask.ndim == 2, "packed rows, expected padded ones"),
+    ):
+        if not holds:
+            return what
+    return None
+
+
+@functools.cache
+def _tell(obstacle: str) -> None:
+    """Once a process, and each once."""
+    _log.warning("attention: cuDNN's kernel is not used for %s", obstacle)
 
 
 def _attend_flash(query, key, value, mask, causal=False, implementation="cudnn"):
