@@ -43,7 +43,7 @@ def configure_runtime() -> None:
 def restart_with_huge_pages() -> None:
     """Begins this program over with huge pages for its heap, where Linux gives them if asked.
 
-    A step goes through all parameters, gradients and moments: in pages of 2 MB it takes 5 to 8%
+    A step goes through all parameters, gradients and moments: in pages of 2 MB it takes 4 to 8%
     less time on a CPU (MiniLM, results/README.md). glibc reads the setting at a start alone. Call
     it before anything else is done; it returns where there is nothing to gain.
     """
