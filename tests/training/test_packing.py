@@ -173,6 +173,7 @@ def test_bins_that_take_turns_see_what_rows_apart_see():
     bins = len(batch[PACKED])
     assert bins > 1 and len({*np.asarray((batch[PACKED] >= 0).sum(-1)).tolist()}) > 1
 
+    @jax.jit
     def squares(batch):
         return squared_gradients(
             STILL, HEADS["classification"], pattern, params, {}, batch, jax.random.key(0)
