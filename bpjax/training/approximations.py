@@ -16,13 +16,11 @@ from jaxtyping import Array, Float
 from bpjax import models
 from bpjax.models.architecture import Config
 from bpjax.models.heads import real_tokens
-from bpjax.models.inputs import PACKED
 from bpjax.models.layers.collections import REAL, SHARE
 from bpjax.models.layers.norm import LayerNorm, token_moments
-from bpjax.models.layers.packing import Packing
 from bpjax.pruning.structure import Path, tokens_beside
 from bpjax.training.calibration import token_means
-from bpjax.training.evaluation import Batch
+from bpjax.training.evaluation import Batch, packing_of
 
 NAMES = ("relu", "affine_norm")
 """What can be approximated; an architecture says which fields of its config then change."""
@@ -48,8 +46,8 @@ def approximate(
         structure = models.describe(config)
         for path in _norms(config):
             real = real_tokens(batch, tokens_beside(structure, path))
-            if PACKED in batch:
-                real = Packing.of(batch[PACKED], *real.shape).pack(real)
+            if packing := packing_of(batch):
+                real = packing.pack(real)
             found |= {(*path, SHARE): share, (*path, REAL): real}
     return traverse_util.unflatten_dict(found)
 

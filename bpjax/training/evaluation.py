@@ -52,8 +52,7 @@ def apply(
       approximations: the collection of that name, of `training.approximations`.
       gates: the collection of that name, of `training.importances`.
     """
-    if PACKED in batch and gates:
-        packing = Packing.of(batch[PACKED], *batch[ATTENTION_MASK].shape)
+    if gates and (packing := packing_of(batch)):
         gates = jax.tree.map(packing.by_token, gates)
     found: Any = models.build(config).apply(
         {
@@ -81,6 +80,11 @@ def apply(
         return {key: at(sown, path)[0] for key, path in paths.items() if has(sown, path)}
 
     return outputs._replace(attention_scores=by_sublayer(SCORES), streams=by_sublayer(STREAM))
+
+
+def packing_of(batch: Batch) -> Packing | None:
+    """How a batch's rows lie in bins; None where they are padded."""
+    return Packing.of(batch[PACKED], *batch[ATTENTION_MASK].shape) if PACKED in batch else None
 
 
 def forward(

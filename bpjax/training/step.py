@@ -7,13 +7,12 @@ import jax
 import optax
 from jaxtyping import Array, Float, Int
 
-from bpjax.models.inputs import ATTENTION_MASK, PACKED, WEIGHT
-from bpjax.models.layers.packing import Packing
+from bpjax.models.inputs import PACKED, WEIGHT
 from bpjax.pruning.methods.base import MethodState
 from bpjax.pruning.patterns import build_mask_collection
 from bpjax.pruning.schedules import ScheduleValues
 from bpjax.training.approximations import approximate
-from bpjax.training.evaluation import Batch
+from bpjax.training.evaluation import Batch, packing_of
 from bpjax.training.importances import squared_gradients
 from bpjax.training.loss import accumulated, loss_of
 from bpjax.training.mesh import ONE_DEVICE, Layout
@@ -99,13 +98,12 @@ def _observe(
 
 def _observed(batch: Batch, step: Int[Array, ""]) -> tuple[Batch, Float[Array, ""] | float]:
     """The rows that a step looks at, and how often they count so that all rows count alike."""
-    if PACKED not in batch:
+    if not (packing := packing_of(batch)):
         return jax.tree.map(lambda x: x[::OBSERVED], batch), 1.0
     # Bins hold rows of different lengths, and so not equally many: they take turns.
-    bins, weight = batch[PACKED], batch[WEIGHT]
-    one = jax.lax.dynamic_slice_in_dim(bins, step % len(bins), 1)
-    inside = Packing.of(one, *batch[ATTENTION_MASK].shape).places[:, 0] >= 0
-    of_bin = weight * inside
+    bins, weight, number = packing.tokens, batch[WEIGHT], step % len(packing.tokens)
+    of_bin = weight * (packing.places[:, 0] // bins.shape[1] == number)
+    one = jax.lax.dynamic_slice_in_dim(bins, number, 1)
     return {**batch, PACKED: one, WEIGHT: of_bin}, len(bins) * of_bin.sum() / weight.sum()
 
 
