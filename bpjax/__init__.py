@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bpjax.api.model import save as save
     from bpjax.api.prune import mask as mask
     from bpjax.api.prune import shrink as shrink
+    from bpjax.api.quantize import quantize as quantize
+    from bpjax.api.trim import trim as trim
     from bpjax.compression.run import compress as compress
 
 _PLACES = {
@@ -29,6 +31,8 @@ _PLACES = {
     "describe": "api.model",
     "mask": "api.prune",
     "shrink": "api.prune",
+    "quantize": "api.quantize",
+    "trim": "api.trim",
     "compress": "compression.run",
     "evaluate": "api.evaluate",
     "benchmark": "api.benchmark",

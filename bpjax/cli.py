@@ -212,13 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         "echo 'a fine film' | bpjax predict runs/a/fill/model -",
     )
     predict.add_argument("model", help="model folder")
-    predict.add_argument("texts", nargs="?", default="-", help="file, table or - (default: -)")
-    predict.add_argument(
-        "--columns",
-        type=lambda text: text.split(","),
-        default=[],
-        help="of a table: the column of texts, or the two of pairs with a comma between",
-    )
+    _add_texts(predict)
     predict.add_argument("--batch_size", type=_count, default=32)
     predict.add_argument("--max_length", type=_count, help="tokens kept of a text")
 
@@ -240,6 +234,28 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--against", help="another model folder")
     benchmark.add_argument("--shapes", default="1x128,8x128", help="BATCHxLENGTH, comma separated")
     benchmark.add_argument("--rounds", type=_count, default=20)
+
+    quantize = command(
+        commands.quantize,
+        "quantize",
+        "Save a model in few bits, without training: int8 with a scale for each output channel. "
+        "A run trains for it: --config.quantize.preset=int8 --config.quantize.epochs=1.",
+        "bpjax quantize runs/a/fill/model --output=small",
+    )
+    quantize.add_argument("model", help="model folder")
+    quantize.add_argument("--preset", default="int8", help="int8, int6 or int4 (default: int8)")
+    quantize.add_argument("--output", required=True, type=Path, help="new folder")
+
+    trim = command(
+        commands.trim,
+        "trim",
+        "Save a model without the tokens that some texts, such as all training data, do not need: "
+        "answers about texts of the tokens that are left stay the same.",
+        "bpjax trim runs/a/fill/model train.csv --output=small",
+    )
+    trim.add_argument("model", help="model folder")
+    _add_texts(trim)
+    trim.add_argument("--output", required=True, type=Path, help="new folder")
 
     export = command(
         commands.export,
@@ -273,6 +289,16 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--source", required=True, type=Path, help="folder of the official files")
     data.add_argument("--data_dir", required=True, type=Path, help="TFDS folder to write to")
     return parser
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("texts", nargs="?", default="-", help="file, table or - (default: -)")
+    parser.add_argument(
+        "--columns",
+        type=lambda text: text.split(","),
+        default=[],
+        help="of a table: the column of texts, or the two of pairs with a comma between",
+    )
 
 
 def _numbers(text: str) -> list[float]:

@@ -204,6 +204,26 @@ def benchmark(options: argparse.Namespace, _: list[str]) -> Output:
     return Output(align(rows, left=(0,)), {"latency_ms": latency})
 
 
+def quantize(options: argparse.Namespace, _: list[str]) -> Output:
+    """Saves a model in few bits."""
+    import bpjax
+
+    folder = bpjax.save(options.output, bpjax.quantize(options.model, options.preset))
+    return Output(f"saved in {folder}", {"folder": str(folder)})
+
+
+def trim(options: argparse.Namespace, _: list[str]) -> Output:
+    """Saves a model with the tokens that some texts need."""
+    import bpjax
+    from bpjax.prediction.texts import read_texts
+
+    model = bpjax.load(options.model)
+    texts = read_texts(options.texts, model.config.head, options.columns)
+    tokens = bpjax.trim(model, texts, options.output).config.vocab_size
+    found = {"folder": str(options.output), "tokens": tokens, "of": model.config.vocab_size}
+    return Output(f"saved in {options.output}: {tokens:,} of {found['of']:,} tokens", found)
+
+
 def export(options: argparse.Namespace, _: list[str]) -> Output:
     """Saves a model for other software."""
     import bpjax

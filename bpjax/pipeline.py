@@ -135,5 +135,7 @@ def _write(
     if rows := read_scalars(workdir):  # none where nothing was trained
         plot_curves(rows, workdir / "curves.png", metric=inputs.task.metric)
     write_run_page(report, removal.summarize(params, values), workdir)
-    write_card(report, HEADS[inputs.task.head].card_task, made["model"], model.labels)
+    for kind, part in (("model", "pruned"), ("quantized", "quantized")):
+        if kind in made:
+            write_card(report, HEADS[inputs.task.head].card_task, made[kind], model.labels, part)
     write_report(report, workdir)

@@ -12,6 +12,7 @@ from bpjax import models
 from bpjax.api.model import opened
 from bpjax.errors import UserError
 from bpjax.models.heads import HEADS
+from bpjax.models.quantize import require_float
 from bpjax.prediction.model import Model
 from bpjax.pruning import surgery
 from bpjax.pruning.costs import linear_cost
@@ -72,7 +73,7 @@ def mask(
 
     Raises:
       UserError: a density out of range, a method that has to be trained, data that is missing or
-        that the method does not read, or texts that `predict` refuses.
+        that the method does not read, texts that `predict` refuses, or a quantised model.
       ValueError: an unknown pattern or method, or a pattern or block that the method refuses.
 
     Example:
@@ -86,6 +87,7 @@ def mask(
     if not 0 <= density <= 1:
         raise UserError(f"density {density}: expected a fraction from 0 to 1; change it")
     dense = opened(model)
+    require_float(dense.config, dense.source or "the model")
     structure = models.describe(dense.config)
     laid = make_pattern(pattern, structure, block)
     chosen = make_method(method, laid)
@@ -115,7 +117,7 @@ def shrink(model: Model | str | Path, *, round_to: int = 1) -> Model:
       The model, whose config has the sizes that are left and whose tokenizer is the same.
 
     Raises:
-      UserError: as `load`.
+      UserError: as `load`, or a quantised model.
       ValueError: `round_to` below 1.
 
     Example:
@@ -132,6 +134,7 @@ def shrink(model: Model | str | Path, *, round_to: int = 1) -> Model:
       True
     """
     found = opened(model)
+    require_float(found.config, found.source or "the model")
     small = surgery.shrink(found.params, models.describe(found.config), round_to=round_to)
     return Model(models.resize(found.config, small.sizes), small.params, found.source)
 

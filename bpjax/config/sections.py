@@ -23,6 +23,7 @@ from bpjax.config.fields import (
     whole,
     whole_or,
 )
+from bpjax.models.quantize import PRESETS
 from bpjax.pruning.budget import BUDGETS
 from bpjax.pruning.fits import FITS
 from bpjax.pruning.methods import METHODS, method_options
@@ -185,8 +186,8 @@ class BudgetSection:
         "density",
         one_of(BUDGETS),
         "Unit of the value: λ of the penalty, as in the paper; density, a fraction of the linear "
-        "parameters; params or bytes of the whole model, saved; speedup, times faster at the shape "
-        "below.",
+        "parameters; params or bytes of the whole model, saved in the bits of quantize.preset; "
+        "speedup, times faster at the shape below.",
     )
     value: float = field(
         0.25,
@@ -322,6 +323,18 @@ class FillSection(TrainingSection):
 
 
 @dataclasses.dataclass(frozen=True)
+class QuantizeSection(TrainingSection):
+    """Quantisation of the finished model, learnt from the model before; 0 epochs round it only."""
+
+    preset: str = field(
+        "none",
+        one_of(("none", *PRESETS)),
+        "Bits of weights: int8, int6 or int4, with inputs of products in 8 bits; or none, which "
+        "leaves the stage out.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class MeasureSection:
     """Metrics, sizes and latency of the dense and the pruned model."""
 
@@ -367,6 +380,7 @@ class RunConfig:
     distillation: DistillationSection = section(DistillationSection)
     shrink: ShrinkSection = section(ShrinkSection)
     fill: FillSection = section(lambda: FillSection(learning_rate=3e-5, warmup_steps=0))
+    quantize: QuantizeSection = section(lambda: QuantizeSection(learning_rate=2e-5, warmup_steps=0))
     generation: GenerationSection = section(GenerationSection)
     measure: MeasureSection = section(MeasureSection)
     evaluate_every: int = field(

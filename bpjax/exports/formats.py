@@ -21,6 +21,7 @@ from bpjax.models.checkpoint import save_pretrained
 from bpjax.models.heads import HEADS
 from bpjax.models.inputs import TOKEN_TYPES, Input
 from bpjax.models.layers.products import unrounded
+from bpjax.models.quantize import dequantize
 
 Call = Callable[[dict[str, Any]], np.ndarray]
 
@@ -32,12 +33,12 @@ class Format(NamedTuple):
       convert: (config, params, folder): turns a folder that `save_pretrained` wrote into this form.
       open: (config, folder): the converted folder as a function of a batch, which gives what
         `outputs_of` does; None where other software loads it.
-      change: of sizes and parameters before they are saved.
+      change: of sizes and parameters before they are saved in the folder that is converted.
     """
 
     convert: Callable[[Config, dict[str, Any], Path], None]
     open: Callable[[Config, Path], Call] | None = None
-    change: Callable[[Config, dict[str, Any]], tuple[Config, dict[str, Any]]] | None = None
+    change: Callable[[Config, dict[str, Any]], tuple[Config, dict[str, Any]]] = dequantize
 
 
 FORMATS = {
@@ -50,6 +51,7 @@ FORMATS = {
 
 TOLERANCE = 1e-4
 _SHAPES = ((1, 5), (3, 24))  # of the batches that are compared
+_ROWS = 41  # compared one by one, of a quantised model
 _WRITTEN = 16  # tokens of each text while both are timed
 
 
@@ -77,8 +79,6 @@ def export(
     if form not in FORMATS:
         raise UserError(f"format {form!r}: expected one of {', '.join(FORMATS)}; choose one")
     convert, open_, change = FORMATS[form]
-    if change:
-        config, params = change(config, params)
     found: dict[str, float] = {}
 
     def finish(written: Path) -> None:
@@ -86,7 +86,7 @@ def export(
         if open_:
             found.update(compare(config, params, open_(config, written)))
 
-    save_pretrained(folder, config, params, tokenizer, finish=finish)
+    save_pretrained(folder, *change(config, params), tokenizer, finish=finish)
     return found
 
 
@@ -110,21 +110,27 @@ def compare(
       medians.
 
     Raises:
-      RuntimeError: they differ by more than `TOLERANCE`, or an answer is not a number.
+      RuntimeError: they differ by more than `TOLERANCE`, or an answer is not a number. In a
+        quantised model the last bit of a float decides now and then how it is rounded, and that is
+        then seen: of many short rows it is the median that must not differ.
     """
     params = jax.device_put(params)
     ours = jax.jit(functools.partial(outputs_of, config))
     inputs, apart = inputs_of(config), []
-    for size, length in _SHAPES:
-        batch, mask = _padded_batch(inputs, size, min(length, config.max_positions))
+    shapes = [(*shape, 0) for shape in _SHAPES]
+    if config.quantization:
+        shapes = [(1, 5, seed) for seed in range(_ROWS)]
+    for size, length, seed in shapes:
+        batch, mask = _padded_batch(inputs, size, min(length, config.max_positions), seed)
         with unrounded():
             difference = np.abs(np.asarray(call(batch)) - np.asarray(ours(params, batch)))
         # Nobody reads what stands at padding; the texts have none.
         padded = HEADS[config.head].per_token and DECODER_IDS not in batch
-        apart.append(difference[np.asarray(mask, bool)] if padded else difference)
-    worst = float(max(np.max(each) for each in apart))
-    if not worst <= TOLERANCE:
-        raise RuntimeError(f"the exported model differs by {worst:.1e}, expected {TOLERANCE:.0e}")
+        apart.append(np.max(difference[np.asarray(mask, bool)] if padded else difference))
+    worst = float(np.max(apart))
+    usual = float(np.median(apart)) if config.quantization else worst
+    if not (usual <= TOLERANCE and np.isfinite(worst)):
+        raise RuntimeError(f"the exported model differs by {usual:.1e}, expected {TOLERANCE:.0e}")
     batch = random_batch(inputs, timed[0], min(timed[1], config.max_positions))
     if DECODER_IDS in batch:
         batch[DECODER_IDS] = batch[DECODER_IDS][:, :_WRITTEN]
@@ -135,10 +141,10 @@ def compare(
 
 
 def _padded_batch(
-    inputs: Sequence[Input], size: int, length: int
+    inputs: Sequence[Input], size: int, length: int, seed: int = 0
 ) -> tuple[dict[str, Any], Int[Array, "batch length"]]:
     """Random rows of 3 tokens and more, of two segments where the model tells them apart."""
-    batch = random_batch(inputs, size, length)
+    batch = random_batch(inputs, size, length, seed)
     mask = (jnp.arange(length) < jnp.arange(size)[:, None] + 3).astype(jnp.int32)
     for each in inputs:
         found = batch[each.name]

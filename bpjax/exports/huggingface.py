@@ -11,6 +11,7 @@ from flax import traverse_util
 from bpjax import models
 from bpjax.models.architecture import Config
 from bpjax.models.heads import HEADS
+from bpjax.models.quantize import dequantize
 from bpjax.models.sizes import SHRUNKEN_KEY
 from bpjax.models.sources import CARD, CONFIG
 
@@ -31,6 +32,7 @@ def pad(config: Config, params: dict[str, Any]) -> tuple[Config, dict[str, Any]]
     Raises:
       UserError: a model without layer norms.
     """
+    config, params = dequantize(config, params)
     dense = models.architecture(config).pad(config)
     flat = traverse_util.flatten_dict(params, sep="/")
     padded = {}

@@ -56,7 +56,7 @@ def to_onnx(config: Config, params: dict[str, Any], folder: Path) -> None:
             table.register_forward_pre_hook(_require_row)
     graphs = writer if head.generates else _whole
     for graph in graphs(model.eval(), config):
-        export_graph(graph, folder)
+        export_graph(graph, folder, config.quantization)
     for name in {model.config.attribute_map.get(name, name) for name in _HEADS} & plain.keys():
         plain[name] = plain[name] or 1
     # Without the code, which goes again.

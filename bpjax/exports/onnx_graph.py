@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bpjax.errors import UserError
+from bpjax.exports.onnx_integers import to_integers
+from bpjax.exports.onnx_passes import speed_up
+from bpjax.models.layers.quantization import Quantization
+
+OPSET = 23
+"""Of ONNX; the first in which attention is one operator."""
 
 
 class Graph(NamedTuple):
@@ -29,8 +35,13 @@ class Graph(NamedTuple):
     outputs: Sequence[str]
 
 
-def export_graph(graph: Graph, folder: Path) -> None:
+def export_graph(graph: Graph, folder: Path, quantization: Quantization | None = None) -> None:
     """Writes an ONNX file.
+
+    Args:
+      graph: of floats.
+      folder: for the file.
+      quantization: how its weights were rounded, for products of integers; None for floats.
 
     Raises:
       UserError: a package of the extra `onnx` is missing.
@@ -48,23 +59,31 @@ def export_graph(graph: Graph, folder: Path) -> None:
             output_names=[*graph.outputs],
             dynamic_shapes=dict(graph.sizes),
             dynamo=True,
+            opset_version=OPSET,
             verbose=False,
             external_data=False,
         )
-    _drop_shapes_of_weights(onnx, path)
+    # Weights that lie in a file of their own stay there, unless they are to be others.
+    model = onnx.load(path, load_external_data=quantization is not None)
+    _drop_notes(model.graph)
+    speed_up(onnx, model)
+    if quantization:
+        to_integers(onnx, model, quantization)
+        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+    onnx.save(model, path)
 
 
-def _drop_shapes_of_weights(onnx: Any, path: Path) -> None:
-    """Removes from an ONNX file the shapes of weights, which they have themselves.
+def _drop_notes(graph: Any) -> None:
+    """Removes where in PyTorch a node comes from, and shapes of weights, which have them.
 
     ONNX Runtime's `quantize_dynamic` transposes weights and would find that they contradict.
     """
-    model = onnx.load(path, load_external_data=False)
-    weights = {each.name for each in model.graph.initializer}
-    others = [each for each in model.graph.value_info if each.name not in weights]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(others)
-    onnx.save(model, path)
+    for node in graph.node:
+        del node.metadata_props[:]
+    weights = {each.name for each in graph.initializer}
+    others = [each for each in graph.value_info if each.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(others)
 
 
 def start_session(path: Path, threads: int = 0) -> Any:

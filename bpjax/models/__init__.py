@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from bpjax.models import bart, bert
-from bpjax.models.architecture import Architecture, Config
+from bpjax.models.architecture import Architecture, Config, Stored
 from bpjax.models.inputs import Input
+from bpjax.models.quantize import stored
 from bpjax.pruning.structure import Sizes, Structure
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -40,6 +41,12 @@ def describe(config: Config) -> Structure:
 def inputs(config: Config) -> tuple[Input, ...]:
     """What a model reads of a batch."""
     return architecture(config).inputs(config)
+
+
+def tensors(config: Config) -> dict[str, Stored]:
+    """Every parameter of a model, by its path: where it lies in a checkpoint."""
+    table = architecture(config).tensors(config)
+    return stored(table) if config.quantization else table
 
 
 def resize(config: Config, sizes: Sizes) -> Any:

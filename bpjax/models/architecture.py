@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from bpjax.models.embedding import Embedding
 from bpjax.models.generation import Decoder
 from bpjax.models.inputs import Input
+from bpjax.models.layers.quantization import Quantization
 from bpjax.pruning.structure import Sizes, Structure
 
 Json = Mapping[str, Any]
@@ -55,6 +56,10 @@ class Config(Protocol):
     @property
     def dtype(self) -> str:
         """Compute type; parameters keep theirs."""
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How kernels, tables and inputs of products are rounded; None: not at all."""
 
     @property
     def vocab_size(self) -> int:
@@ -106,6 +111,7 @@ class Stored(NamedTuple):
       copies: names of tensors that are tied to it: a file may have any of them, beside it or in its
         place, and all must be the same.
       absent: what it is where a file has none; None: it must be there.
+      dtype: of ours, "float32" or "int8".
     """
 
     name: str
@@ -115,6 +121,7 @@ class Stored(NamedTuple):
     fresh: str = "never"
     copies: tuple[str, ...] = ()
     absent: Callable[[], np.ndarray] | None = None
+    dtype: str = "float32"
 
 
 class Architecture(NamedTuple):

@@ -23,6 +23,12 @@ from bpjax.models.generation_files import read_generation, write_generation
 from bpjax.models.heads import HEADS
 from bpjax.models.labels import SavedHead, match, read_head
 from bpjax.models.places import TURNS, Place, find_places, require_places, unwrap
+from bpjax.models.quantize import (
+    read_quantization,
+    require_float,
+    require_scales,
+    write_quantization,
+)
 from bpjax.models.sentence_files import (
     embedding_files,
     has_embedding,
@@ -92,6 +98,8 @@ def load_pretrained(
     path, strict = folder / CONFIG, head == SAVED
     saved = read_saved_head(path)
     config = read_config(path, head, num_labels).replace(dtype=dtype)
+    if not strict:  # who names a head trains it
+        require_float(config, folder)
     order = _order(saved, config, labels)
     if strict and order is None:
         raise UserError(
@@ -100,9 +108,9 @@ def load_pretrained(
         )
     config = _name(config, saved, order, labels)
     architecture = models.architecture(config)
-    checkpoint = unwrap(Checkpoint(folder), architecture.tensors(config))
+    checkpoint = unwrap(Checkpoint(folder), models.tensors(config))
     config = architecture.complete(config, checkpoint.names())
-    table = architecture.tensors(config)
+    table = models.tensors(config)
     places = find_places(checkpoint, table)
     left = require_places(
         checkpoint,
@@ -122,7 +130,9 @@ def load_pretrained(
         place, of_head = places[array], stored.fresh == "any"
         found = checkpoint.shape(place.name)
         if found == place.shape and not (of_head and order is None):
-            value = TURNS[stored.turn].to_ours(checkpoint.read(place.name)[place.rows])
+            value = TURNS[stored.turn].to_ours(
+                checkpoint.read(place.name, stored.dtype)[place.rows]
+            )
             params[array] = jnp.array(value[..., order] if of_head else value)
         elif found is None and stored.absent:
             params[array] = jnp.array(stored.absent())
@@ -136,6 +146,7 @@ def load_pretrained(
             _refuse(folder, place, found, config.num_labels if of_head else None)
     if drawn:
         _log.info("%s: drew a new %s", folder, " and ".join(sorted(drawn)))
+    require_scales(params, lambda path: f"{folder}: {places[path].name}")
     return config, traverse_util.unflatten_dict(params, sep="/")
 
 
@@ -233,6 +244,13 @@ def read_config(path: Path, head: str = SAVED, num_labels: int = 2) -> Any:
         head that bpjax does not have.
     """
     data, architecture = _read(path)
+    config = _read_config(path, data, architecture, head, num_labels)
+    return config.replace(quantization=read_quantization(data, str(path)))
+
+
+def _read_config(
+    path: Path, data: dict[str, Any], architecture: Architecture, head: str, num_labels: int
+) -> Any:
     if head == EMBEDDING or (head == SAVED and _gives_embeddings(path, data, architecture)):
         config = architecture.read(data, EMBEDDING, 1, str(path))
         return architecture.embed(config, read_embedding(path.parent, config.max_positions))
@@ -275,7 +293,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Architecture]:
 def write_config(path: Path, config: Config) -> None:
     """Writes what `read_config` reads: a config.json, and what else says how a head answers."""
     architecture = models.architecture(config)
-    path.write_text(json.dumps(architecture.write(config), indent=2) + "\n", encoding="utf-8")
+    data = architecture.write(config)
+    write_quantization(config, data)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if config.head == EMBEDDING:
         write_embedding(path.parent, architecture.embedding(config), config.num_labels)
     if HEADS[config.head].generates:
@@ -306,11 +326,13 @@ def save_pretrained(
 ) -> Path:
     """Saves a model as config.json, model.safetensors (float32, `[out, in]`) and tokenizer files.
 
+    Kernels and tables of a quantised model are int8, see `quantize.stored`.
     One that gives embeddings also gets the files of sentence-transformers, and one that writes
     texts its generation_config.json.
 
     The folder appears whole or not at all: it is written under another name and then renamed.
-    A dense model loads in transformers; a shrunken one has the key `bpjax` in its config.json.
+    A dense model loads in transformers; one that is shrunken or quantised has the key `bpjax` in its
+    config.json.
 
     Args:
       directory: the folder to make.
@@ -329,14 +351,14 @@ def save_pretrained(
       ValueError: `params` is not the tree of `config`.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    table = models.architecture(config).tensors(config)
+    table = models.tensors(config)
     if flat.keys() != table.keys():
         raise ValueError(
             f"params do not fit the config, which differ in {sorted(flat.keys() ^ table.keys())}"
         )
     parts: dict[str, list[np.ndarray]] = {}
     for path, stored in table.items():
-        value = np.asarray(flat[path], np.float32)
+        value = np.asarray(flat[path], stored.dtype)
         if value.shape != stored.shape:
             raise ValueError(f"{path} has shape {value.shape}, the config says {stored.shape}")
         parts.setdefault(stored.name, []).append(TURNS[stored.turn].to_stored(value))

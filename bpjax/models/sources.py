@@ -246,20 +246,25 @@ class Checkpoint:
     def _slice(self, name: str) -> Any:
         return self._tensors[name].get_slice(self._prefix + name)
 
-    def read(self, name: str) -> np.ndarray:
-        """A tensor as float32.
+    def read(self, name: str, dtype: str = "float32") -> np.ndarray:
+        """A tensor as float32, or as int8.
 
         Raises:
-          UserError: it holds no floating-point numbers.
+          UserError: it holds no floating-point numbers, or no numbers of 8 bits.
         """
         kind = self._slice(name).get_dtype()
-        if kind not in ("F64", "F32", "F16", "BF16"):
+        if dtype == "int8" and kind != "I8":
+            raise UserError(
+                f"{self.folder}: {name} holds {kind}: expected I8 as {CONFIG} says; save the model "
+                "again"
+            )
+        if dtype != "int8" and kind not in ("F64", "F32", "F16", "BF16"):
             raise UserError(
                 f"{self.folder}: {name} holds {kind}: expected floating-point weights; "
                 "choose a checkpoint that is not quantised"
             )
         tensor = self._tensors[name].get_tensor(self._prefix + name)
-        return np.asarray(tensor).astype(np.float32)
+        return np.asarray(tensor).astype(dtype)
 
 
 def weight_files(folder: Path) -> list[Path]:

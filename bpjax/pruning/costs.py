@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bpjax.pruning.kept import KeptUnits
-from bpjax.pruning.structure import Structure, Sublayer, count_weights, has
+from bpjax.pruning.structure import Structure, Sublayer, at, count_weights, has
 
 
 class Table(NamedTuple):
@@ -129,16 +129,21 @@ def linear_cost(structure: Structure) -> Cost:
     return Cost(_counted(structure))
 
 
-def parameter_cost(structure: Structure, params: dict) -> Cost:
+def parameter_cost(structure: Structure, params: dict, *, in_bytes: bool = False) -> Cost:
     """All parameters of a model; what no unit owns is the rest.
 
     Args:
       structure: of the model.
-      params: its parameters, or their shapes.
+      params: its parameters, or their shapes and types.
+      in_bytes: what they take is counted, by their types, and not how many they are.
     """
-    cost = Cost(_counted(structure, params))
-    count = sum(x.size for x in jax.tree.leaves(params))
+    cost = Cost(_counted(structure, params, in_bytes))
+    count = sum(x.size * _weight(x, in_bytes) for x in jax.tree.leaves(params))
     return cost._replace(rest=count - float(cost.whole(structure)))
+
+
+def _weight(x: Any, in_bytes: bool) -> int:
+    return int(x.dtype.itemsize) if in_bytes else 1
 
 
 def linear_parameters(structure: Structure) -> dict[str, int]:
@@ -152,21 +157,22 @@ def in_order(structure: Structure) -> list[Sublayer]:
     return sorted(structure.sublayers, key=lambda each: kinds.index(each.kind))
 
 
-def _counted(structure: Structure, params: dict | None = None) -> tuple[Table, ...]:
-    """Weights by unit; with parameters, the biases of a unit's channels too."""
+def _counted(
+    structure: Structure, params: dict | None = None, in_bytes: bool = False
+) -> tuple[Table, ...]:
+    """Weights by unit; with parameters, what else a unit's channels have, such as biases, too."""
     tables = []
     for each in in_order(structure):
         weights: dict[tuple[bool, str], int] = {}
         for kernel in (*each.reads, each.write):
             found = kernel.width * structure.streams[kernel.stream].size
-            # The bias behind the kernel that writes stays whatever goes.
-            if (
-                params
-                and each.units
-                and kernel != each.write
-                and has(params, (*kernel.path, "bias"))
-            ):
-                found += kernel.width
+            beside = at(params, kernel.path) if params and has(params, kernel.path) else {}
+            if "kernel" in beside:
+                found *= _weight(beside["kernel"], in_bytes)
+            # What is behind the kernel that writes stays whatever goes.
+            if each.units and kernel != each.write:
+                by_channel = [x for x in beside.values() if x.ndim == 1]
+                found += kernel.width * sum(_weight(x, in_bytes) for x in by_channel)
             key = (kernel.grouped, "" if params else kernel.stream)
             weights[key] = weights.get(key, 0) + found
         for (grouped, stream), count in weights.items():

@@ -11,15 +11,20 @@ FILE = "README.md"
 
 
 def write_card(
-    report: Mapping[str, Any], kind: str, folder: Path, labels: Sequence[str] = ()
+    report: Mapping[str, Any],
+    kind: str,
+    folder: Path,
+    labels: Sequence[str] = (),
+    part: str = "pruned",
 ) -> Path:
     """Writes what a run found into the folder of its model, from where exports take it along.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
       kind: of the task, in the hub's words: "text-classification", say.
-      folder: of the pruned model.
+      folder: of the model.
       labels: their names by number; () where they have none.
+      part: which model of the report it is, "pruned" or "quantized".
 
     Returns:
       The path of the card.
@@ -27,7 +32,9 @@ def write_card(
     from huggingface_hub import EvalResult, ModelCardData  # slow to import
 
     task, base = _name_data(report), report["model"]
-    metrics = report["pruned"]["metrics"]
+    metrics = report[part]["metrics"]
+    few = [report["config"]["quantize"]["preset"]] if part == "quantized" else []
+    title = " and ".join(["pruned", *few])
     results = [
         EvalResult(
             task_type=kind,
@@ -41,22 +48,27 @@ def write_card(
         if not name.endswith("_threshold")
     ]
     data = ModelCardData(
-        model_name=f"{base} pruned for {task}",
+        model_name=f"{base} {title} for {task}",
         library_name="bpjax",
-        tags=["bpjax", "pruned", report["pattern"], report["method"]],
+        tags=["bpjax", "pruned", *few, report["pattern"], report["method"]],
         eval_results=results,
     )
     where = report["environment"]
-    shape, gain = list(report["speedup"].items())[-1]
+    shape, gain = list(report["quantized_speedup" if few else "speedup"].items())[-1]
     parts = [
         f"---\n{data.to_yaml()}\n---",
-        f"# {base}, pruned for {task}",
+        f"# {base}, {title} for {task}",
         f"{report['density']:.1%} of the linear parameters of its layers are left, and it runs "
         f"{gain:.2f} times faster than the dense model at {shape} (batch × length) on "
         f"{name_machine(where)} ({where['backend']}). "
         "What was removed changed no output of "
         f"{report['equivalence']['examples']:,} examples by more than "
         f"{report['equivalence']['max_abs_diff']:.1e}.",
+        *[
+            f"Its weights and the inputs of its products are {preset}: bpjax loads it, and "
+            "`bpjax export` writes it for other software."
+            for preset in few
+        ],
         _markdown(report_rows(report)),
         f"```\n{format_sizes(report)}\n```",
         *([f"Labels: {', '.join(f'{i} {name}' for i, name in enumerate(labels))}."] * bool(labels)),

@@ -21,19 +21,27 @@ Number: TypeAlias = int | float  # JSON tells 1 from 1.0, and so does a type che
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """The table at the end of a run: dense against pruned, then what is left by layer.
+    """The table at the end of a run: dense against smaller models, then what is left by layer.
 
     Args:
       report: as in report.json, see `bpjax.report.write.KEYS`.
     """
     names = ("task", "model", "pattern", "method", "seed")
     found = report["equivalence"]
+    exact = [
+        f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
+        f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most."
+    ]
+    if rounded := report.get("quantized_equivalence"):
+        exact.append(
+            f"The integers of the {report['config']['quantize']['preset']} model changed them by "
+            f"{rounded['max_abs_diff']:.1e} against the rounded floats that it was made from."
+        )
     parts = [
         " · ".join(f"{name} {report[name]}" for name in names),
-        align(report_rows(report), left=(0, 3)),
+        align(report_rows(report), left=(0, 3, 5)),
         format_sizes(report),
-        f"{report['density']:.1%} of the linear parameters are left. Removing the others changed "
-        f"the logits of {found['examples']:,} examples by {found['max_abs_diff']:.1e} at most.",
+        " ".join(exact),
     ]
     return "\n\n".join(parts)
 
@@ -59,32 +67,75 @@ def format_plan(plan: Mapping[str, Any]) -> str:
 
 
 def report_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Dense against pruned: titles, then metrics, sizes and latencies, with what changed."""
-    dense, pruned = report["dense"], report["pruned"]
-    rows: list[tuple[str, ...]] = [("", "dense", "pruned", "")]
-    for name, value in dense["metrics"].items():
-        change = _signed(pruned["metrics"][name], value)
-        title = name if name.endswith(NOT_PERCENT) else f"{name} [%]"
-        rows.append((title, _number(value), _number(pruned["metrics"][name]), change))
-    counts = {"linear parameters": (dense["linear_params"], pruned["linear_params"])}
-    for stack, whole in dense.get("linear_params_by_stack", {}).items():
-        counts[f"of the {stack}"] = whole, pruned["linear_params_by_stack"][stack]
-    counts["parameters"] = dense["total_params"], pruned["total_params"]
-    for name, (whole, left) in counts.items():
-        rows.append((name, f"{whole:,}", f"{left:,}", _share(left, whole)))
-    streams = streams_of(pruned)
-    for name, whole in streams_of(dense).items():
-        if whole != streams[name]:
-            left = streams[name]
-            rows.append((f"{name} dimensions", str(whole), str(left), _share(left, whole)))
-    sizes = dense["bytes_on_disk"], pruned["bytes_on_disk"]
-    rows.append(("on disk [MB]", *(_number(size / 1e6) for size in sizes), _share(*sizes[::-1])))
-    for shape, milliseconds in dense["latency_ms"].items():
-        gain = _times(report["speedup"].get(shape))
-        theory = _times(report["theoretical_speedup"].get(shape))
-        times = _number(milliseconds), _number(pruned["latency_ms"].get(shape))
-        rows.append((f"latency {shape} [ms]", *times, f"{gain} faster, {theory} in theory"))
-    return rows
+    """Dense against pruned: titles, then metrics, sizes and latencies, with what changed.
+
+    The quantised model has two columns more, where there is one.
+    """
+    compared = [("pruned", report["pruned"], report["speedup"], report["theoretical_speedup"])]
+    if "quantized" in report:
+        title = report["config"]["quantize"]["preset"]
+        compared.append((title, report["quantized"], report["quantized_speedup"], {}))
+    columns = [
+        _changes(report["dense"], model, speedup, theory) for _, model, speedup, theory in compared
+    ]
+    titles = ("", "dense", *(cell for name, *_ in compared for cell in (name, "")))
+    rows = [titles]
+    for (title, whole), *changed in zip(_quantities(report["dense"]), *columns, strict=True):
+        rows.append((title, whole, *(cell for cells in changed for cell in cells)))
+    # Widths that nothing was taken from are not worth a row.
+    unchanged = {f"{name} dimensions" for name in streams_of(report["dense"])}
+    return [row for row in rows if row[0] not in unchanged or {*row[2::2]} != {row[1]}]
+
+
+def _quantities(dense: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Titles, and what they are of the dense model."""
+    metrics = [
+        (name if name.endswith(NOT_PERCENT) else f"{name} [%]", _number(value))
+        for name, value in dense["metrics"].items()
+    ]
+    counts = [(name, f"{count:,}") for name, count in _counts(dense).items()]
+    latency = [
+        (f"latency {shape} [ms]", _number(milliseconds))
+        for shape, milliseconds in dense["latency_ms"].items()
+    ]
+    return [*metrics, *counts, ("on disk [MB]", _number(dense["bytes_on_disk"] / 1e6)), *latency]
+
+
+def _changes(
+    dense: Mapping[str, Any],
+    model: Mapping[str, Any],
+    speedup: Mapping[str, Number],
+    theory: Mapping[str, Number],
+) -> list[tuple[str, str]]:
+    """The same of a smaller model, each with what it is against the dense one's."""
+    metrics = [
+        (_number(model["metrics"][name]), _signed(model["metrics"][name], value))
+        for name, value in dense["metrics"].items()
+    ]
+    left = _counts(model)
+    counts = [(f"{left[k]:,}", _share(left[k], whole)) for k, whole in _counts(dense).items()]
+    size = model["bytes_on_disk"]
+    latency = []
+    for shape in dense["latency_ms"]:
+        gain = f"{_times(speedup.get(shape))} faster"
+        if theory:
+            gain += f", {_times(theory.get(shape))} in theory"
+        latency.append((_number(model["latency_ms"].get(shape)), gain))
+    return [
+        *metrics,
+        *counts,
+        (_number(size / 1e6), _share(size, dense["bytes_on_disk"])),
+        *latency,
+    ]
+
+
+def _counts(model: Mapping[str, Any]) -> dict[str, int]:
+    """Numbers of parameters, and of dimensions of the residual streams, by their titles."""
+    found = {"linear parameters": model["linear_params"]}
+    for stack, count in model.get("linear_params_by_stack", {}).items():
+        found[f"of the {stack}"] = count
+    found["parameters"] = model["total_params"]
+    return found | {f"{name} dimensions": size for name, size in streams_of(model).items()}
 
 
 def format_sizes(report: Mapping[str, Any]) -> str:

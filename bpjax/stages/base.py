@@ -23,7 +23,7 @@ STREAMS = 5
 FILL_NOISE = 5
 """Number of the stream that `fill` draws from where weights are zero. Stages do not have it."""
 
-MODELS = ("dense", "model")
+MODELS = ("dense", "model", "quantized")
 """Kinds of artefacts that are a model's folder."""
 
 Artefacts = Mapping[str, Path]
@@ -99,7 +99,7 @@ class Stage(NamedTuple):
 
     Artefacts are of a kind: "budget" (the stage's folder, with its notes), "dense" (folder of the
     dense model), "masked" (folder of a model with masks, see `masked`), "model" (folder of a model
-    as small as it is by now). A stage is handed the newest of the kinds it takes.
+    as small as it is by now), "quantized" (folder of that in few bits). A stage is handed the newest of the kinds it takes.
 
     Attributes:
       name: of its folder and of its seconds in the report.

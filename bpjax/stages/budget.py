@@ -14,6 +14,7 @@ from bpjax.errors import UserError
 from bpjax.measure.cost_table import measure_cost, right_at
 from bpjax.measure.latency import compare_latency, parse_shapes
 from bpjax.models.architecture import Config
+from bpjax.models.quantize import PRESETS, as_integers
 from bpjax.pruning.budget import reachable
 from bpjax.pruning.costs import linear_cost, parameter_cost
 from bpjax.pruning.methods.base import Method
@@ -27,8 +28,6 @@ from bpjax.stages.recipe import (
 from bpjax.stages.removal import Removal, removal_of
 from bpjax.training.approximations import finished
 from bpjax.training.evaluation import forward
-
-BYTES = 4  # of a parameter: models are saved in float32
 
 
 class Priced(NamedTuple):
@@ -49,6 +48,7 @@ def price(
     model: Config,
     params: dict,
     approximations: tuple[str, ...] = (),
+    preset: str = "none",
 ) -> Priced:
     """Finds what the model may cost; for a speedup, by timing layers on this device.
 
@@ -57,6 +57,7 @@ def price(
       model: before pruning.
       params: of that model.
       approximations: of what fine-pruning trains in, see `training.approximations`.
+      preset: of the quantisation that follows, which says what a parameter takes when it is saved.
     """
     kind, value = options.kind, options.value
     if kind == "speedup":
@@ -69,10 +70,14 @@ def price(
             cost = measure_cost(cheaper, forward, *shape)
             cost = right_at(value / gained, cost, cheaper, forward, *shape)
         return Priced(Budget(cost, gained / value), gained)
-    structure = models.describe(model)
-    count = sum(x.size for x in jax.tree.leaves(params))
-    whole = {"density": 1, "params": count, "bytes": BYTES * count}[kind]
-    cost = linear_cost(structure) if kind == "density" else parameter_cost(structure, params)
+    structure, saved = models.describe(model), params
+    if kind == "density":
+        return Priced(Budget(linear_cost(structure), value), 1.0)
+    if preset != "none":
+        rounded = model.replace(quantization=PRESETS[preset])
+        saved = jax.eval_shape(functools.partial(as_integers, rounded), params)
+    cost = parameter_cost(structure, saved, in_bytes=kind == "bytes")
+    whole = float(cost.whole(structure))
     return Priced(Budget(cost, value / whole), whole)
 
 
@@ -167,7 +172,7 @@ def check(inputs: Inputs, config: RunConfig) -> None:
 def _price(inputs: Inputs, config: RunConfig, *, reach: bool) -> Priced:
     pruning, budget = config.pruning, config.budget
     model, params = inputs.pretrained(config.model, config.seed)
-    priced = price(budget, model, params, approximations_of(pruning))
+    priced = price(budget, model, params, approximations_of(pruning), config.quantize.preset)
     if reach:
         with refusals():
             removal = removal_of(config, model)

@@ -36,12 +36,19 @@ class Evaluator(NamedTuple):
         return Batching(size, self.batch.buckets, layout.part(size), self.batch.target_buckets)
 
     def rows(
-        self, model: Config, params: dict, masks: dict | None = None
+        self,
+        model: Config,
+        params: dict,
+        masks: dict | None = None,
+        *,
+        as_written: bool = False,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Logits of the evaluation split, with the row's number, in the order of the batches."""
-        inputs = self.inputs
-        batches = eval_batches(inputs.evaluation, self.batching)
-        return predict_rows(model, params, batches, masks, inputs.layout)
+        """Logits of the evaluation split, with the row's number, in the order of the batches.
+
+        Not fused where they are to be compared `as_written`, see `predict_rows`.
+        """
+        batches, layout = eval_batches(self.inputs.evaluation, self.batching), self.inputs.layout
+        return predict_rows(model, params, batches, masks, layout, as_written=as_written)
 
     def answers(
         self,

@@ -11,6 +11,7 @@ from bpjax.errors import UserError
 from bpjax.measure.latency import parse_shapes
 from bpjax.models.architecture import Config
 from bpjax.models.checkpoint import require_head
+from bpjax.models.quantize import require_float
 from bpjax.models.sources import find_folder
 from bpjax.models.tokenizer import check_same_vocabulary, check_vocabulary, load_tokenizer
 from bpjax.stages.base import Inputs
@@ -74,6 +75,7 @@ def check_inputs(inputs: Inputs, config: RunConfig) -> None:
     positions = {source: model.max_positions}
     for source in filter(None, (config.teacher.source, config.distillation.source)):
         found, _ = inputs.finished(source)
+        require_float(found, source)
         require_fit(inputs.task, source, found, inputs.tokenizer)
         check_same_vocabulary(inputs.tokenizer, source)
         positions[source] = found.max_positions

@@ -1,4 +1,7 @@
-"""The measure stage: metric, size and latency of the dense and the pruned model, side by side."""
+"""The measure stage: metric, size and latency of the dense and the pruned model, side by side.
+
+So of the quantised model, where there is one.
+"""
 
 import functools
 import time
@@ -30,10 +33,11 @@ HOW = ("dtype", "dense_sizes", "generation")
 
 
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
-    """Measures the two on the device that the run is on, which the notes describe."""
+    """Measures all on the device that the run is on, which the notes describe."""
     started = time.perf_counter()
     shapes, evaluator = timed_shapes(config), evaluator_of(inputs, config)
-    folders = {"dense": artefacts["dense"], "pruned": artefacts["model"]}
+    kinds = {"dense": "dense", "pruned": "model", "quantized": "quantized"}
+    folders = {name: artefacts[kind] for name, kind in kinds.items() if kind in artefacts}
     opened = {
         name: inputs.finished(path, dtype=config.model.dtype) for name, path in folders.items()
     }
@@ -68,7 +72,12 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         **measured,
         "density": linear["pruned"] / linear["dense"],
         **size_keys(units["pruned"], units["dense"]),
-        "speedup": {s: latency["dense"][s] / latency["pruned"][s] for s in latency["dense"]},
+        "speedup": _speedup(latency["dense"], latency["pruned"]),
+        **(
+            {"quantized_speedup": _speedup(latency["dense"], latency["quantized"])}
+            if "quantized" in latency
+            else {}
+        ),
         "theoretical_speedup": {
             f"{b}x{n}": theoretical_speedup(structures["dense"], structures["pruned"], b, n)
             for b, n in shapes
@@ -76,6 +85,10 @@ def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -
         # That in which latencies were measured, whoever writes the report.
         "environment": describe_environment(),
     }
+
+
+def _speedup(dense: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {shape: milliseconds / other[shape] for shape, milliseconds in dense.items()}
 
 
 def _stacks(structure: Structure) -> dict[str, Any]:
@@ -130,5 +143,10 @@ def report(notes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 MEASURE = Stage(
-    name="measure", number=4, run=run, takes=("dense", "model"), check=check, report=report
+    name="measure",
+    number=4,
+    run=run,
+    takes=("dense", "model", "quantized"),
+    check=check,
+    report=report,
 )

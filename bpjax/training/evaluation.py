@@ -100,13 +100,19 @@ def forward(
     return logits
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _logits(
+def _logits_of(
     config: Config, layout: Layout, params: dict, masks: dict | None, batch: Batch
 ) -> jax.Array:
     params, masks = layout.collect((params, masks))
     with unrounded():
         return forward(config, params, batch, masks)
+
+
+_logits = jax.jit(_logits_of, static_argnums=(0, 1))
+_logits_as_written = jax.jit(
+    _logits_of, static_argnums=(0, 1), compiler_options={"xla_disable_hlo_passes": "fusion"}
+)
+"""Each operation by itself, whose result then does not depend on what stands around it."""
 
 
 def predict(
@@ -138,14 +144,27 @@ def predict_rows(
     batches: Iterable[Batch],
     masks: dict | None,
     layout: Layout = ONE_DEVICE,
+    *,
+    as_written: bool = False,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The numbers of rows and their logits as they are computed, batch by batch: see `predict`."""
+    """The numbers of rows and their logits as they are computed, batch by batch: see `predict`.
+
+    Args:
+      config: as of `predict`.
+      params: as of `predict`.
+      batches: as of `predict`.
+      masks: as of `predict`.
+      layout: as of `predict`.
+      as_written: operations are not fused, which is slower: two programs that compute the same then
+        give the same to the last bit.
+    """
+    run = _logits_as_written if as_written else _logits
     head = HEADS[config.head]
     wanted = (INDEX, head.mask) if head.per_token else (INDEX,)
     params, masks = layout.shard((params, masks))
     for part in batches:
         batch = layout.batch(part)
-        logits = np.asarray(gather(_logits(config, layout, params, masks, batch)), np.float32)
+        logits = np.asarray(gather(run(config, layout, params, masks, batch)), np.float32)
         told = {name: np.asarray(x) for name, x in gather({n: batch[n] for n in wanted}).items()}
         for place, index in enumerate(told[INDEX]):
             if index >= 0:

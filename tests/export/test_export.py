@@ -16,6 +16,8 @@ from bpjax.exports.formats import FORMATS, compare, export
 from bpjax.exports.huggingface import pad
 from bpjax.exports.outputs import outputs_of
 from bpjax.models.bert.encoders import ENCODERS
+from bpjax.models.checkpoint import load_pretrained
+from bpjax.models.quantize import PRESETS, dequantize, quantize
 
 RAGGED = TINY.replace(heads=(0, 2), intermediate=(3, 0))
 
@@ -139,3 +141,26 @@ def test_onnx_names_the_extra_that_it_needs(tmp_path, monkeypatch, missing):
     with pytest.raises(UserError, match=rf"needs {missing}, .*pip install 'bpjax\[onnx\]'"):
         export("onnx", RAGGED, make_params(RAGGED), tmp_path, tmp_path / "out")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_quantised_model_leaves_as_floats_or_as_integers(tmp_path, preset):
+    config, params = quantize(RAGGED, make_params(RAGGED), preset)
+    floats, dense = dequantize(config, params)
+    assert export("hf", config, params, None, tmp_path / "hf") == {}
+    data = json.loads((tmp_path / "hf/config.json").read_text())
+    assert "quantization" not in data["bpjax"] and "auto_map" in data
+    again, loaded = load_pretrained(tmp_path / "hf")
+    assert again == floats
+    jax.tree.map(np.testing.assert_array_equal, loaded, dense)
+
+    found = export("stablehlo", config, params, None, tmp_path / "hlo")
+    exported = jax.export.deserialize(bytearray((tmp_path / "hlo/model.stablehlo").read_bytes()))
+    assert "xi8>" in exported.mlir_module() and "xi32>" in exported.mlir_module()
+    assert found["max_abs_diff"] <= 1e-4
+
+    padded, zeros = pad(config, params)
+    assert padded.quantization is None
+    batch = dict(zip(("input_ids", "attention_mask", "token_type_ids"), make_batch(), strict=True))
+    expected = outputs_of(floats, dense, batch)
+    assert relative(outputs_of(padded, zeros, batch), expected) < 1e-6

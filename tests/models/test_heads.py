@@ -15,7 +15,7 @@ from bpjax.models.bert.encoders import BERT, ENCODERS
 from bpjax.models.heads import HEADS, NO_LABEL, Head, weighted_mean
 from bpjax.pruning.methods.dense import NO_PATTERN, dense
 from bpjax.pruning.schedules import cubic
-from bpjax.stages.shrink import predictions_changed
+from bpjax.stages.equivalence import predictions_changed
 from bpjax.tasks.base import Features
 from bpjax.training.evaluation import forward, predict
 from bpjax.training.input import Batching, eval_batches

@@ -33,6 +33,7 @@ class ToyConfig:
     problem_type: str | None = None
     initializer_range: float = 0.02
     remat: bool = False
+    quantization: None = None
     model_type: str = "toy"
     product_dtype = activation_dtype = property(lambda self: self.dtype)
 

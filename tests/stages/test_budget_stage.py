@@ -2,14 +2,18 @@
 
 import json
 
+import jax
 import pytest
 from checkpoints import refused
+from safetensors.numpy import load_file
 from tiny import TINY, linear, make_params, pattern_of
 
 from bpjax.config import default_config, validate
 from bpjax.config.sections import BudgetSection
 from bpjax.errors import UserError
 from bpjax.models import bert
+from bpjax.models.checkpoint import save_pretrained
+from bpjax.models.quantize import quantize
 from bpjax.pruning.costs import linear_cost
 from bpjax.pruning.methods import make_method
 from bpjax.stages import budget
@@ -78,3 +82,23 @@ def test_the_shape_that_a_speedup_is_asked_for_is_measured_too():
     assert timed_shapes(validate(config)) == [(1, 128), (8, 128)]
     config.budget.kind, config.budget.value = "speedup", 3.0
     assert timed_shapes(validate(config)) == [(4, 32), (1, 128), (8, 128)]
+
+
+@pytest.mark.parametrize("preset", ["none", "int8"])
+def test_bytes_are_those_of_the_saved_model(tmp_path, preset):
+    def size(config):
+        params = make_params(config)
+        if preset != "none":
+            config, params = quantize(config, params, preset)
+        return sum(x.nbytes for x in jax.tree.leaves(params)), config, params
+
+    whole, config, params = size(TINY)
+    save_pretrained(tmp_path / "model", config, params)
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    assert whole == sum(x.nbytes for x in stored.values())
+    options = BudgetSection("bytes", whole / 2)
+    priced = budget.price(options, TINY, make_params(), preset=preset)
+    assert (priced.whole, priced.budget.fraction) == (whole, 0.5)
+    smaller = TINY.replace(heads=(1, 1), intermediate=(3, 1))
+    units = {each.name: each.units for each in bert.describe(smaller).sublayers}
+    assert priced.budget.cost.total(units) == size(smaller)[0]

@@ -37,6 +37,6 @@ def test_the_noise_of_fill_stays():
 
 def test_numbers_are_frozen():
     assert STREAMS == FILL_NOISE == 5
-    drawn = {"teacher": 0, "prune": 1, "shrink": 2, "fill": 3, "measure": 4}
+    drawn = {"teacher": 0, "prune": 1, "shrink": 2, "fill": 3, "measure": 4, "quantize": 6}
     assert drawn | {"budget": None} == NUMBERS
     assert len(set(NUMBERS.values())) == len(NUMBERS)

@@ -10,6 +10,7 @@ from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.linear import DTYPES, ComputeTypes
 from bpjax.models.layers.norm import NORMS
+from bpjax.models.layers.quantization import Quantization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,7 @@ class BartConfig(ComputeTypes):
         if known.
       model_type: a key of `variants.VARIANTS`.
       remat: in training, keep each layer's input only and compute the layer again for the gradient.
+      quantization: how kernels, tables and the inputs of products are rounded; None: not at all.
 
     Raises:
       UserError: sizes that do not agree, a rate outside [0, 1), a token outside the vocabulary, an
@@ -110,6 +112,7 @@ class BartConfig(ComputeTypes):
     dense_sizes: tuple[Stack, Stack, int] | None = None
     model_type: str = "bart"
     remat: bool = False
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         """Checks what would otherwise go wrong later, or in silence."""

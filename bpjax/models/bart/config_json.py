@@ -201,6 +201,7 @@ def _is_dense(config: BartConfig) -> bool:
     hidden = config.hidden_size
     return (
         config.norm == NORMS[0]
+        and config.quantization is None
         and config.scaled_by in (0, hidden)
         and has_all_waves(config)
         and all(

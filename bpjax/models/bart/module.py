@@ -27,7 +27,6 @@ from bpjax.models.layers.dropout import drop, dropout_key
 from bpjax.models.layers.embedding import Table
 from bpjax.models.layers.linear import Bias
 from bpjax.models.layers.norm import LayerNorm
-from bpjax.models.layers.products import transposed_product
 
 
 def inputs(config: BartConfig) -> tuple[Input, ...]:
@@ -128,8 +127,7 @@ class Bart(nn.Module):
         return x * math.sqrt(self.config.scaled_by) if self.config.scaled_by else x
 
     def _logits(self, x):
-        logits = transposed_product(x, self.shared.whole(), self.config.product_dtype)
-        bias = self.head()
+        logits, bias = self.shared.logits(x), self.head()
         return logits.astype(bias.dtype) + bias
 
 

@@ -11,6 +11,7 @@ from bpjax.models.heads import HEADS
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.linear import DTYPES, ComputeTypes
 from bpjax.models.layers.norm import NORMS
+from bpjax.models.layers.quantization import Quantization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class BertConfig(ComputeTypes):
       dense_sizes: of a shrunken model, `heads`, `intermediate` and `hidden_size` before the
         removal, if known.
       remat: in training, keep each layer's input only and compute the layer again for the gradient.
+      quantization: how kernels, tables and the inputs of products are rounded; None: not at all.
 
     Raises:
       UserError: sizes that do not agree, a rate outside [0, 1), an unknown head, activation,
@@ -76,6 +78,7 @@ class BertConfig(ComputeTypes):
     dense_sizes: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
     model_type: str = "bert"
     remat: bool = False
+    quantization: Quantization | None = None
 
     def __post_init__(self):
         """Checks what would otherwise go wrong later, or in silence."""

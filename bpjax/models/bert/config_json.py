@@ -23,8 +23,8 @@ from bpjax.pruning.structure import sizes_of
 def write(config: BertConfig) -> dict[str, Any]:
     """What config.json says about a model.
 
-    A dense model (alike layers, all heads there, layer norms) gets plain Hugging Face fields, and
-    transformers loads it. A shrunken model has the key `bpjax` with its sizes by sublayer, those
+    A dense model (alike layers, all heads there, layer norms, float parameters) gets plain Hugging
+    Face fields, and transformers loads it. Any other has the key `bpjax` with its sizes by sublayer, those
     before the removal, and what else is not as in transformers. Its number of heads and its
     intermediate size are then 0, because there is no one such number: transformers still reads the
     tokenizer beside it, but refuses to build the model, where any plausible number would let it
@@ -248,6 +248,7 @@ def _version_1(
 
 def _is_dense(config: BertConfig) -> bool:
     plain = config.norm == NORMS[0] and config.pooled in (0, config.hidden_size)
+    plain &= config.quantization is None
     # transformers projects embeddings where they have another size.
     plain &= config.embedding_size != config.hidden_size
     alike = len(set(config.heads)) == 1 and len(set(config.intermediate)) == 1

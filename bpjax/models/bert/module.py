@@ -16,6 +16,7 @@ from bpjax.models.inputs import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPES, Input
 from bpjax.models.layers.activations import ACTIVATIONS
 from bpjax.models.layers.attention import Mask
 from bpjax.models.layers.dropout import drop, dropout_key
+from bpjax.models.layers.embedding import Table
 from bpjax.models.layers.linear import Linear
 from bpjax.models.layers.norm import LayerNorm
 from bpjax.models.layers.packing import Packing
@@ -127,12 +128,9 @@ class Embeddings(nn.Module):
     ) -> Float[Array, "tokens hidden"]:
         """Embeds tokens, flattened to `[batch · length, hidden]`, or as they are packed."""
         config = self.config
-        initializer = nn.initializers.normal(0.02)
 
         def embed(size, name, ids):
-            rows = nn.Embed(size, config.embedded, embedding_init=initializer, name=name)
-            # An id without a row gives NaN. A negative one would count from the end.
-            return rows(jnp.where(ids < 0, size, ids))
+            return Table(size, config.embedded, config, name=name)(ids)
 
         places = jnp.arange(input_ids.shape[1])
         if ENCODERS[config.model_type].counts_tokens:

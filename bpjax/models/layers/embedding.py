@@ -1,15 +1,18 @@
 """Tables of embeddings, masked where there is a mask."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from bpjax.models.layers.collections import HIDDEN, MASKS
 from bpjax.models.layers.linear import INITIALIZER
+from bpjax.models.layers.products import transposed_product
+from bpjax.models.layers.quantization import Rounded, read_rounded, rounded_product
 
 
 class Table(nn.Module):
@@ -21,7 +24,7 @@ class Table(nn.Module):
     Attributes:
       rows: how many.
       features: size of each.
-      config: with `activation_dtype`.
+      config: with `activation_dtype`, `product_dtype` and `quantization`.
       sinusoidal: they begin as `sinusoids`, and have no gradient.
     """
 
@@ -39,11 +42,26 @@ class Table(nn.Module):
         """The rows of these numbers; NaN for a number without one."""
         # A negative number would count from the end.
         places = jnp.where(ids < 0, self.rows, ids)
-        found = jnp.take(self.whole(), places, axis=0, mode="fill", fill_value=jnp.nan)
+        take = functools.partial(jnp.take, indices=places, axis=0, fill_value=jnp.nan)
+        if self.config.quantization:
+            table = self._rounded()
+            # Integers have no NaN: that of the scale serves.
+            found = take(table.values, mode="clip") * take(table.scale, mode="fill")
+        else:
+            found = take(self._whole(), mode="fill")
         return found.astype(self.config.activation_dtype)
 
-    def whole(self) -> Float[Array, "rows features"]:
-        """All rows."""
+    def logits(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch rows"]:
+        """The product of inputs with each row."""
+        dtype, quantization = self.config.product_dtype, self.config.quantization
+        if quantization:
+            return rounded_product(x, self._rounded().transposed(), quantization.inputs, dtype)
+        return transposed_product(x, self._whole(), dtype)
+
+    def _rounded(self) -> Rounded:
+        return read_rounded(self, "embedding", self._whole())
+
+    def _whole(self) -> Num[Array, "rows features"]:
         table: Any = self.embedding
         if self.sinusoidal:
             table = jax.lax.stop_gradient(table)

@@ -1,9 +1,10 @@
 """Linear layers, masked where there is a mask.
 
-Every `config` here has `product_dtype`, the type of the operands of matrix products, and
-`activation_dtype`, that of all between them.
+Every `config` here has `product_dtype`, the type of the operands of matrix products,
+`activation_dtype`, that of all between them, and `quantization`, how both operands are rounded.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -14,6 +15,13 @@ from jaxtyping import Array, Float
 
 from bpjax.models.layers.collections import GATES, HIDDEN, INPUTS, KERNEL, MASKS
 from bpjax.models.layers.products import product
+from bpjax.models.layers.quantization import (
+    Quantization,
+    Rounded,
+    beside,
+    read_rounded,
+    rounded_product,
+)
 from bpjax.pruning.blocks import BlockMask
 
 DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
@@ -21,9 +29,14 @@ DTYPES = ("float32", "bfloat16", "bfloat16_products", "float64")
 
 
 class ComputeTypes:
-    """What a config's `dtype`, one of `DTYPES`, means for the layers."""
+    """What a config's `dtype`, one of `DTYPES`, means for the layers.
+
+    Attributes:
+      quantization: how the operands of products are rounded before; None: not at all.
+    """
 
     dtype: str
+    quantization: Quantization | None
 
     @property
     def product_dtype(self) -> str:
@@ -39,8 +52,8 @@ class ComputeTypes:
 INITIALIZER = nn.initializers.normal(0.02)
 """Of BERT's new weights (Devlin et al. 2019)."""
 
-Weights = tuple[Float[Array, "in out"], Float[Array, " out"] | None]
-"""A kernel, and its bias if it has one."""
+Weights = tuple[Float[Array, "in out"] | Rounded, Float[Array, " out"] | None]
+"""A kernel, rounded in a quantised model, and its bias if it has one."""
 
 
 class Linear(nn.Module):
@@ -78,17 +91,23 @@ class Linear(nn.Module):
             found = mask.apply(found)
         if self.has_variable(MASKS, HIDDEN):
             found = {name: x * self.get_variable(MASKS, HIDDEN) for name, x in found.items()}
-        return found["kernel"], found.get("bias")
+        kernel = found["kernel"]
+        if self.config.quantization:
+            return read_rounded(self, KERNEL, kernel), found.get("bias")
+        return kernel, found.get("bias")
 
 
 def affine(
     x: Float[Array, "*batch in"],
-    kernel: Float[Array, "in out"],
+    kernel: Float[Array, "in out"] | Rounded,
     bias: Float[Array, " out"] | None,
     config: Any,
 ) -> Float[Array, "*batch out"]:
     """`x @ kernel + bias` in the compute types of `config`."""
-    out = product(x, kernel, config.product_dtype)
+    if isinstance(kernel, Rounded):
+        out = rounded_product(x, kernel, config.quantization.inputs, config.product_dtype)
+    else:
+        out = product(x, kernel, config.product_dtype)
     if bias is not None:
         out = _add_bias(out, bias)
     return out.astype(config.activation_dtype)
@@ -120,11 +139,13 @@ def joint_affine(
     Either all of them have a bias, or none.
     """
     found = [layer.weights(x) for layer in layers]
-    if not _joins(math.prod(x.shape[:-1]), sum(kernel.size for kernel, _ in found), x.shape[-1]):
+    entries = x.shape[-1] * sum(layer.features for layer in layers)
+    if not _joins(math.prod(x.shape[:-1]), entries, x.shape[-1]):
         return jnp.concatenate([affine(x, *each, config) for each in found], axis=-1)
     kernels, biases = zip(*found, strict=True)
     bias = None if biases[0] is None else jnp.concatenate(biases, axis=-1)
-    return affine(x, jnp.concatenate(kernels, axis=-1), bias, config)
+    join = beside if config.quantization else functools.partial(jnp.concatenate, axis=-1)
+    return affine(x, join(kernels), bias, config)
 
 
 def _joins(rows: Any, entries: int, size: int) -> bool:
