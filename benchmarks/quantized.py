@@ -1,8 +1,9 @@
-"""Dense and pruned models in float and in few bits: metric, bytes, and time in bpjax and ONNX Runtime.
+"""Dense and pruned models in float and few bits: metric, bytes, time in bpjax and ONNX Runtime.
 
 All are timed in one process, in turns. Nothing is trained: what is rounded are the models as they
 are given, or, where a folder is quantised already, as it was trained. Metrics are of every row to
-evaluate on, computed by both engines. Speedups are over the first model in float, in the same engine.
+evaluate on, computed by both engines. Speedups are over the first model in float, in the same
+engine.
 
 Command:  python -m benchmarks.quantized DENSE_DIR PRUNED_DIR… --task=sst2 --task.data_dir=data
 Hardware: 2 CPU cores without other work; about a minute for a model and preset. Needs bpjax[onnx].

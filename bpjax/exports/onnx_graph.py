@@ -12,7 +12,7 @@ from bpjax.exports.onnx_passes import speed_up
 from bpjax.models.layers.quantization import Quantization
 
 OPSET = 23
-"""Of ONNX; the first in which attention is one operator."""
+"""Of ONNX; the first in which the exporter writes attention as one operator."""
 
 
 class Graph(NamedTuple):

@@ -10,10 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.exports.onnx_passes import MICROSOFT, import_microsoft
 from bpjax.models.layers.quantization import Quantization, largest, round_array
-
-MICROSOFT = "com.microsoft"
-"""Domain of the operators of ONNX Runtime alone: MatMulIntegerToFloat sums and scales at once."""
 
 _SMALLEST = np.float32(1e-30)  # instead of a scale of 0, of a token of zeros
 
@@ -45,8 +43,7 @@ def to_integers(onnx: Any, model: Any, quantization: Quantization) -> None:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(writer.nodes)
     graph.initializer.extend([*left, *writer.arrays.values()])
-    if all(each.domain != MICROSOFT for each in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+    import_microsoft(onnx, model)
 
 
 class _Writer:
@@ -59,7 +56,7 @@ class _Writer:
         self._rounded: dict[str, tuple[str, str, str]] = {}
 
     def table(self, node: Any, table: np.ndarray) -> None:
-        """Rows of integers by number, times theirs scales."""
+        """Rows of integers by number, times their scales."""
         name, ids, out = node.input[0], node.input[1], node.output[0]
         values, scale = self._weight(name, table, -1)
         rows = self._add("Gather", [values, ids], f"{out}_values")

@@ -1,13 +1,20 @@
 """Changes of an exported ONNX graph that make ONNX Runtime faster and leave the answers.
 
-The exporter lays heads out as an axis of their own around each operator Attention, which takes them
-side by side as well. And a sum before a LayerNormalization is written as Sum: ONNX Runtime would
-fuse an Add with it into an operator that is slower on CPUs than the two.
+Attention becomes MultiHeadAttention, an operator of ONNX Runtime: it takes heads side by side,
+where the exporter lays them out as an axis of their own, and ONNX Runtime's quantiser leaves it
+alone, which takes ONNX's own Attention for another operator of that name. A sum before a
+LayerNormalization is written as Sum: ONNX Runtime would fuse an Add with it into an operator that
+is slower on CPUs than the two.
 """
 
 import collections
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+MICROSOFT = "com.microsoft"
+"""Domain of operators that ONNX Runtime alone has."""
 
 
 def speed_up(onnx: Any, model: Any) -> None:
@@ -17,69 +24,98 @@ def speed_up(onnx: Any, model: Any) -> None:
       onnx: the package.
       model: of it.
     """
-    _flatten_attention(onnx, model.graph)
-    _keep_sums(onnx, model.graph)
-
-
-def _keep_sums(onnx: Any, graph: Any) -> None:
-    normalized = {node.input[0] for node in graph.node if node.op_type == "LayerNormalization"}
-    for node in graph.node:
+    _join_heads(onnx, model)
+    nodes = model.graph.node
+    normalized = {node.input[0] for node in nodes if node.op_type == "LayerNormalization"}
+    for node in nodes:
         if node.op_type == "Add" and node.output[0] in normalized:
             node.op_type = "Sum"
 
 
-def _flatten_attention(onnx: Any, graph: Any) -> None:
-    """Gives Attention `[batch, length, heads · dim]`, where it has no use for anything else."""
-    made = {name: node for node in graph.node for name in node.output}
-    readers = collections.defaultdict(list)
+def import_microsoft(onnx: Any, model: Any) -> None:
+    """Says that a model uses operators of ONNX Runtime."""
+    if all(each.domain != MICROSOFT for each in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+
+
+def _join_heads(onnx: Any, model: Any) -> None:
+    graph = model.graph
+    found = _Graph(graph)
+    nodes, biases = [], {}
     for node in graph.node:
-        for name in node.input:
-            readers[name].append(node)
-    kept = {each.name for each in graph.output}
-    for node in graph.node:
-        if node.op_type != "Attention" or len(node.input) > 4 or len(node.output) > 1:
+        nodes.append(node)
+        after = found.joined(node.output[0]) if node.op_type == "Attention" else None
+        query = found.flat(node.input[0]) if after is not None else None
+        options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        plain = len(node.input) <= 4 and len(node.output) == 1 and not options.get("is_causal")
+        if query is None or not plain or options.get("softcap"):
             continue
-        flat = [_flat_input(made, name) for name in node.input[:3]]
-        heads = _heads(onnx, graph, made, node)
-        after = _flat_output(readers, kept, node.output[0])
-        if None in flat or after is None or heads is None:
-            continue
-        node.input[:3] = flat
-        node.output[:] = [after.output[0]]
-        for name in ("q_num_heads", "kv_num_heads"):
-            node.attribute.append(onnx.helper.make_attribute(name, heads))
-        after.output[:] = [f"{after.output[0]}_unused"]
-    _drop_unread(graph, kept)
+        keys = [found.flat(name) for name in node.input[1:3]]
+        mask = node.input[3] if len(node.input) > 3 else ""
+        if mask and mask not in biases:
+            nodes.insert(-1, _bias(onnx, graph, mask))
+            biases[mask] = nodes[-2].output[0]
+        # Keys and values that are kept for later tokens stay as they are, which is allowed as well.
+        heads = found.shapes[node.input[0]].dim[1].dim_value
+        inputs = [query, *(keys if None not in keys else node.input[1:3])]
+        nodes[-1] = onnx.helper.make_node(
+            "MultiHeadAttention",
+            [*inputs, *(["", "", biases[mask]] if mask else [])],
+            [after],
+            domain=MICROSOFT,
+            num_heads=heads,
+            **({"scale": options["scale"]} if "scale" in options else {}),
+        )
+    made = {name for node in nodes if node.op_type == "MultiHeadAttention" for name in node.output}
+    kept = [x for x in nodes if x.op_type == "MultiHeadAttention" or not made & {*x.output}]
+    del graph.node[:]
+    graph.node.extend(kept)
+    if made:
+        import_microsoft(onnx, model)
+        _drop_unread(graph)
 
 
-def _flat_input(made: Mapping[str, Any], name: str) -> str | None:
-    """What was reshaped to `[batch, length, heads, dim]` and transposed."""
-    turned = made.get(name)
-    if turned is None or turned.op_type != "Transpose" or _order(turned) != [0, 2, 1, 3]:
-        return None
-    shaped = made.get(turned.input[0])
-    return shaped.input[0] if shaped is not None and shaped.op_type == "Reshape" else None
+def _bias(onnx: Any, graph: Any, mask: str) -> Any:
+    """What is added to scores, from a mask of the pairs that meet: made once for all layers."""
+    names = ("met", "apart")
+    if names[0] not in {each.name for each in graph.initializer}:
+        for name, value in zip(names, (0, np.finfo(np.float32).min), strict=True):
+            graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
+    return onnx.helper.make_node("Where", [mask, *names], [f"{mask}_bias"])
 
 
-def _flat_output(readers: Mapping[str, Any], kept: set[str], name: str) -> Any:
-    """The node that puts the heads side by side again; None where others read them apart."""
-    for kind in ("Transpose", "Reshape"):
-        if name in kept or len(readers[name]) != 1 or readers[name][0].op_type != kind:
+class _Graph:
+    """Who makes and who reads what, and of what shape it is."""
+
+    def __init__(self, graph: Any) -> None:
+        self.made = {name: node for node in graph.node for name in node.output}
+        self.readers = collections.defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name].append(node)
+        self.outputs = {each.name for each in graph.output}
+        self.shapes: Mapping[str, Any] = {
+            each.name: each.type.tensor_type.shape for each in graph.value_info
+        }
+
+    def flat(self, name: str) -> str | None:
+        """`[batch, length, heads · dim]` of what is `[batch, heads, length, dim]`, if it was so."""
+        turned = self.made.get(name)
+        if turned is None or turned.op_type != "Transpose" or _order(turned) != [0, 2, 1, 3]:
             return None
-        (node,) = readers[name]
-        if kind == "Transpose" and _order(node) != [0, 2, 1, 3]:
-            return None
-        name = node.output[0]
-    return node
+        shaped = self.made.get(turned.input[0])
+        return shaped.input[0] if shaped is not None and shaped.op_type == "Reshape" else None
 
-
-def _heads(onnx: Any, graph: Any, made: Mapping[str, Any], node: Any) -> int | None:
-    """Of an Attention whose inputs have them as an axis, from the shape that was written for it."""
-    shapes = {each.name: each for each in graph.value_info}
-    found = shapes.get(node.input[0])
-    if found is None or len(found.type.tensor_type.shape.dim) != 4:
-        return None
-    return found.type.tensor_type.shape.dim[1].dim_value or None
+    def joined(self, name: str) -> str | None:
+        """The same behind a node: what puts heads side by side; None where others read them."""
+        for kind in ("Transpose", "Reshape"):
+            (reader, *others) = self.readers[name] or [None]
+            if name in self.outputs or others or reader is None or reader.op_type != kind:
+                return None
+            if kind == "Transpose" and _order(reader) != [0, 2, 1, 3]:
+                return None
+            name = reader.output[0]
+        return name
 
 
 def _order(node: Any) -> list[int]:
@@ -87,12 +123,15 @@ def _order(node: Any) -> list[int]:
     return [*attribute.ints]
 
 
-def _drop_unread(graph: Any, kept: set[str]) -> None:
-    """Removes nodes whose outputs nobody reads."""
+def _drop_unread(graph: Any) -> None:
+    """Removes nodes and arrays that nobody reads."""
+    kept = {each.name for each in graph.output}
     while True:
         read = {name for node in graph.node for name in node.input} | kept
         unread = [node for node in graph.node if not read.intersection(node.output)]
         if not unread:
-            return
+            break
         for node in unread:
             graph.node.remove(node)
+    for array in [each for each in graph.initializer if each.name not in read]:
+        graph.initializer.remove(array)

@@ -331,8 +331,8 @@ def save_pretrained(
     texts its generation_config.json.
 
     The folder appears whole or not at all: it is written under another name and then renamed.
-    A dense model loads in transformers; one that is shrunken or quantised has the key `bpjax` in its
-    config.json.
+    A dense model loads in transformers; one that is shrunken or quantised has the key `bpjax` in
+    its config.json.
 
     Args:
       directory: the folder to make.

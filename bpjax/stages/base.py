@@ -99,7 +99,8 @@ class Stage(NamedTuple):
 
     Artefacts are of a kind: "budget" (the stage's folder, with its notes), "dense" (folder of the
     dense model), "masked" (folder of a model with masks, see `masked`), "model" (folder of a model
-    as small as it is by now), "quantized" (folder of that in few bits). A stage is handed the newest of the kinds it takes.
+    as small as it is by now), "quantized" (folder of that in few bits). A stage is handed the
+    newest of the kinds it takes.
 
     Attributes:
       name: of its folder and of its seconds in the report.

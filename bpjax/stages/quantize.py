@@ -1,4 +1,4 @@
-"""The quantize stage: weights and inputs of few bits, trained for or not, and the integers compared.
+"""The quantize stage: weights and inputs of few bits, trained for or not, and integers compared.
 
 The model is trained, or only measured, with rounded numbers held as floats. What is saved holds
 integers. Both must say the same of every example, as before and after removal.
@@ -22,7 +22,7 @@ from bpjax.training.terms import Teacher
 
 
 def run(inputs: Inputs, config: RunConfig, artefacts: Artefacts, folder: Path) -> dict[str, Any]:
-    """Rounds the small model; with epochs it first learns from the float one what rounding costs."""
+    """Rounds the small model; with epochs it first learns from the float one."""
     section, distillation = config.quantize, config.distillation
     model, params = inputs.finished(artefacts["model"], dtype=config.model.dtype)
     quantized = model.replace(quantization=PRESETS[section.preset])

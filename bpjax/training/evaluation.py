@@ -1,6 +1,5 @@
 """A model's logits: for a batch, and for all rows of a split."""
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 

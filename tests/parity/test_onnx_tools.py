@@ -76,7 +76,7 @@ def test_a_model_is_quantised_and_optimised(tmp_path, monkeypatch, family, head,
     optimised = optimize_model(str(exported), "bert", heads, hidden)
     # Each is one operator already, and a norm is faster without the sum before it.
     kinds = [node.op_type for node in optimised.model.graph.node]
-    assert kinds.count("Attention") == sum(heads > 0 for heads in config.heads)
+    assert kinds.count("MultiHeadAttention") == sum(heads > 0 for heads in config.heads)
     assert "SkipLayerNormalization" not in kinds and "LayerNormalization" in kinds
     optimised.save_model_to_file(str(changed))
     assert apart(config, changed, expected, tmp_path) < 1e-5

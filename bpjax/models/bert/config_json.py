@@ -24,11 +24,11 @@ def write(config: BertConfig) -> dict[str, Any]:
     """What config.json says about a model.
 
     A dense model (alike layers, all heads there, layer norms, float parameters) gets plain Hugging
-    Face fields, and transformers loads it. Any other has the key `bpjax` with its sizes by sublayer, those
-    before the removal, and what else is not as in transformers. Its number of heads and its
-    intermediate size are then 0, because there is no one such number: transformers still reads the
-    tokenizer beside it, but refuses to build the model, where any plausible number would let it
-    fill removed layers with random weights.
+    Face fields, and transformers loads it. Any other has the key `bpjax` with its sizes by
+    sublayer, those before the removal, and what else is not as in transformers. Its number of heads
+    and its intermediate size are then 0, because there is no one such number: transformers still
+    reads the tokenizer beside it, but refuses to build the model, where any plausible number would
+    let it fill removed layers with random weights, or take integers for weights.
     """
     encoder = ENCODERS[config.model_type]
     named, architecture = encoder.fields, encoder.classes[config.head]

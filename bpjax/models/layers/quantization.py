@@ -8,8 +8,8 @@ whole batch alike, from its smallest number to its largest, as ONNX Runtime's fa
 Training and use compute the same: whole numbers of up to 8 bits are exact in float32 and bfloat16,
 and so are their products and, below 2²⁴, the sums of these. A model that is trained keeps float
 weights, which are rounded in every step and whose gradient goes straight through (Jacob et al.
-2018); one that is finished has them as int8. Two programs differ by what the compiler fuses, all the
-same, and where the last bit of a float decides how it is rounded, by a step of rounding.
+2018); one that is finished has them as int8. Two programs differ by what the compiler fuses, all
+the same, and where the last bit of a float decides how it is rounded, by a step of rounding.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def round_array(x: Float[Array, "..."], bits: int, axis: int) -> Rounded:
     Args:
       x: the array; its gradient is that of the result, unchanged.
       bits: of the whole numbers, the sign among them.
-      axis: along which numbers share a scale: 0 of a kernel `[in, out]`, -1 of a table or of inputs.
+      axis: along which numbers share a scale: 0 of a kernel `[in, out]`, -1 of a table or inputs.
 
     Returns:
       Whole numbers of the type of `x`, and scales with a 1 at the axis: the largest magnitude over
@@ -179,4 +179,4 @@ def read_rounded(module: nn.Module, name: str, value: Array) -> Rounded:
     if module.has_variable("params", stored):
         scale: Array = module.get_variable("params", stored)
         return Rounded(value, jnp.expand_dims(scale, axis))
-    return round_array(value, module.config.quantization.weights, axis)  # type: ignore[attr-defined]
+    return round_array(value, module.config.quantization.weights, axis)
