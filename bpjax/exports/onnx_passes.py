@@ -77,11 +77,12 @@ def _join_heads(onnx: Any, model: Any) -> None:
 
 def _bias(onnx: Any, graph: Any, mask: str) -> Any:
     """What is added to scores, from a mask of the pairs that meet: made once for all layers."""
-    names = ("met", "apart")
-    if names[0] not in {each.name for each in graph.initializer}:
-        for name, value in zip(names, (0, np.finfo(np.float32).min), strict=True):
-            graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
-    return onnx.helper.make_node("Where", [mask, *names], [f"{mask}_bias"])
+    values = {"met": np.zeros((), np.float32), "apart": np.array(np.finfo(np.float32).min)}
+    known = {each.name for each in graph.initializer}
+    for name, value in values.items():
+        if name not in known:
+            graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    return onnx.helper.make_node("Where", [mask, *values], [f"{mask}_bias"])
 
 
 class _Graph:
