@@ -104,8 +104,8 @@ def _quantities(dense: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _changes(
     dense: Mapping[str, Any],
     model: Mapping[str, Any],
-    speedup: Mapping[str, Number],
-    theory: Mapping[str, Number],
+    speedup: Mapping[str, Number | None],
+    theory: Mapping[str, Number | None],
 ) -> list[tuple[str, str]]:
     """The same of a smaller model, each with what it is against the dense one's."""
     metrics = [

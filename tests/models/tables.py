@@ -28,6 +28,7 @@ class TableConfig:
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
     initializer_range: float = 0.02
+    quantization: None = None
     dtype: str = "float32"
     num_labels = property(lambda self: self.vocab_size)
 

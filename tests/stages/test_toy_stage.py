@@ -73,7 +73,7 @@ def test_a_toy_stage_runs_resumes_is_skipped_and_measured(finished_run, tmp_path
     report = start()
     assert calls == [{"model"}, {"model"}]
     assert {p: p.stat().st_mtime_ns for p in times} == times  # the others were skipped
-    assert list(report["seconds"])[-3:] == ["fill", "toy", "measure"]
+    assert list(report["seconds"])[-4:] == ["fill", "quantize", "toy", "measure"]
     assert (
         report["seconds"]["toy"] == json.loads((workdir / "toy/done.json").read_text())["seconds"]
     )
