@@ -243,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
         "bpjax quantize runs/a/fill/model --output=small",
     )
     quantize.add_argument("model", help="model folder")
-    quantize.add_argument("--preset", default="int8", help="int8, int6 or int4 (default: int8)")
+    quantize.add_argument(
+        "--preset", default="int8", help="int8, int8_tensor, int6 or int4 (default: int8)"
+    )
     quantize.add_argument("--output", required=True, type=Path, help="new folder")
 
     trim = command(

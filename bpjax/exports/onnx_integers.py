@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.exports.onnx_passes import MICROSOFT, import_microsoft
+from bpjax.exports.onnx_passes import MICROSOFT, drop_unread, import_microsoft
 from bpjax.models.layers.quantization import Quantization, largest, round_array
 
 _SMALLEST = np.float32(1e-30)  # instead of a scale of 0, of a token of zeros
@@ -38,11 +38,10 @@ def to_integers(onnx: Any, model: Any, quantization: Quantization) -> None:
             writer.product(node, matrices[node.input[1]])
         else:
             writer.nodes.append(node)
-    read = {name for node in writer.nodes for name in node.input}
-    left = [each for each in graph.initializer if each.name in read]
-    del graph.node[:], graph.initializer[:]
+    del graph.node[:]
     graph.node.extend(writer.nodes)
-    graph.initializer.extend([*left, *writer.arrays.values()])
+    graph.initializer.extend(writer.arrays.values())
+    drop_unread(graph)
     import_microsoft(onnx, model)
 
 

@@ -72,7 +72,7 @@ def _join_heads(onnx: Any, model: Any) -> None:
     graph.node.extend(kept)
     if made:
         import_microsoft(onnx, model)
-        _drop_unread(graph)
+        drop_unread(graph)
 
 
 def _bias(onnx: Any, graph: Any, mask: str) -> Any:
@@ -124,7 +124,7 @@ def _order(node: Any) -> list[int]:
     return [*attribute.ints]
 
 
-def _drop_unread(graph: Any) -> None:
+def drop_unread(graph: Any) -> None:
     """Removes nodes and arrays that nobody reads."""
     kept = {each.name for each in graph.output}
     while True:

@@ -10,11 +10,12 @@ from flax import traverse_util
 from bpjax.errors import UserError
 from bpjax.models.architecture import Config, Json, Stored
 from bpjax.models.layers.quantization import (
-    AXES,
     BITS,
     INPUTS,
     SCALE,
     Quantization,
+    as_stored,
+    axis_of,
     round_array,
 )
 from bpjax.models.sizes import SHRUNKEN_KEY
@@ -65,7 +66,7 @@ def round_params(config: Config, params: dict[str, Any]) -> dict[str, Any]:
       UserError: one that is not finite.
     """
     for path, value in traverse_util.flatten_dict(params, sep="/").items():
-        if path.rpartition("/")[2] in AXES and not bool(jnp.isfinite(value).all()):
+        if axis_of(path) is not None and not bool(jnp.isfinite(value).all()):
             raise UserError(
                 f"{path} has numbers that are not finite: expected none; train the model again"
             )
@@ -79,8 +80,7 @@ def as_integers(config: Config, params: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for path, value in traverse_util.flatten_dict(params, sep="/").items():
         found[path] = value
-        axis = AXES.get(path.rpartition("/")[2])
-        if axis is not None:
+        if (axis := axis_of(path)) is not None:
             rounded = round_array(jnp.asarray(value), rounding.weights, axis)
             found[path] = rounded.values.astype(jnp.int8)
             found[path + SCALE] = rounded.scale.reshape(-1)
@@ -103,11 +103,10 @@ def dequantize(config: Config, params: dict[str, Any]) -> tuple[Any, dict[str, A
     flat = traverse_util.flatten_dict(params, sep="/")
     found = {}
     for path, value in flat.items():
-        name = path.rpartition("/")[2]
-        if name in AXES:
-            scale = jnp.asarray(flat[path + SCALE])
-            found[path] = jnp.asarray(value) * jnp.expand_dims(scale, AXES[name])
-        elif not name.endswith(SCALE):
+        if (axis := axis_of(path)) is not None:
+            arrays = jnp.asarray(value), jnp.asarray(flat[path + SCALE])
+            found[path] = as_stored(*arrays, axis).dense()
+        elif not path.endswith(SCALE):
             found[path] = value
     return config.replace(quantization=None), traverse_util.unflatten_dict(found, sep="/")
 
@@ -137,8 +136,7 @@ def stored(table: Mapping[str, Stored]) -> dict[str, Stored]:
         return name + SCALE
 
     for path, each in table.items():
-        axis = AXES.get(path.rpartition("/")[2])
-        if axis is None:
+        if (axis := axis_of(path)) is None:
             found[path] = each
             continue
         found[path] = each._replace(dtype="int8")

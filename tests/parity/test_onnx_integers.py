@@ -146,6 +146,10 @@ def test_a_writer_of_integers(tmp_path, monkeypatch, kind):
     for name in ("encoder_model", "decoder_model", "decoder_with_past_model"):
         found = operators(folder / f"{name}.onnx")
         assert found["MatMulIntegerToFloat"] and not found["Gemm"]
+        arrays = onnx.load(folder / f"{name}.onnx").graph.initializer
+        whole = config.vocab_size * config.hidden_size
+        floats = [x for x in arrays if x.data_type == onnx.TensorProto.FLOAT]
+        assert all(np.prod(x.dims) < whole for x in floats)  # no table is there twice
     batch = make_batch((5, 3, 1, 6), (4, 1, 6, 2), 40)
     batch[DECODER_IDS] = jnp.maximum(batch.pop("label"), 1)
     found, expected = (

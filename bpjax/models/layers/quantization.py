@@ -167,6 +167,16 @@ def _integer_product(
     return jax.lax.dot_general(x, kernel, axes, preferred_element_type=jnp.int32)
 
 
+def axis_of(path: str) -> int | None:
+    """Along which axis a parameter's numbers share a scale, by path; None: it is not rounded."""
+    return AXES.get(path.rpartition("/")[2])
+
+
+def as_stored(values: Array, scale: Array, axis: int) -> Rounded:
+    """What is stored of a rounded parameter, with its scales `[out]` or `[rows]`."""
+    return Rounded(values, jnp.expand_dims(scale, axis))
+
+
 def read_rounded(module: nn.Module, name: str, value: Array) -> Rounded:
     """A parameter of a module as whole numbers and scales: as they are stored, or rounded here.
 
@@ -178,5 +188,5 @@ def read_rounded(module: nn.Module, name: str, value: Array) -> Rounded:
     axis, stored = AXES[name], name + SCALE
     if module.has_variable("params", stored):
         scale: Array = module.get_variable("params", stored)
-        return Rounded(value, jnp.expand_dims(scale, axis))
+        return as_stored(value, scale, axis)
     return round_array(value, module.config.quantization.weights, axis)
